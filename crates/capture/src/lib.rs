@@ -1,0 +1,1 @@
+//! pcapng reading and writing, and the decoding of captured flows.

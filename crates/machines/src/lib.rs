@@ -1,0 +1,1 @@
+//! The backend that runs a scenario on virtual machines.

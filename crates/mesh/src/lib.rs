@@ -1,0 +1,1 @@
+//! The omerta-mesh node as a sans-IO state machine.

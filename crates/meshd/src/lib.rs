@@ -1,0 +1,1 @@
+//! The omerta-mesh daemon and library.

@@ -1,0 +1,1 @@
+//! RFC 4787 vocabulary, gateway profiles, and their nftables rulesets.

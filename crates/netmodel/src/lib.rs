@@ -1,0 +1,1 @@
+//! Seeded, sans-IO link conditions.

@@ -1,0 +1,1 @@
+//! What NAT is this: a sans-IO prober.

@@ -1,0 +1,1 @@
+//! Consumers of the record: terminal, JSON, JUnit, Markdown.

@@ -1,0 +1,1 @@
+//! Scenario files: YAML to a typed, validated scenario.

@@ -1,0 +1,1 @@
+//! QEMU processes, guest images, templates and clones.

@@ -1,0 +1,1 @@
+//! A user-space Ethernet switch on Unix sockets.
