@@ -1,1 +1,15 @@
-//! Events, outcomes and results: all that passes between the lab and what shows it.
+//! Events, outcomes and results: all that passes between the lab and what shows or stores it.
+//!
+//! A backend emits [`Event`]s while it works; [`Results`] is what is left of a run. Both are plain data with a
+//! versioned JSON form.
+
+#![forbid(unsafe_code)]
+
+mod event;
+mod results;
+
+pub use event::{Event, Sink, What};
+pub use results::{
+    Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide,
+    Results, RunInfo, SCHEMA, Step, Totals, Verdict,
+};
