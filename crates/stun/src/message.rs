@@ -179,7 +179,7 @@ impl Message {
         let kind = u16::from_be_bytes([datagram[0], datagram[1]]);
         let said = u16::from_be_bytes([datagram[2], datagram[3]]) as usize;
         let mut rest = &datagram[HEADER..];
-        if said != rest.len() || said % 4 != 0 {
+        if said != rest.len() || !said.is_multiple_of(4) {
             return Err(DecodeError::Length {
                 said,
                 has: rest.len(),

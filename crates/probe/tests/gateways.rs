@@ -1,0 +1,231 @@
+//! The prober against small gateways in memory.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use natrig_nat::{Filtering, Mapping};
+use natrig_probe::{Action, Failed, Plan, Prober, Report};
+use natrig_stun::{Endpoint, Server};
+
+const EIM: Option<Mapping> = Some(Mapping::EndpointIndependent);
+const ADM: Option<Mapping> = Some(Mapping::AddressDependent);
+const APDM: Option<Mapping> = Some(Mapping::AddressAndPortDependent);
+
+/// A gateway with one host behind it.
+struct Gateway {
+    mapping: Option<Mapping>,
+    filtering: Filtering,
+    /// Early packets are confirmed and take the tuple, as on a box with open input.
+    poisoned: bool,
+    /// Every n-th datagram is lost, either way.
+    lose: usize,
+    count: usize,
+    next: u16,
+    ports: HashMap<(SocketAddr, String), SocketAddr>,
+    sent: HashSet<(SocketAddr, SocketAddr)>,
+    early: HashSet<(SocketAddr, SocketAddr)>,
+}
+
+impl Gateway {
+    fn new(mapping: Option<Mapping>, filtering: Filtering) -> Self {
+        Gateway {
+            mapping,
+            filtering,
+            poisoned: false,
+            lose: usize::MAX,
+            count: 0,
+            next: 20_000,
+            ports: HashMap::new(),
+            sent: HashSet::new(),
+            early: HashSet::new(),
+        }
+    }
+
+    fn lost(&mut self) -> bool {
+        self.count += 1;
+        self.count.is_multiple_of(self.lose)
+    }
+
+    fn outbound(&mut self, inside: SocketAddr, to: SocketAddr) -> SocketAddr {
+        let key = match self.mapping {
+            None => return inside,
+            Some(Mapping::EndpointIndependent) => String::new(),
+            Some(Mapping::AddressDependent) => to.ip().to_string(),
+            Some(Mapping::AddressAndPortDependent) => to.to_string(),
+        };
+        let preserved = SocketAddr::new("192.0.2.1".parse().unwrap(), inside.port());
+        let key = if self.early.contains(&(preserved, to)) {
+            to.to_string()
+        } else {
+            key
+        };
+        let next = &mut self.next;
+        let fresh = self.mapping != EIM || !key.is_empty();
+        let outside = *self.ports.entry((inside, key)).or_insert_with(|| {
+            *next += 1;
+            let port = if fresh { *next } else { inside.port() };
+            SocketAddr::new("192.0.2.1".parse().unwrap(), port)
+        });
+        self.sent.insert((outside, to));
+        outside
+    }
+
+    fn inbound(&mut self, from: SocketAddr, outside: SocketAddr) -> Option<SocketAddr> {
+        let inside = self
+            .ports
+            .iter()
+            .find_map(|((inside, _), port)| (*port == outside).then_some(*inside))
+            .or((self.mapping.is_none()).then_some(outside))?;
+        let open = self.mapping.is_none()
+            || match self.filtering {
+                Filtering::EndpointIndependent => true,
+                Filtering::AddressDependent => self
+                    .sent
+                    .iter()
+                    .any(|(o, to)| *o == outside && to.ip() == from.ip()),
+                Filtering::AddressAndPortDependent => self.sent.contains(&(outside, from)),
+            };
+        if !open && self.poisoned {
+            self.early.insert((outside, from));
+        }
+        open.then_some(inside)
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        server: "198.51.100.3:3478".parse().unwrap(),
+        other: "198.51.100.4:3479".parse().unwrap(),
+        inside: "10.0.1.2:61000".parse().unwrap(),
+        seed: 7,
+    }
+}
+
+fn measure(gateway: &mut Gateway) -> Result<Report, Failed> {
+    let plan = plan();
+    let server = Server::new(plan.server, Some(plan.other));
+    let mut now = Instant::now();
+    let mut prober = Prober::new(plan, now);
+    let mut inbox = VecDeque::new();
+    for _ in 0..1000 {
+        while let Some(action) = prober.poll_action() {
+            let Action::Send {
+                socket,
+                to,
+                datagram,
+            } = action
+            else {
+                continue;
+            };
+            let inside = SocketAddr::new(plan.inside.ip(), plan.inside.port() + u16::from(socket));
+            let outside = gateway.outbound(inside, to);
+            if gateway.lost() {
+                continue;
+            }
+            let at = Endpoint::ALL
+                .into_iter()
+                .find(|at| server.address(*at) == Some(to))
+                .unwrap();
+            let reply = server.answer(at, outside, &datagram).unwrap();
+            let from = server.address(reply.from).unwrap();
+            if gateway.inbound(from, reply.to).is_some() && !gateway.lost() {
+                inbox.push_back((socket, reply.datagram));
+            }
+        }
+        if let Some((socket, datagram)) = inbox.pop_front() {
+            now += Duration::from_millis(5);
+            prober.handle_datagram(now, socket, &datagram);
+        } else if let Some(at) = prober.poll_timeout() {
+            now = at;
+            prober.handle_timeout(now);
+        }
+        if let Some(outcome) = prober.outcome() {
+            return outcome.clone();
+        }
+    }
+    panic!("the prober does not end");
+}
+
+fn check(mapping: Option<Mapping>, filtering: Filtering) {
+    let report = measure(&mut Gateway::new(mapping, filtering)).unwrap();
+    assert_eq!((report.mapping, report.filtering), (mapping, filtering));
+    let told = matches!(mapping, None | EIM).then_some(true);
+    assert_eq!(
+        report.early_packet_harmless, told,
+        "{mapping:?} {filtering:?}"
+    );
+}
+
+#[test]
+fn every_class_is_told() {
+    for mapping in [EIM, ADM, APDM] {
+        check(mapping, Filtering::EndpointIndependent);
+        check(mapping, Filtering::AddressDependent);
+        check(mapping, Filtering::AddressAndPortDependent);
+    }
+    check(None, Filtering::EndpointIndependent);
+}
+
+#[test]
+fn a_poisoned_gateway_is_told_by_its_moving_port() {
+    let mut gateway = Gateway::new(EIM, Filtering::AddressAndPortDependent);
+    gateway.poisoned = true;
+    assert_eq!(
+        measure(&mut gateway).unwrap().early_packet_harmless,
+        Some(false)
+    );
+}
+
+#[test]
+fn one_equal_port_by_chance_is_measured_again() {
+    let mut gateway = Gateway::new(APDM, Filtering::AddressAndPortDependent);
+    let other = SocketAddr::new(plan().other.ip(), plan().server.port());
+    let first = gateway.outbound(plan().inside, plan().server);
+    gateway
+        .ports
+        .insert((plan().inside, other.to_string()), first);
+    let report = measure(&mut gateway).unwrap();
+    assert_eq!(report.mapping, APDM);
+}
+
+#[test]
+fn lost_datagrams_are_sent_again() {
+    let mut gateway = Gateway::new(EIM, Filtering::EndpointIndependent);
+    gateway.lose = 4;
+    assert_eq!(measure(&mut gateway).unwrap().mapping, EIM);
+}
+
+#[test]
+fn a_silent_server_is_named() {
+    let mut gateway = Gateway::new(EIM, Filtering::EndpointIndependent);
+    gateway.lose = 1;
+    assert!(matches!(
+        measure(&mut gateway),
+        Err(Failed::Silent { tries: 6, .. })
+    ));
+}
+
+#[test]
+fn a_server_with_one_address_is_refused() {
+    let now = Instant::now();
+    let mut prober = Prober::new(plan(), now);
+    let server = Server::new(plan().server, None);
+    while let Some(action) = prober.poll_action() {
+        if let Action::Send {
+            socket, datagram, ..
+        } = action
+        {
+            let reply = server
+                .answer(Endpoint::default(), plan().inside, &datagram)
+                .unwrap();
+            prober.handle_datagram(now, socket, &reply.datagram);
+        }
+    }
+    assert!(matches!(
+        prober.outcome(),
+        Some(Err(Failed::Refused { code: 400, .. }))
+    ));
+}
