@@ -1,0 +1,200 @@
+//! A folder of captures: a pcapng file per link, and one for what was dropped.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+
+use crate::pcapng::{Interface, Record};
+use crate::{Sighting, What, Writer};
+
+/// The name of the capture of dropped frames; no link may have it.
+pub const DROPPED: &str = "dropped";
+
+/// Marks the record of a drop; the reason follows.
+const DROPPED_COMMENT: &str = "dropped: ";
+
+/// Writes what a switch sees into one pcapng file per link, `<link>.pcapng`.
+///
+/// A link's file holds what its machine sent (inbound, whatever became of it) and what it was given (outbound).
+/// Frames that were dropped are in `dropped.pcapng`, on an interface with the link's name, with the reason as a
+/// comment; inbound if they were lost on the way into the switch, outbound on the way out of it.
+#[derive(Debug)]
+pub struct Folder {
+    links: Vec<Capture>,
+    dropped: Capture,
+}
+
+#[derive(Debug)]
+struct Capture {
+    path: PathBuf,
+    writer: Writer<BufWriter<File>>,
+}
+
+impl Folder {
+    /// Makes the folder, if it is missing, and a capture for each link; [`crate::LinkId`]s follow the order given.
+    pub fn create<S: AsRef<str>>(folder: &Path, links: &[S]) -> Result<Self, FolderError> {
+        for (index, link) in links.iter().enumerate() {
+            let name = link.as_ref();
+            if !is_file_name(name) {
+                return Err(FolderError::LinkName {
+                    name: name.to_owned(),
+                });
+            }
+            if links[..index]
+                .iter()
+                .any(|earlier| earlier.as_ref() == name)
+            {
+                return Err(FolderError::TwoLinks {
+                    name: name.to_owned(),
+                });
+            }
+        }
+        std::fs::create_dir_all(folder).map_err(|source| FolderError::Write {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let files = links
+            .iter()
+            .map(|link| {
+                Capture::create(folder, link.as_ref(), [Interface::ethernet(link.as_ref())])
+            })
+            .collect::<Result<_, _>>()?;
+        let interfaces = links.iter().map(|link| Interface {
+            description: Some("frames dropped on this link".to_owned()),
+            ..Interface::ethernet(link.as_ref())
+        });
+        Ok(Self {
+            links: files,
+            dropped: Capture::create(folder, DROPPED, interfaces)?,
+        })
+    }
+
+    /// Adds a sighting to the capture it belongs to.
+    pub fn write(&mut self, sighting: &Sighting) -> Result<(), FolderError> {
+        use crate::Direction::{Inbound, Outbound};
+        let (direction, reason) = match sighting.what {
+            What::Entered => (Inbound, None),
+            What::Delivered => (Outbound, None),
+            What::Dropped(direction, reason) => (direction, Some(reason)),
+        };
+        let index = sighting.link.index();
+        let (interface, capture) = match reason {
+            Some(_) => (index, &mut self.dropped),
+            None => match self.links.get_mut(index) {
+                Some(capture) => (0, capture),
+                None => return Err(FolderError::UnknownLink { index }),
+            },
+        };
+        capture.write(&Record {
+            interface,
+            at_ns: sighting.at_ns,
+            original_length: u32::try_from(sighting.data.len()).unwrap_or(u32::MAX),
+            data: sighting.data.clone(),
+            direction: Some(direction),
+            id: Some(sighting.frame),
+            comments: reason
+                .map(|reason| format!("{DROPPED_COMMENT}{reason}"))
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    /// Hands everything on to the files, so that a reader sees it.
+    pub fn flush(&mut self) -> Result<(), FolderError> {
+        self.links
+            .iter_mut()
+            .chain([&mut self.dropped])
+            .try_for_each(Capture::flush)
+    }
+}
+
+impl Capture {
+    fn create(
+        folder: &Path,
+        name: &str,
+        interfaces: impl IntoIterator<Item = Interface>,
+    ) -> Result<Self, FolderError> {
+        let path = folder.join(format!("{name}.pcapng"));
+        let create = || -> io::Result<_> {
+            let mut writer = Writer::new(BufWriter::with_capacity(1 << 16, File::create(&path)?))?;
+            for interface in interfaces {
+                writer.interface(&interface)?;
+            }
+            // A reader finds a whole file from the first moment on.
+            writer.flush()?;
+            Ok(writer)
+        };
+        match create() {
+            Ok(writer) => Ok(Self { path, writer }),
+            Err(source) => Err(FolderError::Write { path, source }),
+        }
+    }
+
+    fn write(&mut self, record: &Record) -> Result<(), FolderError> {
+        self.writer
+            .record(record)
+            .map_err(|source| FolderError::Write {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn flush(&mut self) -> Result<(), FolderError> {
+        self.writer.flush().map_err(|source| FolderError::Write {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// The reason in a record of a drop; `None` in all others, and `Some(Err)` with a reason nobody knows.
+pub(crate) fn drop_reason(record: &Record) -> Option<Result<crate::DropReason, ()>> {
+    record
+        .comments
+        .iter()
+        .find_map(|comment| comment.strip_prefix(DROPPED_COMMENT))
+        .map(str::parse)
+}
+
+fn is_file_name(name: &str) -> bool {
+    name != DROPPED
+        && !name.starts_with('.')
+        && (1..=128).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Why captures could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// A file or folder could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A link's name cannot name its file.
+    #[error(
+        "a link cannot be named {name:?}: use letters, digits, '.', '_' and '-', no '.' in front, and not \"{DROPPED}\""
+    )]
+    LinkName {
+        /// The name.
+        name: String,
+    },
+    /// Two links would share a file.
+    #[error("two links are named {name}")]
+    TwoLinks {
+        /// The name.
+        name: String,
+    },
+    /// A sighting is of no link of the folder.
+    #[error("there is no link {index} in this folder")]
+    UnknownLink {
+        /// The link's place.
+        index: usize,
+    },
+}

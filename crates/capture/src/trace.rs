@@ -1,0 +1,363 @@
+//! Frames with their way through a switch, joined from captures.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::folder::drop_reason;
+use crate::{Direction, DropReason, LinkId, ReadError, Reader, Sighting, What};
+
+/// All frames that the links of one switch saw, in the order of their entry.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trace {
+    links: Vec<String>,
+    frames: Vec<Frame>,
+}
+
+/// A frame and its way through the switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number; no other frame of the switch has it.
+    pub id: u64,
+    /// When it entered, in nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// The link it came by: who sent it, whatever its addresses say.
+    pub from: LinkId,
+    /// Where it was delivered, in order of time; empty if nobody got it.
+    pub to: Vec<Delivery>,
+    /// Where it was dropped, in order of time. A flooded frame may be delivered here and dropped there.
+    pub drops: Vec<Drop>,
+    /// The Ethernet frame as it entered.
+    pub data: Bytes,
+}
+
+/// A frame handed to a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The machine's link.
+    pub link: LinkId,
+    /// When, in nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// What arrived; the same as what entered unless the link corrupts.
+    pub data: Bytes,
+}
+
+/// A frame taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drop {
+    /// The link where.
+    pub link: LinkId,
+    /// On the way into the switch or out of it.
+    pub direction: Direction,
+    /// When, in nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// Why.
+    pub reason: DropReason,
+}
+
+impl Frame {
+    /// The delivery on a link, if the frame arrived there; the first, if it arrived more than once.
+    pub fn delivery(&self, link: LinkId) -> Option<&Delivery> {
+        self.to.iter().find(|delivery| delivery.link == link)
+    }
+
+    /// The packet in the frame, if it is an Ethernet frame.
+    pub fn packet(&self) -> Option<crate::Packet<'_>> {
+        crate::decode(&self.data)
+    }
+}
+
+impl Trace {
+    /// Reads all captures (`*.pcapng`) of a folder, as [`crate::Folder`] or a switch wrote them.
+    pub fn read_folder(folder: &Path) -> Result<Self, TraceError> {
+        let unreadable = |source| TraceError::Open {
+            path: folder.to_owned(),
+            source,
+        };
+        let mut paths = std::fs::read_dir(folder)
+            .map_err(unreadable)?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<io::Result<Vec<PathBuf>>>()
+            .map_err(unreadable)?;
+        paths.retain(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "pcapng")
+        });
+        // The capture of drops names all links in their order.
+        paths.sort_by_key(|path| {
+            (
+                path.file_stem().is_none_or(|stem| stem != crate::DROPPED),
+                path.clone(),
+            )
+        });
+        Self::read_files(&paths)
+    }
+
+    /// Reads captures of one switch.
+    pub fn read_files<P: AsRef<Path>>(paths: &[P]) -> Result<Self, TraceError> {
+        let mut collector = Collector::default();
+        for path in paths {
+            let path = path.as_ref();
+            let file = File::open(path).map_err(|source| TraceError::Open {
+                path: path.to_owned(),
+                source,
+            })?;
+            collector.read(&path.display().to_string(), BufReader::new(file))?;
+        }
+        collector.finish()
+    }
+
+    /// Reads captures of one switch from anywhere; each has a name for error messages.
+    pub fn read<R: Read>(
+        inputs: impl IntoIterator<Item = (String, R)>,
+    ) -> Result<Self, TraceError> {
+        let mut collector = Collector::default();
+        for (name, input) in inputs {
+            collector.read(&name, input)?;
+        }
+        collector.finish()
+    }
+
+    /// Joins sightings, in any order, whose links are named by `links`.
+    pub fn join(
+        links: Vec<String>,
+        sightings: impl IntoIterator<Item = Sighting>,
+    ) -> Result<Self, TraceError> {
+        let mut frames: HashMap<u64, Frame> = HashMap::new();
+        let mut later = Vec::new();
+        for sighting in sightings {
+            if sighting.link.index() >= links.len() {
+                return Err(TraceError::UnknownLink {
+                    index: sighting.link.index(),
+                });
+            }
+            if sighting.what != What::Entered {
+                later.push(sighting);
+                continue;
+            }
+            let Sighting {
+                frame: id,
+                link: from,
+                at_ns,
+                data,
+                ..
+            } = sighting;
+            let frame = Frame {
+                id,
+                at_ns,
+                from,
+                to: Vec::new(),
+                drops: Vec::new(),
+                data,
+            };
+            if let Some(other) = frames.insert(id, frame) {
+                let links = [name(&links, other.from), name(&links, from)];
+                return Err(TraceError::EnteredTwice { id, links });
+            }
+        }
+        later.sort_by_key(|sighting| (sighting.at_ns, sighting.link));
+        for Sighting {
+            frame: id,
+            link,
+            at_ns,
+            what,
+            data,
+        } in later
+        {
+            let Some(frame) = frames.get_mut(&id) else {
+                return Err(TraceError::NeverEntered {
+                    id,
+                    link: name(&links, link),
+                });
+            };
+            match what {
+                What::Entered => {}
+                What::Delivered => {
+                    // One copy in memory of what is the same.
+                    let data = if data == frame.data {
+                        frame.data.clone()
+                    } else {
+                        data
+                    };
+                    frame.to.push(Delivery { link, at_ns, data });
+                }
+                What::Dropped(direction, reason) => {
+                    frame.drops.push(Drop {
+                        link,
+                        direction,
+                        at_ns,
+                        reason,
+                    });
+                }
+            }
+        }
+        let mut frames: Vec<_> = frames.into_values().collect();
+        frames.sort_by_key(|frame| (frame.at_ns, frame.id));
+        Ok(Self { links, frames })
+    }
+
+    /// The links' names, in the order of their [`LinkId`]s.
+    pub fn links(&self) -> &[String] {
+        &self.links
+    }
+
+    /// The link of a name.
+    pub fn link(&self, name: &str) -> Option<LinkId> {
+        self.links
+            .iter()
+            .position(|link| link == name)
+            .map(LinkId::new)
+    }
+
+    /// A link's name; `?` if it is none of this trace.
+    pub fn name(&self, link: LinkId) -> &str {
+        self.links.get(link.index()).map_or("?", String::as_str)
+    }
+
+    /// The frames, by time of entry, then number.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The sightings that make up the trace: what [`Trace::join`] takes and [`crate::Folder`] writes.
+    pub fn sightings(&self) -> impl Iterator<Item = Sighting> {
+        self.frames.iter().flat_map(|frame| {
+            let id = frame.id;
+            let entered = Sighting {
+                frame: id,
+                link: frame.from,
+                at_ns: frame.at_ns,
+                what: What::Entered,
+                data: frame.data.clone(),
+            };
+            let delivered = frame.to.iter().map(move |delivery| Sighting {
+                frame: id,
+                link: delivery.link,
+                at_ns: delivery.at_ns,
+                what: What::Delivered,
+                data: delivery.data.clone(),
+            });
+            let dropped = frame.drops.iter().map(move |drop| Sighting {
+                frame: id,
+                link: drop.link,
+                at_ns: drop.at_ns,
+                what: What::Dropped(drop.direction, drop.reason),
+                data: frame.data.clone(),
+            });
+            std::iter::once(entered).chain(delivered).chain(dropped)
+        })
+    }
+}
+
+fn name(links: &[String], link: LinkId) -> String {
+    links.get(link.index()).cloned().unwrap_or_default()
+}
+
+/// Gathers the sightings of several captures.
+#[derive(Default)]
+struct Collector {
+    links: Vec<String>,
+    sightings: Vec<Sighting>,
+}
+
+impl Collector {
+    fn read(&mut self, capture: &str, input: impl Read) -> Result<(), TraceError> {
+        let failed = |source| TraceError::Read {
+            capture: capture.to_owned(),
+            source,
+        };
+        let foreign = || TraceError::Foreign {
+            capture: capture.to_owned(),
+        };
+        let mut reader = Reader::new(input).map_err(failed)?;
+        let mut links = Vec::new();
+        loop {
+            let record = reader.next().transpose().map_err(failed)?;
+            // Also links on which nothing was seen are part of the trace.
+            for interface in reader.interfaces().iter().skip(links.len()) {
+                links.push(self.link(interface.name.as_deref().ok_or_else(foreign)?));
+            }
+            let Some(record) = record else { return Ok(()) };
+            let link = *links.get(record.interface).ok_or_else(foreign)?;
+            let direction = record.direction.ok_or_else(foreign)?;
+            let what = match (drop_reason(&record), direction) {
+                (Some(reason), _) => What::Dropped(direction, reason.map_err(|()| foreign())?),
+                (None, Direction::Inbound) => What::Entered,
+                (None, Direction::Outbound) => What::Delivered,
+            };
+            let frame = record.id.ok_or_else(foreign)?;
+            self.sightings.push(Sighting {
+                frame,
+                link,
+                at_ns: record.at_ns,
+                what,
+                data: record.data,
+            });
+        }
+    }
+
+    fn link(&mut self, name: &str) -> LinkId {
+        let known = self.links.iter().position(|link| link == name);
+        LinkId::new(known.unwrap_or_else(|| {
+            self.links.push(name.to_owned());
+            self.links.len() - 1
+        }))
+    }
+
+    fn finish(self) -> Result<Trace, TraceError> {
+        Trace::join(self.links, self.sightings)
+    }
+}
+
+/// Why captures do not join to a trace.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// A file or folder could not be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A capture could not be read.
+    #[error("{capture}: {source}")]
+    Read {
+        /// The capture.
+        capture: String,
+        /// Why.
+        source: ReadError,
+    },
+    /// A capture has packets without link, direction, number, or with an unknown reason for a drop.
+    #[error("{capture} was not written by natrig's switch, or by another version of it")]
+    Foreign {
+        /// The capture.
+        capture: String,
+    },
+    /// A sighting is of no link of the trace.
+    #[error("there is no link {index} in this trace")]
+    UnknownLink {
+        /// The link's place.
+        index: usize,
+    },
+    /// Two frames have one number.
+    #[error("frame {id} entered twice, on {} and on {}: are these captures of different runs?", links[0], links[1])]
+    EnteredTwice {
+        /// The number.
+        id: u64,
+        /// Where it entered.
+        links: [String; 2],
+    },
+    /// A frame was seen leaving that never came.
+    #[error("frame {id} was seen on {link} and never entered: is a link's capture missing?")]
+    NeverEntered {
+        /// The number.
+        id: u64,
+        /// Where it was seen.
+        link: String,
+    },
+}
