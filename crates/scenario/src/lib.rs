@@ -1,1 +1,27 @@
 //! Scenario files: YAML to a typed, validated scenario.
+//!
+//! [`Scenario::load`] reads a file and gives one [`Scenario`] per cell; what a file spans (lists of NATs, rows) is
+//! expanded here, so that nothing behind this crate knows of matrices. Mistakes come back as a [`Problem`], each with its
+//! place in the text and what was probably meant.
+
+#![forbid(unsafe_code)]
+
+mod fields;
+mod id;
+mod lab;
+mod model;
+mod problem;
+mod quantity;
+mod read;
+mod topology;
+mod truth;
+mod yaml;
+
+pub use model::{
+    Action, Expected, Fault, Filter, Flow, Impairment, Moment, NodeOptions, Priority, Scenario,
+    Side, Sizes,
+};
+pub use problem::{Mistake, Problem};
+pub use read::load_all;
+pub use topology::{Link, Machine, Segment};
+pub use truth::Truth;

@@ -1,0 +1,182 @@
+//! A mapping with known keys, and the mistakes made in it.
+
+use crate::{
+    problem::Mistake,
+    yaml::{Key, Node, Value},
+};
+
+/// Collects mistakes, so that one look at a file shows them all.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    /// Notes one; gives none, for the value that could not be read.
+    pub fn add<T>(&mut self, mistake: Mistake) -> Option<T> {
+        self.0.push(mistake);
+        None
+    }
+
+    /// Notes that a value is not what belongs there.
+    pub fn wanted<T>(&mut self, node: &Node, what: &str, wanted: &str) -> Option<T> {
+        self.add(Mistake::new(
+            node.at.clone(),
+            format!("{what} must be {wanted}, not {}", node.value.noun()),
+        ))
+    }
+}
+
+/// A mapping whose keys have been checked.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    what: &'a str,
+    node: &'a Node,
+    entries: &'a [(Key, Node)],
+}
+
+impl<'a> Fields<'a> {
+    /// Takes a node as a mapping; a key that is not among `known` is a mistake.
+    pub fn open(
+        node: &'a Node,
+        what: &'a str,
+        known: &[&str],
+        mistakes: &mut Mistakes,
+    ) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            return mistakes.wanted(node, what, "a mapping of keys to values");
+        };
+        for (key, _) in entries {
+            if !known.contains(&key.text.as_str()) {
+                mistakes.0.push(
+                    Mistake::new(
+                        key.at.clone(),
+                        format!("{what} has no key `{}`", shorten(&key.text)),
+                    )
+                    .hint(meant(&key.text, known.iter().copied())),
+                );
+            }
+        }
+        Some(Fields {
+            what,
+            node,
+            entries,
+        })
+    }
+
+    /// The value of a key.
+    pub fn find(&self, key: &str) -> Option<&'a Node> {
+        self.entries
+            .iter()
+            .find_map(|(k, value)| (k.text == key).then_some(value))
+    }
+
+    /// The value of a key that must be there.
+    pub fn need(&self, key: &str, hint: &str, mistakes: &mut Mistakes) -> Option<&'a Node> {
+        self.find(key).or_else(|| {
+            mistakes
+                .add(Mistake::new(self.at(), format!("{} lacks `{key}`", self.what)).hint(hint))
+        })
+    }
+
+    /// Where it begins: its first key.
+    pub fn at(&self) -> std::ops::Range<usize> {
+        self.entries
+            .first()
+            .map_or_else(|| self.node.at.clone(), |(key, _)| key.at.clone())
+    }
+}
+
+/// Reads text.
+pub(crate) fn text<'a>(node: &'a Node, what: &str, mistakes: &mut Mistakes) -> Option<&'a str> {
+    match &node.value {
+        Value::Text(text) if !text.trim().is_empty() => Some(text),
+        Value::Text(_) => {
+            mistakes.add(Mistake::new(node.at.clone(), format!("{what} is empty")))
+        }
+        Value::Number(_) | Value::Bool(_) => mistakes.add(
+            Mistake::new(
+                node.at.clone(),
+                format!("{what} must be text, not {}", node.value.noun()),
+            )
+            .hint("put it in quotes"),
+        ),
+        _ => mistakes.wanted(node, what, "text"),
+    }
+}
+
+/// Reads true or false.
+pub(crate) fn flag(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<bool> {
+    match node.value {
+        Value::Bool(flag) => Some(flag),
+        _ => mistakes.wanted(node, what, "true or false"),
+    }
+}
+
+/// Reads a list with at least one item.
+pub(crate) fn list<'a>(node: &'a Node, what: &str, mistakes: &mut Mistakes) -> Option<&'a [Node]> {
+    match &node.value {
+        Value::List(items) if items.is_empty() => {
+            mistakes.add(Mistake::new(node.at.clone(), format!("{what} is an empty list")))
+        }
+        Value::List(items) => Some(items),
+        _ => mistakes.wanted(node, what, "a list"),
+    }
+}
+
+/// Reads one word of a few.
+pub(crate) fn word<T: Copy>(
+    node: &Node,
+    what: &str,
+    words: &[(&'static str, T)],
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let text = text(node, what, mistakes)?;
+    words
+        .iter()
+        .find_map(|(word, value)| (*word == text).then_some(*value))
+        .or_else(|| {
+            mistakes.add(
+                Mistake::new(
+                    node.at.clone(),
+                    format!("`{}` is no {what}", shorten(text)),
+                )
+                .hint(meant(text, words.iter().map(|(word, _)| *word))),
+            )
+        })
+}
+
+/// What was probably meant, or else what there is.
+pub(crate) fn meant<'a>(text: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    // Beyond this length nothing is a slip of the pen, and the comparison would cost.
+    let close = (text.len() <= 40)
+        .then(|| {
+            let lower = text.to_lowercase().replace('_', "-");
+            known
+                .clone()
+                .map(|word| {
+                    let likeness =
+                        strsim::normalized_damerau_levenshtein(&lower, &word.replace('_', "-"));
+                    (likeness, word)
+                })
+                .filter(|(likeness, _)| *likeness >= 0.55)
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+        })
+        .flatten();
+    match close {
+        Some((_, word)) => format!("did you mean `{word}`?"),
+        None => format!("known are: {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A text short enough for a message.
+pub(crate) fn shorten(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let clean: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    match text.chars().nth(LONGEST) {
+        Some(_) => clean + "…",
+        None => clean,
+    }
+}

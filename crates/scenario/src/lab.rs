@@ -1,0 +1,227 @@
+//! The parts of a scenario that change the lab: sizes, links, filters, faults, the node's options.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use natrig_netmodel::{Conditions, Probability};
+
+use crate::{
+    Action, Fault, Filter, Flow, Impairment, Link, Machine, Mistake, Moment, NodeOptions, Sizes,
+    fields::{self, Fields, Mistakes},
+    quantity,
+    yaml::Node,
+};
+
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+const MEMORY: std::ops::RangeInclusive<u32> = 64..=65_536;
+
+/// Reads `machines:`.
+pub(crate) fn sizes(node: &Node, mistakes: &mut Mistakes) -> Sizes {
+    let known = ["gateway", "peer", "relay"];
+    let Some(machines) = Fields::open(node, "`machines`", &known, mistakes) else {
+        return Sizes::default();
+    };
+    let mut memory = |role: &str| {
+        let role = machines.find(role)?;
+        let size = Fields::open(role, "a machine", &["memory"], mistakes)?;
+        let node = size.need("memory", "such as `memory: 256 MB`", mistakes)?;
+        match quantity::mebibytes(&node.value) {
+            Some(mebibytes) if MEMORY.contains(&mebibytes) => Some(mebibytes),
+            Some(_) => mistakes.add(
+                Mistake::new(node.at.clone(), "no machine can have this much memory, or this little")
+                    .hint("from 64 MB to 64 GB"),
+            ),
+            None => mistakes.add(
+                Mistake::new(node.at.clone(), "`memory` must be a size with its unit")
+                    .hint("whole megabytes, such as `256 MB` or `1 GB`"),
+            ),
+        }
+    };
+    Sizes {
+        gateway: memory("gateway"),
+        peer: memory("peer"),
+        relay: memory("relay"),
+    }
+}
+
+/// Reads `links:`.
+pub(crate) fn links(node: &Node, mistakes: &mut Mistakes) -> Vec<Impairment> {
+    let mut links: Vec<Impairment> = Vec::new();
+    for item in fields::list(node, "`links`", mistakes).unwrap_or_default() {
+        let Some((fields, impairment)) = impairment(item, mistakes) else {
+            continue;
+        };
+        let overlaps = |other: &Impairment| {
+            other.link == impairment.link
+                && (other.flow == impairment.flow
+                    || other.flow == Flow::Both
+                    || impairment.flow == Flow::Both)
+        };
+        if links.iter().any(overlaps) {
+            mistakes.0.push(
+                Mistake::new(
+                    fields.at(),
+                    format!("{} is listed twice for the same direction", impairment.link),
+                )
+                .hint("put its conditions into one entry, or tell `direction: in` from `out`"),
+            );
+        }
+        links.push(impairment);
+    }
+    links
+}
+
+fn impairment<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<(Fields<'a>, Impairment)> {
+    let known = ["link", "direction", "delay", "loss", "cut"];
+    let fields = Fields::open(node, "a link", &known, mistakes)?;
+    let link = fields
+        .need("link", "such as `link: nat1.wan`", mistakes)
+        .and_then(|node| link(node, mistakes));
+    let flows = [("both", Flow::Both), ("in", Flow::In), ("out", Flow::Out)];
+    let flow = match fields.find("direction") {
+        Some(node) => fields::word(node, "direction", &flows, mistakes),
+        None => Some(Flow::Both),
+    };
+    let mut conditions = Conditions::default();
+    if let Some(node) = fields.find("delay") {
+        conditions.delay = match quantity::time(&node.value) {
+            Some(delay) if delay <= LONGEST_DELAY => delay,
+            Some(_) => mistakes.add(
+                Mistake::new(node.at.clone(), "`delay` is longer than a minute"),
+            )?,
+            None => mistakes.add(
+                Mistake::new(node.at.clone(), "`delay` must be a time with its unit")
+                    .hint("such as `50ms` or `0.5s`"),
+            )?,
+        };
+    }
+    if let Some(node) = fields.find("loss") {
+        conditions.loss = match quantity::share(&node.value).map(Probability::new) {
+            Some(Ok(loss)) => loss,
+            _ => mistakes.add(
+                Mistake::new(node.at.clone(), "`loss` must be a share")
+                    .hint("such as `1%` or `0.01`"),
+            )?,
+        };
+    }
+    if let Some(node) = fields.find("cut") {
+        conditions.cut = fields::flag(node, "`cut`", mistakes)?;
+    }
+    if conditions.is_perfect() {
+        return mistakes.add(
+            Mistake::new(fields.at(), "this entry changes nothing")
+                .hint("give it a `delay`, a `loss` or `cut: true`"),
+        );
+    }
+    let (link, flow) = link.zip(flow)?;
+    let impairment = Impairment {
+        link,
+        flow,
+        conditions,
+    };
+    Some((fields, impairment))
+}
+
+/// Reads `filters:`.
+pub(crate) fn filters(node: &Node, mistakes: &mut Mistakes) -> Vec<Filter> {
+    fields::list(node, "`filters`", mistakes)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|item| filter(item, mistakes))
+        .collect()
+}
+
+fn filter(node: &Node, mistakes: &mut Mistakes) -> Option<Filter> {
+    const HINT: &str = "such as `between: [nat1.wan, nat2.wan]`";
+    let fields = Fields::open(node, "a filter", &["between"], mistakes)?;
+    let node = fields.need("between", HINT, mistakes)?;
+    let [a, b] = fields::list(node, "`between`", mistakes)? else {
+        return mistakes
+            .add(Mistake::new(node.at.clone(), "`between` must name two links").hint(HINT));
+    };
+    let (one, other) = link(a, mistakes).zip(link(b, mistakes))?;
+    if one == other {
+        return mistakes.add(Mistake::new(b.at.clone(), "a filter stands between two different links"));
+    }
+    if one.segment() != other.segment() {
+        let message = format!(
+            "{one} is on {}, {other} on {}: they never meet",
+            one.segment(),
+            other.segment()
+        );
+        return mistakes.add(
+            Mistake::new(b.at.clone(), message).hint("name two links of one segment"),
+        );
+    }
+    Some(Filter {
+        between: [one, other],
+    })
+}
+
+/// Reads `faults:`.
+pub(crate) fn faults(node: &Node, mistakes: &mut Mistakes) -> Vec<Fault> {
+    fields::list(node, "`faults`", mistakes)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|item| fault(item, mistakes))
+        .collect()
+}
+
+fn fault(node: &Node, mistakes: &mut Mistakes) -> Option<Fault> {
+    const MOMENTS: [(&str, Moment); 3] = [
+        ("bootstrapped", Moment::Bootstrapped),
+        ("connected", Moment::Connected),
+        ("settled", Moment::Settled),
+    ];
+    let fields = Fields::open(node, "a fault", &["after", "cut", "heal"], mistakes)?;
+    let after = fields
+        .need("after", "such as `after: bootstrapped`", mistakes)
+        .and_then(|node| fields::word(node, "moment of a scenario", &MOMENTS, mistakes));
+    let action = match (fields.find("cut"), fields.find("heal")) {
+        (Some(node), None) => link(node, mistakes).map(Action::Cut),
+        (None, Some(node)) => link(node, mistakes).map(Action::Heal),
+        (None, None) => mistakes.add(
+            Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`"),
+        ),
+        (Some(_), Some(_)) => mistakes.add(
+            Mistake::new(fields.at(), "a fault cuts or heals, not both").hint("make two of it"),
+        ),
+    };
+    let (after, action) = after.zip(action)?;
+    Some(Fault { after, action })
+}
+
+/// Reads `node:`.
+pub(crate) fn node(node: &Node, mistakes: &mut Mistakes) -> NodeOptions {
+    let mut options = NodeOptions::default();
+    let Some(fields) = Fields::open(node, "`node`", &["birthday", "args"], mistakes) else {
+        return options;
+    };
+    if let Some(node) = fields.find("birthday") {
+        options.birthday = fields::flag(node, "`birthday`", mistakes).unwrap_or(true);
+    }
+    if let Some(node) = fields.find("args") {
+        options.args = args(node, mistakes).unwrap_or_default();
+    }
+    options
+}
+
+fn args(node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<Machine, Vec<String>>> {
+    let names = Machine::NODES.map(Machine::name);
+    let fields = Fields::open(node, "`args`", &names, mistakes)?;
+    let mut args = BTreeMap::new();
+    for machine in Machine::NODES {
+        let Some(node) = fields.find(machine.name()) else {
+            continue;
+        };
+        let of_machine = fields::list(node, "`args`", mistakes)?
+            .iter()
+            .filter_map(|arg| fields::text(arg, "an argument", mistakes).map(str::to_owned))
+            .collect();
+        args.insert(machine, of_machine);
+    }
+    Some(args)
+}
+
+fn link(node: &Node, mistakes: &mut Mistakes) -> Option<Link> {
+    fields::word(node, "link", &Link::ALL.map(|link| (link.name(), link)), mistakes)
+}

@@ -1,0 +1,311 @@
+//! What a scenario is, once it has been read.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use natrig_nat::Preset;
+use natrig_netmodel::Conditions;
+use natrig_record::Kind;
+
+use crate::{Link, Machine};
+
+/// One experiment: two sites, what happens on the way, and what must come of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Its name, for people.
+    pub name: String,
+    /// Unique in its file and fit for a file name, such as `T2.M.20` or `relay-cut`.
+    pub id: String,
+    /// The file it stands in, as it was named.
+    pub file: Option<String>,
+    /// How much it matters.
+    pub priority: Option<Priority>,
+    /// The gateways, site 1 first.
+    pub nats: [Preset; 2],
+    /// Which site's peer dials.
+    pub initiator: Side,
+    /// Whether the relay grants sessions; it coordinates in any case.
+    pub use_relay: bool,
+    /// What the wire must show.
+    pub expected: Expected,
+    /// How long the nodes may take from the connect command to their final path.
+    pub timeout: Duration,
+    /// Memory of the machines, where the scenario sets it.
+    pub sizes: Sizes,
+    /// Links that are not perfect, from the start.
+    pub links: Vec<Impairment>,
+    /// Pairs of links whose frames do not reach each other.
+    pub filters: Vec<Filter>,
+    /// What is broken on purpose, and when.
+    pub faults: Vec<Fault>,
+    /// How the node under test is started.
+    pub node: NodeOptions,
+}
+
+impl Scenario {
+    /// The gateway in front of the peer that dials.
+    pub fn initiator_nat(&self) -> Preset {
+        self.nats[self.initiator.index()]
+    }
+
+    /// The gateway in front of the peer that is dialled.
+    pub fn responder_nat(&self) -> Preset {
+        self.nats[self.initiator.other().index()]
+    }
+}
+
+/// One of the two sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// Site 1: `nat1`, `peer1`.
+    One,
+    /// Site 2: `nat2`, `peer2`.
+    Two,
+}
+
+impl Side {
+    /// 1 or 2.
+    pub fn number(self) -> u8 {
+        match self {
+            Side::One => 1,
+            Side::Two => 2,
+        }
+    }
+
+    /// Its place in a pair, 0 or 1.
+    pub fn index(self) -> usize {
+        match self {
+            Side::One => 0,
+            Side::Two => 1,
+        }
+    }
+
+    /// The other one.
+    pub fn other(self) -> Side {
+        match self {
+            Side::One => Side::Two,
+            Side::Two => Side::One,
+        }
+    }
+
+    /// Its peer.
+    pub fn peer(self) -> Machine {
+        match self {
+            Side::One => Machine::Peer1,
+            Side::Two => Machine::Peer2,
+        }
+    }
+
+    /// Its gateway.
+    pub fn gateway(self) -> Machine {
+        match self {
+            Side::One => Machine::Nat1,
+            Side::Two => Machine::Nat2,
+        }
+    }
+}
+
+/// How much a scenario matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// `P1`
+    P1,
+    /// `P2`
+    P2,
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Priority::P1 => "P1",
+            Priority::P2 => "P2",
+        })
+    }
+}
+
+/// What the wire must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expected {
+    /// The seed's `hole-punch`: a direct path that took both sides, in whatever way.
+    HolePunch,
+    /// Exactly this kind.
+    Exactly(Kind),
+}
+
+impl Expected {
+    /// Whether a path of this kind fulfils it.
+    pub fn admits(self, kind: Kind) -> bool {
+        match self {
+            Expected::HolePunch => matches!(kind, Kind::Reversal | Kind::Punch | Kind::Birthday),
+            Expected::Exactly(wanted) => kind == wanted,
+        }
+    }
+
+    /// The word a scenario says it with.
+    pub fn word(self) -> &'static str {
+        match self {
+            Expected::HolePunch => "hole-punch",
+            Expected::Exactly(Kind::Direct) => "direct",
+            Expected::Exactly(Kind::Reversal) => "reversal",
+            Expected::Exactly(Kind::Punch) => "punch",
+            Expected::Exactly(Kind::Birthday) => "birthday",
+            Expected::Exactly(Kind::Relay) => "relay",
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Memory in MiB, by the role of a machine; none leaves it to the backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Each gateway's.
+    pub gateway: Option<u32>,
+    /// Each peer's.
+    pub peer: Option<u32>,
+    /// The relay's.
+    pub relay: Option<u32>,
+}
+
+impl Sizes {
+    /// What the scenario sets for a machine.
+    pub fn of(&self, machine: Machine) -> Option<u32> {
+        match machine {
+            Machine::Nat1 | Machine::Nat2 => self.gateway,
+            Machine::Peer1 | Machine::Peer2 => self.peer,
+            Machine::Relay => self.relay,
+        }
+    }
+}
+
+/// A link that is not perfect.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Impairment {
+    /// Which link.
+    pub link: Link,
+    /// Which way.
+    pub flow: Flow,
+    /// What happens to the frames.
+    pub conditions: Conditions,
+}
+
+/// A direction on a link, seen from its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// To the machine.
+    In,
+    /// From the machine.
+    Out,
+    /// Both ways.
+    Both,
+}
+
+/// Two links of one segment whose frames do not reach each other, either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter {
+    /// The pair.
+    pub between: [Link; 2],
+}
+
+/// Something that is broken, or mended, while the scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// When.
+    pub after: Moment,
+    /// What.
+    pub action: Action,
+}
+
+/// A point in the life of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// Both peers know the relay and are known to it; nobody has been told to connect.
+    Bootstrapped,
+    /// The initiator has its first usable path.
+    Connected,
+    /// Both peers have reported their final path.
+    Settled,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Moment::Bootstrapped => "bootstrapped",
+            Moment::Connected => "connected",
+            Moment::Settled => "settled",
+        })
+    }
+}
+
+/// What is done to a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Nothing passes from now on.
+    Cut(Link),
+    /// Everything passes again.
+    Heal(Link),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Cut(link) => write!(f, "cut {link}"),
+            Action::Heal(link) => write!(f, "heal {link}"),
+        }
+    }
+}
+
+/// How the node under test is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeOptions {
+    /// Whether it may search by birthday.
+    pub birthday: bool,
+    /// More arguments, by machine.
+    pub args: BTreeMap<Machine, Vec<String>>,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        NodeOptions {
+            birthday: true,
+            args: BTreeMap::new(),
+        }
+    }
+}
+
+impl NodeOptions {
+    /// More arguments for a machine's node.
+    pub fn args(&self, machine: Machine) -> &[String] {
+        self.args.get(&machine).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_hole_punch_is_any_path_that_took_both_sides() {
+        let admitted = |expected: Expected| {
+            [
+                Kind::Direct,
+                Kind::Reversal,
+                Kind::Punch,
+                Kind::Birthday,
+                Kind::Relay,
+            ]
+            .map(|kind| expected.admits(kind))
+        };
+        assert_eq!(
+            admitted(Expected::HolePunch),
+            [false, true, true, true, false]
+        );
+        assert_eq!(
+            admitted(Expected::Exactly(Kind::Punch)),
+            [false, false, true, false, false]
+        );
+    }
+}

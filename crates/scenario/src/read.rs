@@ -1,0 +1,418 @@
+//! From a file to its scenarios.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
+
+use natrig_nat::Preset;
+use natrig_record::Kind;
+
+use crate::{
+    Expected, Mistake, Priority, Problem, Scenario, Side, Truth,
+    fields::{self, Fields, Mistakes},
+    id, lab, quantity,
+    yaml::{self, Node, Value},
+};
+
+/// How long nodes may take where a scenario does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Cells a file may span.
+const MOST_CELLS: usize = 1000;
+
+/// The keys of a file.
+const KEYS: [&str; 15] = [
+    "name",
+    "id",
+    "priority",
+    "nat1",
+    "nat2",
+    "initiator",
+    "use_relay",
+    "expected",
+    "timeout",
+    "machines",
+    "links",
+    "filters",
+    "faults",
+    "node",
+    "cells",
+];
+
+/// Kinds of paths by name.
+pub(crate) const KINDS: [(&str, Kind); 5] = [
+    ("direct", Kind::Direct),
+    ("reversal", Kind::Reversal),
+    ("punch", Kind::Punch),
+    ("birthday", Kind::Birthday),
+    ("relay", Kind::Relay),
+];
+
+impl Scenario {
+    /// Reads the scenarios of a file, one for each of its cells.
+    pub fn load(path: &Path) -> Result<Vec<Scenario>, Problem> {
+        let text = bounded(path).map_err(|error| Problem::Unreadable {
+            path: path.to_owned(),
+            error,
+        })?;
+        Scenario::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads the scenarios of a text that goes by a file's name.
+    pub fn parse(file: &str, text: &str) -> Result<Vec<Scenario>, Problem> {
+        let mut mistakes = Mistakes::default();
+        let scenarios = yaml::parse(text)
+            .map_err(|mistake| Problem::invalid(file, text, vec![mistake]))
+            .map(|root| all(file, &root, &mut mistakes))?;
+        match scenarios {
+            Some(scenarios) if mistakes.0.is_empty() => Ok(scenarios),
+            _ => Err(Problem::invalid(file, text, mistakes.0)),
+        }
+    }
+}
+
+/// Reads the scenarios of several files; an ID may come up only once.
+pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Scenario>, Problem> {
+    let mut scenarios: Vec<Scenario> = Vec::new();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for path in paths {
+        for scenario in Scenario::load(path.as_ref())? {
+            let file = scenario.file.clone().unwrap_or_default();
+            if let Some(first) = seen.insert(scenario.id.clone(), file.clone()) {
+                return Err(Problem::SameId {
+                    id: scenario.id,
+                    first,
+                    second: file,
+                });
+            }
+            scenarios.push(scenario);
+        }
+    }
+    Ok(scenarios)
+}
+
+/// A file's text, or an error long before it fills the memory.
+fn bounded(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(yaml::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let message = format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to());
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
+}
+
+fn all(file: &str, root: &Node, mistakes: &mut Mistakes) -> Option<Vec<Scenario>> {
+    let top = Fields::open(root, "a scenario", &KEYS, mistakes)?;
+    let mut scenarios = Vec::new();
+    match top.find("cells") {
+        None => Layers { row: None, top: &top }.expand(file, &mut scenarios, mistakes),
+        Some(rows) => {
+            let row_keys = KEYS.map(|key| if key == "cells" { "name" } else { key });
+            for row in fields::list(rows, "`cells`", mistakes)? {
+                if let Some(row) = Fields::open(row, "a cell", &row_keys, mistakes) {
+                    let layers = Layers {
+                        row: Some(&row),
+                        top: &top,
+                    };
+                    layers.expand(file, &mut scenarios, mistakes);
+                }
+            }
+        }
+    }
+    Some(scenarios)
+}
+
+/// A row over the file's own keys, which hold for all rows.
+struct Layers<'a> {
+    row: Option<&'a Fields<'a>>,
+    top: &'a Fields<'a>,
+}
+
+impl<'a> Layers<'a> {
+    fn find(&self, key: &str) -> Option<&'a Node> {
+        self.row
+            .and_then(|row| row.find(key))
+            .or_else(|| self.top.find(key))
+    }
+
+    fn need(&self, key: &str, hint: &str, mistakes: &mut Mistakes) -> Option<&'a Node> {
+        match self.find(key) {
+            Some(node) => Some(node),
+            None => self.row.unwrap_or(self.top).need(key, hint, mistakes),
+        }
+    }
+
+    /// Reads the row and adds a scenario for each pair of its NATs.
+    fn expand(&self, file: &str, scenarios: &mut Vec<Scenario>, mistakes: &mut Mistakes) {
+        let before = mistakes.0.len();
+        let names = self.names(mistakes);
+        let nat = |side: &str, mistakes: &mut Mistakes| {
+            let hint = format!("`{side}:` is the gateway of a site, such as `full-cone`");
+            let node = self.need(side, &hint, mistakes)?;
+            presets(node, side, mistakes)
+        };
+        let nats = [nat("nat1", mistakes), nat("nat2", mistakes)];
+        let priorities = [("P1", Priority::P1), ("P2", Priority::P2)];
+        let priority = self
+            .find("priority")
+            .and_then(|node| fields::word(node, "priority", &priorities, mistakes));
+        let initiator = match self.find("initiator") {
+            Some(node) => initiator(node, mistakes),
+            None => Some(Side::One),
+        };
+        let use_relay = match self.find("use_relay") {
+            Some(node) => fields::flag(node, "`use_relay`", mistakes),
+            None => Some(true),
+        };
+        let expected = self
+            .need("expected", "such as `expected: direct`", mistakes)
+            .and_then(|node| expectation(node, mistakes));
+        let timeout = match self.find("timeout") {
+            Some(node) => timeout(node, mistakes),
+            None => Some(DEFAULT_TIMEOUT),
+        };
+        let sizes = self.find("machines").map(|node| lab::sizes(node, mistakes));
+        let links = self.find("links").map(|node| lab::links(node, mistakes));
+        let filters = self.find("filters").map(|node| lab::filters(node, mistakes));
+        let faults = self.find("faults").map(|node| lab::faults(node, mistakes));
+        let node = self.find("node").map(|node| lab::node(node, mistakes));
+
+        let (
+            Some(names),
+            [Some(nat1), Some(nat2)],
+            Some(initiator),
+            Some(use_relay),
+            Some(expected),
+            Some(timeout),
+        ) = (names, nats, initiator, use_relay, expected, timeout)
+        else {
+            return;
+        };
+        if mistakes.0.len() > before {
+            return;
+        }
+        let node = node.unwrap_or_default();
+        for nats in nat1.pairs(&nat2) {
+            let id = names.id(nats, &nat1, &nat2);
+            let at = || self.row.unwrap_or(self.top).at();
+            if scenarios.len() == MOST_CELLS {
+                let message = format!("the file spans more than {MOST_CELLS} cells");
+                mistakes.0.push(Mistake::new(at(), message));
+                return;
+            }
+            if scenarios.iter().any(|scenario| scenario.id == id) {
+                mistakes.0.push(
+                    Mistake::new(at(), format!("two cells have the ID `{id}`"))
+                        .hint("give one of them an `id:` of its own"),
+                );
+            }
+            let mut scenario = Scenario {
+                name: names.name.to_owned(),
+                id,
+                file: Some(file.to_owned()),
+                priority,
+                nats,
+                initiator,
+                use_relay,
+                expected: Expected::HolePunch,
+                timeout,
+                sizes: sizes.unwrap_or_default(),
+                links: links.clone().unwrap_or_default(),
+                filters: filters.clone().unwrap_or_default(),
+                faults: faults.clone().unwrap_or_default(),
+                node: node.clone(),
+            };
+            scenario.expected = match expected {
+                Expectation::Stated(expected) => expected,
+                Expectation::Truth => Expected::Exactly(Truth::standard().lookup(
+                    scenario.initiator_nat(),
+                    scenario.responder_nat(),
+                    node.birthday,
+                )),
+            };
+            scenarios.push(scenario);
+        }
+    }
+
+    fn names(&self, mistakes: &mut Mistakes) -> Option<Names<'a>> {
+        let hint = "a phrase that says what is tried, such as `name: \"Relay fallback\"`";
+        let node = self.need("name", hint, mistakes)?;
+        let name = fields::text(node, "`name`", mistakes)?;
+        let given = |fields: &Fields<'a>, mistakes: &mut Mistakes| match fields.find("id") {
+            Some(node) => read_id(node, mistakes).map(Some),
+            None => Some(None),
+        };
+        let file_id = given(self.top, mistakes)?;
+        let row_id = match self.row {
+            Some(row) => given(row, mistakes)?,
+            None => None,
+        };
+        let file_name = match self.top.find("name") {
+            Some(node) => fields::text(node, "`name`", mistakes)?,
+            None => name,
+        };
+        Some(Names {
+            name,
+            file_id,
+            row_id,
+            slug: id::slug(if self.row.is_some() { file_name } else { name }),
+            is_row: self.row.is_some(),
+        })
+    }
+}
+
+/// What a cell's ID is made of.
+struct Names<'a> {
+    name: &'a str,
+    file_id: Option<&'a str>,
+    row_id: Option<&'a str>,
+    slug: String,
+    is_row: bool,
+}
+
+impl Names<'_> {
+    fn id(&self, nats: [Preset; 2], nat1: &Presets, nat2: &Presets) -> String {
+        let base = match (self.row_id.or(self.file_id), self.slug.as_str()) {
+            (Some(id), _) => id,
+            (None, "") => "scenario",
+            (None, slug) => slug,
+        };
+        let many = nat1.several || nat2.several;
+        let numbered = nat1.is_all() && nat2.is_all();
+        match (self.row_id.or(self.file_id), many) {
+            (None, true) if numbered => id::matrix(nats),
+            (_, false) if !self.is_row || self.row_id.is_some() => base.to_owned(),
+            _ => format!("{base}-{}-{}", nats[0], nats[1]),
+        }
+    }
+}
+
+/// The gateways of one site: one, or a list.
+struct Presets {
+    of_site: Vec<Preset>,
+    several: bool,
+}
+
+impl Presets {
+    fn is_all(&self) -> bool {
+        Preset::ALL
+            .iter()
+            .all(|preset| self.of_site.contains(preset))
+    }
+
+    /// All pairs, row by row.
+    fn pairs<'a>(&'a self, columns: &'a Presets) -> impl Iterator<Item = [Preset; 2]> + 'a {
+        self.of_site
+            .iter()
+            .flat_map(|row| columns.of_site.iter().map(|column| [*row, *column]))
+    }
+}
+
+fn presets(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Presets> {
+    let Value::List(_) = node.value else {
+        return Some(Presets {
+            of_site: vec![preset(node, mistakes)?],
+            several: false,
+        });
+    };
+    let mut of_site = Vec::new();
+    for item in fields::list(node, &format!("`{side}`"), mistakes)? {
+        let preset = preset(item, mistakes)?;
+        if of_site.contains(&preset) {
+            return mistakes.add(Mistake::new(
+                item.at.clone(),
+                format!("{preset} is listed twice in `{side}`"),
+            ));
+        }
+        of_site.push(preset);
+    }
+    Some(Presets {
+        of_site,
+        several: true,
+    })
+}
+
+/// Reads the name of a gateway behaviour.
+pub(crate) fn preset(node: &Node, mistakes: &mut Mistakes) -> Option<Preset> {
+    // Without quotes, YAML takes the alias `none` for text and `null` for nothing.
+    let text = fields::text(node, "a gateway behaviour", mistakes)?;
+    text.parse().ok().or_else(|| {
+        mistakes.add(
+            Mistake::new(
+                node.at.clone(),
+                format!("no gateway behaviour is called `{}`", fields::shorten(text)),
+            )
+            .hint(fields::meant(text, Preset::ALL.iter().map(|p| p.name()))),
+        )
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Expectation {
+    Stated(Expected),
+    Truth,
+}
+
+fn expectation(node: &Node, mistakes: &mut Mistakes) -> Option<Expectation> {
+    let mut words = vec![
+        ("hole-punch", Expectation::Stated(Expected::HolePunch)),
+        ("truth", Expectation::Truth),
+    ];
+    words.extend(KINDS.map(|(word, kind)| (word, Expectation::Stated(Expected::Exactly(kind)))));
+    fields::word(node, "expected path", &words, mistakes)
+}
+
+fn initiator(node: &Node, mistakes: &mut Mistakes) -> Option<Side> {
+    match node.value {
+        Value::Number(1.0) => Some(Side::One),
+        Value::Number(2.0) => Some(Side::Two),
+        _ => mistakes.add(
+            Mistake::new(node.at.clone(), "`initiator` must be 1 or 2")
+                .hint("it says whose peer dials: that of site 1 or of site 2"),
+        ),
+    }
+}
+
+fn timeout(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
+    let wrong = |message: &str| Mistake::new(node.at.clone(), message);
+    let timeout = match node.value {
+        Value::Number(seconds) if seconds < 0.0 => None,
+        Value::Number(seconds) => Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+        _ => quantity::time(&node.value),
+    };
+    match timeout {
+        None => mistakes.add(
+            wrong("`timeout` must be a time").hint("in seconds, or with a unit: `30`, `30s`, `2m`"),
+        ),
+        Some(Duration::ZERO) => {
+            mistakes.add(wrong("with a `timeout` of 0 no node can connect").hint("such as `timeout: 30`"))
+        }
+        Some(timeout) if timeout > LONGEST_TIMEOUT => mistakes.add(
+            wrong("`timeout` is longer than an hour").hint("it is in seconds, such as `timeout: 30`"),
+        ),
+        Some(timeout) => Some(timeout),
+    }
+}
+
+fn read_id<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<&'a str> {
+    let text = fields::text(node, "`id`", mistakes)?;
+    if id::is_id(text) {
+        return Some(text);
+    }
+    mistakes.add(
+        Mistake::new(
+            node.at.clone(),
+            format!("`{}` cannot be an ID", fields::shorten(text)),
+        )
+        .hint(match id::slug(text) {
+            slug if slug.is_empty() => "letters, digits, `.`, `-` and `_`, at most 64".to_owned(),
+            slug => format!("letters, digits, `.`, `-` and `_`, at most 64; perhaps `{slug}`"),
+        }),
+    )
+}
