@@ -70,10 +70,7 @@ mod tests {
     use crate::{Request, ToGuest};
 
     fn ping(id: u64) -> ToGuest {
-        ToGuest::Request {
-            id,
-            body: Request::Ping,
-        }
+        ToGuest::Request { id, body: Request::Ping }
     }
 
     #[test]
@@ -97,10 +94,7 @@ mod tests {
     fn an_endless_frame_is_refused_before_it_is_stored() {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff; 4]);
-        assert!(matches!(
-            decoder.next::<ToGuest>(),
-            Err(FrameError::TooLong(_))
-        ));
+        assert!(matches!(decoder.next::<ToGuest>(), Err(FrameError::TooLong(_))));
     }
 
     #[test]

@@ -24,13 +24,8 @@ pub enum Preset {
 
 impl Preset {
     /// All, from the most to the least open.
-    pub const ALL: [Preset; 5] = [
-        Preset::Public,
-        Preset::FullCone,
-        Preset::AddrRestrict,
-        Preset::PortRestrict,
-        Preset::Symmetric,
-    ];
+    pub const ALL: [Preset; 5] =
+        [Preset::Public, Preset::FullCone, Preset::AddrRestrict, Preset::PortRestrict, Preset::Symmetric];
 
     /// The name that is printed.
     pub fn name(self) -> &'static str {
@@ -85,23 +80,17 @@ impl FromStr for Preset {
 
     /// Reads a name or one of its aliases: `none`, the long forms, and the words of RFC 3489.
     fn from_str(name: &str) -> Result<Self, UnknownPreset> {
-        Ok(
-            match name.to_ascii_lowercase().replace(['_', ' '], "-").as_str() {
-                "public" | "none" | "open" => Preset::Public,
-                "full-cone" | "full" => Preset::FullCone,
-                "addr-restrict" | "addr-restricted" | "address-restrict" | "address-restricted"
-                | "restricted-cone" | "restricted" | "addr" => Preset::AddrRestrict,
-                "port-restrict" | "port-restricted" | "port-restricted-cone" | "port" => {
-                    Preset::PortRestrict
-                }
-                "symmetric" => Preset::Symmetric,
-                _ => {
-                    return Err(UnknownPreset {
-                        name: name.to_owned(),
-                    });
-                }
-            },
-        )
+        Ok(match name.to_ascii_lowercase().replace(['_', ' '], "-").as_str() {
+            "public" | "none" | "open" => Preset::Public,
+            "full-cone" | "full" => Preset::FullCone,
+            "addr-restrict" | "addr-restricted" | "address-restrict" | "address-restricted"
+            | "restricted-cone" | "restricted" | "addr" => Preset::AddrRestrict,
+            "port-restrict" | "port-restricted" | "port-restricted-cone" | "port" => Preset::PortRestrict,
+            "symmetric" => Preset::Symmetric,
+            _ => {
+                return Err(UnknownPreset { name: name.to_owned() });
+            }
+        })
     }
 }
 
@@ -137,9 +126,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let message = "sticky".parse::<Preset>().unwrap_err().to_string();
-        assert!(
-            message.contains("`sticky`") && message.contains("addr-restrict"),
-            "{message}"
-        );
+        assert!(message.contains("`sticky`") && message.contains("addr-restrict"), "{message}");
     }
 }

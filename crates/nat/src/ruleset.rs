@@ -31,22 +31,10 @@ pub struct State {
     pub name: &'static str,
 }
 
-const REV: State = State {
-    kind: "map",
-    name: "rev",
-};
-const FC: State = State {
-    kind: "map",
-    name: "fc",
-};
-const USED: State = State {
-    kind: "set",
-    name: "used",
-};
-const PEERS: State = State {
-    kind: "set",
-    name: "peers",
-};
+const REV: State = State { kind: "map", name: "rev" };
+const FC: State = State { kind: "map", name: "fc" };
+const USED: State = State { kind: "set", name: "used" };
+const PEERS: State = State { kind: "set", name: "peers" };
 
 impl Ruleset {
     /// The ruleset of a preset.
@@ -78,9 +66,7 @@ impl Ruleset {
 }
 
 fn header(preset: Preset) -> String {
-    let mapping = preset
-        .mapping()
-        .map_or("no NAT".to_owned(), |mapping| mapping.to_string());
+    let mapping = preset.mapping().map_or("no NAT".to_owned(), |mapping| mapping.to_string());
     format!("# {preset}: {mapping}, {}\n", preset.filtering())
 }
 
@@ -103,10 +89,7 @@ fn routed(preset: Preset) -> Ruleset {
 "#,
         header(preset)
     );
-    Ruleset {
-        text,
-        state: Vec::new(),
-    }
+    Ruleset { text, state: Vec::new() }
 }
 
 fn forward(also: &str) -> String {
@@ -133,10 +116,7 @@ fn symmetric(preset: Preset) -> Ruleset {
         header(preset),
         forward("")
     );
-    Ruleset {
-        text,
-        state: Vec::new(),
-    }
+    Ruleset { text, state: Vec::new() }
 }
 
 /// One outside port for each inside endpoint, whatever the destination and whoever else uses the same inside port.
@@ -182,11 +162,7 @@ fn cone(preset: Preset) -> Ruleset {
         meta l4proto udp ct direction reply update @fc { udp sport : ct reply ip saddr . ct reply proto-src }
 "#,
         );
-        let gate = if by_address {
-            "udp dport . ip saddr @peers "
-        } else {
-            ""
-        };
+        let gate = if by_address { "udp dport . ip saddr @peers " } else { "" };
         let _ = write!(
             dstnat,
             r#"    chain dstnat {{
@@ -211,11 +187,7 @@ fn cone(preset: Preset) -> Ruleset {
         );
         learn.push_str("        meta l4proto udp update @peers { udp sport . ip daddr }\n");
     }
-    let dnat_accept = if open {
-        "        ct status dnat accept\n"
-    } else {
-        ""
-    };
+    let dnat_accept = if open { "        ct status dnat accept\n" } else { "" };
     let text = format!(
         r#"{}table ip {TABLE} {{
 {sets}{INPUT}{}{dstnat}    chain srcnat {{
@@ -265,10 +237,7 @@ mod tests {
     #[test]
     fn no_gateway_lets_unsolicited_input_be_confirmed() {
         for preset in Preset::ALL {
-            assert!(
-                Ruleset::of(preset).text().contains("iifname \"wan\" drop"),
-                "{preset}"
-            );
+            assert!(Ruleset::of(preset).text().contains("iifname \"wan\" drop"), "{preset}");
         }
     }
 }

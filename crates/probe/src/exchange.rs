@@ -36,13 +36,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub fn new(socket: SocketId, now: Instant) -> Self {
-        Exchange {
-            socket,
-            requests: Vec::new(),
-            wait: FIRST_WAIT,
-            tries: 1,
-            deadline: now + FIRST_WAIT,
-        }
+        Exchange { socket, requests: Vec::new(), wait: FIRST_WAIT, tries: 1, deadline: now + FIRST_WAIT }
     }
 
     /// Asks for an answer from the address that is asked.
@@ -57,12 +51,7 @@ impl Exchange {
     }
 
     /// Asks for an answer from elsewhere, which may be filtered.
-    pub fn stranger(
-        mut self,
-        to: SocketAddr,
-        transaction: [u8; 12],
-        change: ChangeRequest,
-    ) -> Self {
+    pub fn stranger(mut self, to: SocketAddr, transaction: [u8; 12], change: ChangeRequest) -> Self {
         self.requests.push(Request {
             to,
             message: Message::binding_request(transaction).with_change_request(change),
@@ -74,27 +63,19 @@ impl Exchange {
 
     /// Takes an answer; `Ok(true)` when it was the last one needed.
     pub fn handle(&mut self, answer: &Message) -> Result<bool, Failed> {
-        let Some(request) = self
-            .requests
-            .iter_mut()
-            .find(|request| request.message.transaction == answer.transaction)
+        let Some(request) =
+            self.requests.iter_mut().find(|request| request.message.transaction == answer.transaction)
         else {
             return Ok(false);
         };
         match (answer.class, answer.mapped_address) {
             (Class::Success, Some(mapped)) => request.mapped = Some(mapped),
             (Class::Error, _) => {
-                return Err(Failed::Refused {
-                    server: request.to,
-                    code: answer.error_code.unwrap_or(0),
-                });
+                return Err(Failed::Refused { server: request.to, code: answer.error_code.unwrap_or(0) });
             }
             _ => return Ok(false),
         }
-        Ok(self
-            .requests
-            .iter()
-            .all(|request| request.optional || request.mapped.is_some()))
+        Ok(self.requests.iter().all(|request| request.optional || request.mapped.is_some()))
     }
 
     /// Whether to send all again (true), or an error after too many tries.
@@ -103,10 +84,7 @@ impl Exchange {
             return Ok(false);
         }
         if self.tries == TRIES {
-            let silent = self
-                .requests
-                .iter()
-                .find(|r| !r.optional && r.mapped.is_none());
+            let silent = self.requests.iter().find(|r| !r.optional && r.mapped.is_none());
             return Err(Failed::Silent {
                 server: silent.map_or_else(|| self.requests[0].to, |request| request.to),
                 tries: self.tries,

@@ -63,10 +63,7 @@ pub struct Prober {
 enum Stage {
     Mapping(Exchange),
     Filtering(Exchange),
-    Early {
-        before: SocketAddr,
-        exchange: Exchange,
-    },
+    Early { before: SocketAddr, exchange: Exchange },
     Done(Result<Report, Failed>),
 }
 
@@ -96,9 +93,9 @@ impl Prober {
     /// When to call [`Prober::handle_timeout`]; none when finished.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Mapping(exchange)
-            | Stage::Filtering(exchange)
-            | Stage::Early { exchange, .. } => Some(exchange.deadline),
+            Stage::Mapping(exchange) | Stage::Filtering(exchange) | Stage::Early { exchange, .. } => {
+                Some(exchange.deadline)
+            }
             Stage::Done(_) => None,
         }
     }
@@ -146,10 +143,7 @@ impl Prober {
     }
 
     fn advance(&mut self, now: Instant) {
-        let stage = std::mem::replace(
-            &mut self.stage,
-            Stage::Done(Err(Failed::Inconsistent(Vec::new()))),
-        );
+        let stage = std::mem::replace(&mut self.stage, Stage::Done(Err(Failed::Inconsistent(Vec::new()))));
         self.stage = match stage {
             Stage::Mapping(exchange) => self.mapping_measured(now, &exchange),
             Stage::Filtering(exchange) => self.filtering_measured(now, &exchange),
@@ -172,11 +166,7 @@ impl Prober {
     }
 
     fn mapping_measured(&mut self, now: Instant, exchange: &Exchange) -> Stage {
-        let mapped: Vec<SocketAddr> = exchange
-            .requests
-            .iter()
-            .filter_map(|request| request.mapped)
-            .collect();
+        let mapped: Vec<SocketAddr> = exchange.requests.iter().filter_map(|request| request.mapped).collect();
         let Ok(mapped) = <[SocketAddr; 3]>::try_from(mapped) else {
             return Stage::Done(Err(Failed::Inconsistent(self.rounds.clone())));
         };
@@ -186,10 +176,8 @@ impl Prober {
         ));
         self.rounds.push(mapped);
         let [a, b, c] = mapped;
-        let inside = SocketAddr::new(
-            self.plan.inside.ip(),
-            self.plan.inside.port() + u16::from(exchange.socket),
-        );
+        let inside =
+            SocketAddr::new(self.plan.inside.ip(), self.plan.inside.port() + u16::from(exchange.socket));
         self.mapping = if a == b && b == c {
             (a != inside).then_some(Mapping::EndpointIndependent)
         } else if a != b && b != c && a != c {
@@ -209,14 +197,8 @@ impl Prober {
     fn measure_filtering(&mut self, now: Instant) -> Stage {
         let socket = self.bind();
         let server = self.plan.server;
-        let both = ChangeRequest {
-            ip: true,
-            port: true,
-        };
-        let port = ChangeRequest {
-            ip: false,
-            port: true,
-        };
+        let both = ChangeRequest { ip: true, port: true };
+        let port = ChangeRequest { ip: false, port: true };
         let exchange = Exchange::new(socket, now)
             .stranger(server, self.transaction(), both)
             .stranger(server, self.transaction(), port)
@@ -226,32 +208,20 @@ impl Prober {
     }
 
     fn filtering_measured(&mut self, now: Instant, exchange: &Exchange) -> Stage {
-        let sources = [
-            self.plan.other,
-            SocketAddr::new(self.plan.server.ip(), self.plan.other.port()),
-        ];
+        let sources = [self.plan.other, SocketAddr::new(self.plan.server.ip(), self.plan.other.port())];
         for (request, from) in exchange.requests.iter().zip(sources) {
             let arrived = request.mapped.is_some();
             self.notes.push(format!(
                 "an answer from {from}, to which nothing was sent, {}",
-                if arrived {
-                    "arrived"
-                } else {
-                    "did not arrive before the allowed one"
-                }
+                if arrived { "arrived" } else { "did not arrive before the allowed one" }
             ));
-            self.strangers.push(Expected {
-                from,
-                transaction: request.message.transaction,
-                arrived,
-            });
+            self.strangers.push(Expected { from, transaction: request.message.transaction, arrived });
         }
         let Some(before) = exchange.requests.last().and_then(|request| request.mapped) else {
             return Stage::Done(Err(Failed::Inconsistent(self.rounds.clone())));
         };
         // The alternate endpoint has sent to this port; now the port sends to it.
-        let exchange =
-            Exchange::new(exchange.socket, now).plain(self.plan.other, self.transaction());
+        let exchange = Exchange::new(exchange.socket, now).plain(self.plan.other, self.transaction());
         send(&mut self.actions, &exchange);
         Stage::Early { before, exchange }
     }

@@ -48,9 +48,7 @@ pub enum Failed {
         tries: u32,
     },
     /// The server refused.
-    #[error(
-        "{server} answered with error {code}; it must be an RFC 5780 server with two addresses"
-    )]
+    #[error("{server} answered with error {code}; it must be an RFC 5780 server with two addresses")]
     Refused {
         /// Who was asked.
         server: SocketAddr,

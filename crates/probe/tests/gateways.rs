@@ -57,11 +57,7 @@ impl Gateway {
             Some(Mapping::AddressAndPortDependent) => to.to_string(),
         };
         let preserved = SocketAddr::new("192.0.2.1".parse().unwrap(), inside.port());
-        let key = if self.early.contains(&(preserved, to)) {
-            to.to_string()
-        } else {
-            key
-        };
+        let key = if self.early.contains(&(preserved, to)) { to.to_string() } else { key };
         let next = &mut self.next;
         let fresh = self.mapping != EIM || !key.is_empty();
         let outside = *self.ports.entry((inside, key)).or_insert_with(|| {
@@ -82,10 +78,9 @@ impl Gateway {
         let open = self.mapping.is_none()
             || match self.filtering {
                 Filtering::EndpointIndependent => true,
-                Filtering::AddressDependent => self
-                    .sent
-                    .iter()
-                    .any(|(o, to)| *o == outside && to.ip() == from.ip()),
+                Filtering::AddressDependent => {
+                    self.sent.iter().any(|(o, to)| *o == outside && to.ip() == from.ip())
+                }
                 Filtering::AddressAndPortDependent => self.sent.contains(&(outside, from)),
             };
         if !open && self.poisoned {
@@ -112,12 +107,7 @@ fn measure(gateway: &mut Gateway) -> Result<Report, Failed> {
     let mut inbox = VecDeque::new();
     for _ in 0..1000 {
         while let Some(action) = prober.poll_action() {
-            let Action::Send {
-                socket,
-                to,
-                datagram,
-            } = action
-            else {
+            let Action::Send { socket, to, datagram } = action else {
                 continue;
             };
             let inside = SocketAddr::new(plan.inside.ip(), plan.inside.port() + u16::from(socket));
@@ -125,10 +115,7 @@ fn measure(gateway: &mut Gateway) -> Result<Report, Failed> {
             if gateway.lost() {
                 continue;
             }
-            let at = Endpoint::ALL
-                .into_iter()
-                .find(|at| server.address(*at) == Some(to))
-                .unwrap();
+            let at = Endpoint::ALL.into_iter().find(|at| server.address(*at) == Some(to)).unwrap();
             let reply = server.answer(at, outside, &datagram).unwrap();
             let from = server.address(reply.from).unwrap();
             if gateway.inbound(from, reply.to).is_some() && !gateway.lost() {
@@ -153,10 +140,7 @@ fn check(mapping: Option<Mapping>, filtering: Filtering) {
     let report = measure(&mut Gateway::new(mapping, filtering)).unwrap();
     assert_eq!((report.mapping, report.filtering), (mapping, filtering));
     let told = matches!(mapping, None | EIM).then_some(true);
-    assert_eq!(
-        report.early_packet_harmless, told,
-        "{mapping:?} {filtering:?}"
-    );
+    assert_eq!(report.early_packet_harmless, told, "{mapping:?} {filtering:?}");
 }
 
 #[test]
@@ -173,10 +157,7 @@ fn every_class_is_told() {
 fn a_poisoned_gateway_is_told_by_its_moving_port() {
     let mut gateway = Gateway::new(EIM, Filtering::AddressAndPortDependent);
     gateway.poisoned = true;
-    assert_eq!(
-        measure(&mut gateway).unwrap().early_packet_harmless,
-        Some(false)
-    );
+    assert_eq!(measure(&mut gateway).unwrap().early_packet_harmless, Some(false));
 }
 
 #[test]
@@ -184,9 +165,7 @@ fn one_equal_port_by_chance_is_measured_again() {
     let mut gateway = Gateway::new(APDM, Filtering::AddressAndPortDependent);
     let other = SocketAddr::new(plan().other.ip(), plan().server.port());
     let first = gateway.outbound(plan().inside, plan().server);
-    gateway
-        .ports
-        .insert((plan().inside, other.to_string()), first);
+    gateway.ports.insert((plan().inside, other.to_string()), first);
     let report = measure(&mut gateway).unwrap();
     assert_eq!(report.mapping, APDM);
 }
@@ -202,10 +181,7 @@ fn lost_datagrams_are_sent_again() {
 fn a_silent_server_is_named() {
     let mut gateway = Gateway::new(EIM, Filtering::EndpointIndependent);
     gateway.lose = 1;
-    assert!(matches!(
-        measure(&mut gateway),
-        Err(Failed::Silent { tries: 6, .. })
-    ));
+    assert!(matches!(measure(&mut gateway), Err(Failed::Silent { tries: 6, .. })));
 }
 
 #[test]
@@ -214,18 +190,10 @@ fn a_server_with_one_address_is_refused() {
     let mut prober = Prober::new(plan(), now);
     let server = Server::new(plan().server, None);
     while let Some(action) = prober.poll_action() {
-        if let Action::Send {
-            socket, datagram, ..
-        } = action
-        {
-            let reply = server
-                .answer(Endpoint::default(), plan().inside, &datagram)
-                .unwrap();
+        if let Action::Send { socket, datagram, .. } = action {
+            let reply = server.answer(Endpoint::default(), plan().inside, &datagram).unwrap();
             prober.handle_datagram(now, socket, &reply.datagram);
         }
     }
-    assert!(matches!(
-        prober.outcome(),
-        Some(Err(Failed::Refused { code: 400, .. }))
-    ));
+    assert!(matches!(prober.outcome(), Some(Err(Failed::Refused { code: 400, .. }))));
 }

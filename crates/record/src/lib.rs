@@ -10,6 +10,6 @@ mod results;
 
 pub use event::{Event, Sink, What};
 pub use results::{
-    Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide,
-    Results, RunInfo, SCHEMA, Step, Totals, Verdict,
+    Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,
+    RunInfo, SCHEMA, Step, Totals, Verdict,
 };

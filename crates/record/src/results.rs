@@ -91,9 +91,7 @@ pub struct Cell {
 }
 
 /// The four judgements; never mixed.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The wire shows what the scenario expects, and the nodes say the same.
@@ -351,10 +349,7 @@ mod tests {
     use super::*;
 
     fn cell(outcome: Outcome) -> Cell {
-        Cell {
-            outcome,
-            ..Cell::default()
-        }
+        Cell { outcome, ..Cell::default() }
     }
 
     #[test]

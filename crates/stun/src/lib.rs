@@ -8,7 +8,5 @@
 mod message;
 mod server;
 
-pub use message::{
-    ChangeRequest, Class, DecodeError, MAGIC_COOKIE, Message, TransactionId, is_stun,
-};
+pub use message::{ChangeRequest, Class, DecodeError, MAGIC_COOKIE, Message, TransactionId, is_stun};
 pub use server::{Endpoint, Reply, Server};

@@ -131,18 +131,10 @@ impl Message {
         out.extend(self.transaction);
         if let Some(address) = self.mapped_address {
             let address = xor(address, &self.transaction);
-            put(
-                &mut out,
-                attribute::XOR_MAPPED_ADDRESS,
-                &encode_address(address),
-            );
+            put(&mut out, attribute::XOR_MAPPED_ADDRESS, &encode_address(address));
         }
         if let Some(address) = self.response_origin {
-            put(
-                &mut out,
-                attribute::RESPONSE_ORIGIN,
-                &encode_address(address),
-            );
+            put(&mut out, attribute::RESPONSE_ORIGIN, &encode_address(address));
         }
         if let Some(address) = self.other_address {
             put(&mut out, attribute::OTHER_ADDRESS, &encode_address(address));
@@ -152,18 +144,10 @@ impl Message {
             put(&mut out, attribute::CHANGE_REQUEST, &bits.to_be_bytes());
         }
         if let Some(code) = self.error_code {
-            put(
-                &mut out,
-                attribute::ERROR_CODE,
-                &[0, 0, (code / 100) as u8, (code % 100) as u8],
-            );
+            put(&mut out, attribute::ERROR_CODE, &[0, 0, (code / 100) as u8, (code % 100) as u8]);
         }
         if self.class == Class::Error && !self.unknown.is_empty() {
-            let list: Vec<u8> = self
-                .unknown
-                .iter()
-                .flat_map(|kind| kind.to_be_bytes())
-                .collect();
+            let list: Vec<u8> = self.unknown.iter().flat_map(|kind| kind.to_be_bytes()).collect();
             put(&mut out, attribute::UNKNOWN_ATTRIBUTES, &list);
         }
         let length = (out.len() - HEADER) as u16;
@@ -180,10 +164,7 @@ impl Message {
         let said = u16::from_be_bytes([datagram[2], datagram[3]]) as usize;
         let mut rest = &datagram[HEADER..];
         if said != rest.len() || !said.is_multiple_of(4) {
-            return Err(DecodeError::Length {
-                said,
-                has: rest.len(),
-            });
+            return Err(DecodeError::Length { said, has: rest.len() });
         }
         let method = (kind & 0x000f) | (kind & 0x00e0) >> 1 | (kind & 0x3e00) >> 2;
         if method != BINDING {
@@ -202,8 +183,7 @@ impl Message {
         while let Some((head, after)) = rest.split_first_chunk::<4>() {
             let kind = u16::from_be_bytes([head[0], head[1]]);
             let length = u16::from_be_bytes([head[2], head[3]]) as usize;
-            let (Some(value), Some(next)) =
-                (after.get(..length), after.get(length.next_multiple_of(4)..))
+            let (Some(value), Some(next)) = (after.get(..length), after.get(length.next_multiple_of(4)..))
             else {
                 return Err(DecodeError::Attribute(kind));
             };
@@ -217,12 +197,9 @@ impl Message {
                 attribute::RESPONSE_ORIGIN => message.response_origin = Some(address()?),
                 attribute::OTHER_ADDRESS => message.other_address = Some(address()?),
                 attribute::CHANGE_REQUEST => {
-                    let bits: [u8; 4] =
-                        value.try_into().map_err(|_| DecodeError::Attribute(kind))?;
-                    message.change_request = Some(ChangeRequest {
-                        ip: bits[3] & 4 != 0,
-                        port: bits[3] & 2 != 0,
-                    });
+                    let bits: [u8; 4] = value.try_into().map_err(|_| DecodeError::Attribute(kind))?;
+                    message.change_request =
+                        Some(ChangeRequest { ip: bits[3] & 4 != 0, port: bits[3] & 2 != 0 });
                 }
                 attribute::ERROR_CODE => {
                     let [_, _, hundreds, rest, ..] = value else {
@@ -310,19 +287,14 @@ mod tests {
 
     fn bytes(hex: &str) -> Vec<u8> {
         let hex: String = hex.split_whitespace().collect();
-        (0..hex.len() / 2)
-            .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
-            .collect()
+        (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect()
     }
 
     #[test]
     fn the_rfc_5769_sample_reads_as_it_says() {
         let message = Message::decode(&bytes(SAMPLE)).unwrap();
         assert_eq!(message.class, Class::Success);
-        assert_eq!(
-            message.mapped_address,
-            Some("192.0.2.1:32853".parse().unwrap())
-        );
+        assert_eq!(message.mapped_address, Some("192.0.2.1:32853".parse().unwrap()));
     }
 
     #[test]
@@ -332,10 +304,8 @@ mod tests {
         message.other_address = Some("[2001:db8::4]:3479".parse().unwrap());
         message.response_origin = Some("192.168.100.3:3478".parse().unwrap());
         assert_eq!(Message::decode(&message.encode()), Ok(message));
-        let request = Message::binding_request([7; 12]).with_change_request(ChangeRequest {
-            ip: true,
-            port: false,
-        });
+        let request =
+            Message::binding_request([7; 12]).with_change_request(ChangeRequest { ip: true, port: false });
         assert_eq!(Message::decode(&request.encode()), Ok(request));
     }
 
@@ -343,10 +313,7 @@ mod tests {
     fn a_wrong_length_is_told() {
         let mut datagram = Message::binding_request([0; 12]).encode();
         datagram[3] = 4;
-        assert_eq!(
-            Message::decode(&datagram),
-            Err(DecodeError::Length { said: 4, has: 0 })
-        );
+        assert_eq!(Message::decode(&datagram), Err(DecodeError::Length { said: 4, has: 0 }));
     }
 
     proptest::proptest! {

@@ -16,22 +16,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// All four.
     pub const ALL: [Endpoint; 4] = [
-        Endpoint {
-            other_ip: false,
-            other_port: false,
-        },
-        Endpoint {
-            other_ip: false,
-            other_port: true,
-        },
-        Endpoint {
-            other_ip: true,
-            other_port: false,
-        },
-        Endpoint {
-            other_ip: true,
-            other_port: true,
-        },
+        Endpoint { other_ip: false, other_port: false },
+        Endpoint { other_ip: false, other_port: true },
+        Endpoint { other_ip: true, other_port: false },
+        Endpoint { other_ip: true, other_port: true },
     ];
 }
 
@@ -66,18 +54,8 @@ impl Server {
             return Some(self.primary);
         }
         let alternate = self.alternate?;
-        let ip = if endpoint.other_ip {
-            alternate
-        } else {
-            self.primary
-        }
-        .ip();
-        let port = if endpoint.other_port {
-            alternate
-        } else {
-            self.primary
-        }
-        .port();
+        let ip = if endpoint.other_ip { alternate } else { self.primary }.ip();
+        let port = if endpoint.other_port { alternate } else { self.primary }.port();
         Some(SocketAddr::new(ip, port))
     }
 
@@ -88,10 +66,7 @@ impl Server {
             return None;
         }
         let change = request.change_request.unwrap_or_default();
-        let source = Endpoint {
-            other_ip: at.other_ip ^ change.ip,
-            other_port: at.other_port ^ change.port,
-        };
+        let source = Endpoint { other_ip: at.other_ip ^ change.ip, other_port: at.other_port ^ change.port };
         let error = if !request.unknown.is_empty() {
             Some(420)
         } else if self.address(source).is_none() {
@@ -111,18 +86,12 @@ impl Server {
                 answer.mapped_address = Some(from);
                 answer.response_origin = self.address(source);
                 // The other address is other than the one that was asked (RFC 5780 section 7.4).
-                answer.other_address = self.address(Endpoint {
-                    other_ip: !at.other_ip,
-                    other_port: !at.other_port,
-                });
+                answer.other_address =
+                    self.address(Endpoint { other_ip: !at.other_ip, other_port: !at.other_port });
                 (source, answer)
             }
         };
-        Some(Reply {
-            from: reply.0,
-            to: from,
-            datagram: reply.1.encode(),
-        })
+        Some(Reply { from: reply.0, to: from, datagram: reply.1.encode() })
     }
 }
 
@@ -132,15 +101,11 @@ mod tests {
     use crate::ChangeRequest;
 
     fn server() -> Server {
-        Server::new(
-            "192.168.100.3:3478".parse().unwrap(),
-            Some("192.168.100.4:3479".parse().unwrap()),
-        )
+        Server::new("192.168.100.3:3478".parse().unwrap(), Some("192.168.100.4:3479".parse().unwrap()))
     }
 
     fn ask(server: &Server, at: Endpoint, ip: bool, port: bool) -> (Endpoint, Message) {
-        let request =
-            Message::binding_request([1; 12]).with_change_request(ChangeRequest { ip, port });
+        let request = Message::binding_request([1; 12]).with_change_request(ChangeRequest { ip, port });
         let from = "192.0.2.9:5000".parse().unwrap();
         let reply = server.answer(at, from, &request.encode()).unwrap();
         assert_eq!(reply.to, from);
@@ -157,18 +122,9 @@ mod tests {
             (true, true, "192.168.100.4:3479"),
         ] {
             let (source, answer) = ask(&server(), primary, ip, port);
-            assert_eq!(
-                source,
-                Endpoint {
-                    other_ip: ip,
-                    other_port: port
-                }
-            );
+            assert_eq!(source, Endpoint { other_ip: ip, other_port: port });
             assert_eq!(answer.response_origin, Some(origin.parse().unwrap()));
-            assert_eq!(
-                answer.other_address,
-                Some("192.168.100.4:3479".parse().unwrap())
-            );
+            assert_eq!(answer.other_address, Some("192.168.100.4:3479".parse().unwrap()));
         }
     }
 
@@ -176,10 +132,7 @@ mod tests {
     fn a_plain_server_refuses_to_change() {
         let plain = Server::new("192.168.100.3:3478".parse().unwrap(), None);
         let (_, refusal) = ask(&plain, Endpoint::default(), true, true);
-        assert_eq!(
-            (refusal.class, refusal.error_code),
-            (Class::Error, Some(400))
-        );
+        assert_eq!((refusal.class, refusal.error_code), (Class::Error, Some(400)));
         let (_, answer) = ask(&plain, Endpoint::default(), false, false);
         assert_eq!((answer.class, answer.other_address), (Class::Success, None));
     }
@@ -189,17 +142,9 @@ mod tests {
         let mut request = Message::binding_request([1; 12]).encode();
         request[3] = 4;
         request.extend([0x7f, 0xff, 0, 0]);
-        let reply = server()
-            .answer(
-                Endpoint::default(),
-                "192.0.2.9:5000".parse().unwrap(),
-                &request,
-            )
-            .unwrap();
-        assert_eq!(
-            Message::decode(&reply.datagram).unwrap().error_code,
-            Some(420)
-        );
+        let reply =
+            server().answer(Endpoint::default(), "192.0.2.9:5000".parse().unwrap(), &request).unwrap();
+        assert_eq!(Message::decode(&reply.datagram).unwrap().error_code, Some(420));
     }
 
     #[test]

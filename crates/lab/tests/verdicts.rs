@@ -1,0 +1,290 @@
+//! Verdicts on forged captures: what is true is told, and what is feigned is not.
+
+mod wire;
+
+use natrig_capture::Trace;
+use natrig_lab::{
+    judge::{Wanted, judge},
+    verdict::{Case, NoVerdict, Window, verdict},
+};
+use natrig_nat::Filtering;
+use natrig_record::{Claim, Kind, Outcome, Path, Verdict};
+use natrig_scenario::Expected;
+use wire::{
+    At::{Relay, Site1, Site2},
+    Forger, pair,
+};
+
+const N: u64 = 256 * 1024;
+const PROBE: u8 = 4;
+const COORDINATE: u8 = 7;
+const MESH: (u16, u16) = (4400, 4400);
+
+/// Frames before the lab's bytes, then the bytes.
+fn read(filtering: Filtering, before: impl Fn(&mut Forger), data: impl Fn(&mut Forger)) -> Verdict {
+    let mut forger = Forger::default();
+    before(&mut forger);
+    let from_ns = forger.now() + 1;
+    data(&mut forger);
+    let window = Window { from_ns, to_ns: forger.now(), sent: [N; 2], arrived: [N; 2] };
+    judge_trace(&forger.trace(), filtering, Some(window)).unwrap()
+}
+
+fn judge_trace(trace: &Trace, filtering: Filtering, window: Option<Window>) -> Result<Verdict, NoVerdict> {
+    let case = Case {
+        pair: pair(),
+        initiator_filtering: filtering,
+        connect_ns: 1,
+        window,
+        coordination: vec![COORDINATE],
+    };
+    verdict(trace, &case)
+}
+
+fn direct(forger: &mut Forger) {
+    forger.bulk(Site1, Site2, N);
+    forger.bulk(Site2, Site1, N);
+}
+
+fn relayed(forger: &mut Forger) {
+    for (from, to) in [(Site1, Site2), (Site2, Site1)] {
+        forger.bulk(from, Relay, N);
+        forger.bulk(Relay, to, N);
+    }
+}
+
+fn ask(forger: &mut Forger) {
+    forger.send(Site1, Relay, MESH, COORDINATE, 80, true);
+}
+
+const APDF: Filtering = Filtering::AddressAndPortDependent;
+const EIF: Filtering = Filtering::EndpointIndependent;
+
+#[test]
+fn the_initiators_own_packet_that_gets_through_is_direct() {
+    let verdict = read(APDF, |f| f.send(Site1, Site2, MESH, PROBE, 50, true), direct);
+    assert_eq!((verdict.path, verdict.kind), (Path::Direct, Some(Kind::Direct)));
+    assert!(!verdict.coordinator_asked);
+}
+
+#[test]
+fn a_called_responder_is_a_reversal() {
+    let called = |f: &mut Forger| {
+        f.send(Site1, Site2, MESH, PROBE, 50, false);
+        ask(f);
+        f.send(Site2, Site1, MESH, PROBE, 50, true);
+    };
+    let verdict = read(EIF, called, direct);
+    assert_eq!(verdict.kind, Some(Kind::Reversal));
+    assert!(verdict.coordinator_asked);
+    // Behind a filter the same frames are a punch: the initiator's own packet opened the way.
+    assert_eq!(read(APDF, called, direct).kind, Some(Kind::Punch));
+}
+
+#[test]
+fn both_sending_is_a_punch() {
+    let punch = |f: &mut Forger| {
+        f.send(Site1, Site2, MESH, PROBE, 50, false);
+        f.send(Site2, Site1, MESH, PROBE, 50, true);
+    };
+    assert_eq!(read(APDF, punch, direct).kind, Some(Kind::Punch));
+}
+
+#[test]
+fn many_ports_are_a_birthday_search() {
+    let search = |f: &mut Forger| {
+        for port in 0..17 {
+            f.send(Site2, Site1, (30_000 + port, 4400), PROBE, 50, false);
+        }
+        f.send(Site1, Site2, (4400, 30_003), PROBE, 50, true);
+    };
+    assert_eq!(read(APDF, search, direct).kind, Some(Kind::Birthday));
+}
+
+#[test]
+fn bytes_through_a_third_machine_are_relayed() {
+    let attempt = |f: &mut Forger| {
+        f.send(Site1, Site2, MESH, PROBE, 50, false);
+        f.send(Site2, Site1, MESH, PROBE, 50, false);
+    };
+    let verdict = read(APDF, attempt, relayed);
+    assert_eq!((verdict.path, verdict.kind), (Path::Relay, Some(Kind::Relay)));
+    assert_eq!((verdict.attempts_arrived, verdict.attempts_passed), ([1, 1], [0, 0]));
+}
+
+#[test]
+fn one_direction_each_way_is_mixed() {
+    let verdict = read(
+        APDF,
+        |_| (),
+        |f| {
+            f.bulk(Site1, Site2, N);
+            f.bulk(Site2, Relay, N);
+            f.bulk(Relay, Site1, N);
+        },
+    );
+    assert_eq!((verdict.path, verdict.kind), (Path::Mixed, None));
+}
+
+#[test]
+fn six_per_cent_through_the_relay_is_mixed() {
+    let stray = |share: u64| {
+        move |f: &mut Forger| {
+            direct(f);
+            f.bulk(Site1, Relay, N * share / 100);
+        }
+    };
+    assert_eq!(read(APDF, |_| (), stray(6)).path, Path::Mixed);
+    assert_eq!(read(APDF, |_| (), stray(4)).path, Path::Direct);
+}
+
+#[test]
+fn padding_to_the_peer_does_not_make_a_relayed_path_direct() {
+    let padded = |f: &mut Forger| {
+        relayed(f);
+        direct(f);
+    };
+    assert_eq!(read(APDF, |_| (), padded).path, Path::Mixed);
+}
+
+#[test]
+fn bytes_that_did_not_arrive_are_no_path() {
+    let mut forger = Forger::default();
+    direct(&mut forger);
+    let window = Window { from_ns: 0, to_ns: u64::MAX, sent: [N; 2], arrived: [N, N - 1] };
+    assert_eq!(judge_trace(&forger.trace(), APDF, Some(window)).unwrap().path, Path::None);
+    assert_eq!(judge_trace(&Forger::default_trace(), APDF, None).unwrap().path, Path::None);
+}
+
+impl Forger {
+    fn default_trace() -> Trace {
+        Forger::default().trace()
+    }
+}
+
+#[test]
+fn one_leg_without_the_other_is_no_relay() {
+    let verdict = read(
+        APDF,
+        |_| (),
+        |f| {
+            f.bulk(Site1, Relay, N);
+            f.bulk(Site2, Relay, N);
+        },
+    );
+    assert_eq!(verdict.path, Path::Mixed);
+}
+
+#[test]
+fn a_flooded_frame_belongs_to_the_one_it_names() {
+    let verdict = read(
+        APDF,
+        |_| (),
+        |f| {
+            direct(f);
+            f.flooded(Site1, Site2, MESH, 20_000);
+        },
+    );
+    assert_eq!(verdict.path, Path::Direct);
+    let verdict = read(
+        APDF,
+        |_| (),
+        |f| {
+            direct(f);
+            f.flooded(Site1, Relay, MESH, 20_000);
+        },
+    );
+    assert_eq!(verdict.path, Path::Mixed);
+}
+
+#[test]
+fn sites_that_met_before_allow_no_verdict() {
+    let mut forger = Forger::default();
+    forger.send(Site2, Site1, MESH, PROBE, 50, false);
+    let connect_ns = forger.now() + 1;
+    let case =
+        Case { pair: pair(), initiator_filtering: APDF, connect_ns, window: None, coordination: vec![] };
+    assert!(matches!(verdict(&forger.trace(), &case), Err(NoVerdict::MetBefore { frames: 1, .. })));
+}
+
+#[test]
+fn a_missing_capture_is_named() {
+    let trace = Trace::join(vec!["nat1.wan".to_owned()], []).unwrap();
+    let missing = judge_trace(&trace, APDF, None);
+    assert_eq!(missing, Err(NoVerdict::MissingLink("nat2.wan".to_owned())));
+}
+
+// What is made of a verdict.
+
+fn claims(path: Path) -> Vec<Claim> {
+    ["peer1", "peer2"].map(|machine| Claim { machine: machine.to_owned(), path, kind: None }).into()
+}
+
+fn outcome(wanted: Kind, relay_allowed: bool, verdict: &Verdict, claimed: Path) -> Outcome {
+    let wanted = Wanted { expected: Expected::Exactly(wanted), relay_allowed, pair_blocked: false };
+    judge(wanted, verdict, &claims(claimed)).0
+}
+
+fn attempted(f: &mut Forger) {
+    f.send(Site1, Site2, MESH, PROBE, 50, false);
+    f.send(Site2, Site1, MESH, PROBE, 50, false);
+}
+
+#[test]
+fn a_relay_without_a_failed_attempt_is_not_as_expected() {
+    let lazy = read(APDF, |_| (), relayed);
+    assert_eq!(outcome(Kind::Relay, true, &lazy, Path::Relay), Outcome::NotAsExpected);
+    let honest = read(APDF, attempted, relayed);
+    assert_eq!(outcome(Kind::Relay, true, &honest, Path::Relay), Outcome::AsExpected);
+    let open = read(APDF, |f| f.send(Site1, Site2, MESH, PROBE, 50, true), relayed);
+    assert_eq!(outcome(Kind::Relay, true, &open, Path::Relay), Outcome::NotAsExpected);
+}
+
+#[test]
+fn a_relay_that_is_forbidden_is_not_as_expected() {
+    let relay = read(APDF, attempted, relayed);
+    assert_eq!(outcome(Kind::Relay, false, &relay, Path::Relay), Outcome::NotAsExpected);
+}
+
+#[test]
+fn blocked_attempts_are_evidence_only_where_the_lab_blocks() {
+    let blocked = |f: &mut Forger| {
+        f.blocked(Site1, Site2, MESH);
+        f.blocked(Site2, Site1, MESH);
+    };
+    let verdict = read(APDF, blocked, relayed);
+    assert_eq!(verdict.attempts_arrived, [0, 0]);
+    for (pair_blocked, expected) in [(true, Outcome::AsExpected), (false, Outcome::NotAsExpected)] {
+        let wanted = Wanted { expected: Expected::Exactly(Kind::Relay), relay_allowed: true, pair_blocked };
+        assert_eq!(judge(wanted, &verdict, &claims(Path::Relay)).0, expected);
+    }
+}
+
+#[test]
+fn a_liar_is_caught() {
+    let relay = read(APDF, attempted, relayed);
+    assert_eq!(outcome(Kind::Relay, true, &relay, Path::Direct), Outcome::Disagree);
+}
+
+#[test]
+fn a_punch_that_nobody_coordinated_is_not_as_expected() {
+    let punch = |f: &mut Forger| {
+        f.send(Site1, Site2, MESH, PROBE, 50, false);
+        f.send(Site2, Site1, MESH, PROBE, 50, true);
+    };
+    let alone = read(APDF, punch, direct);
+    assert_eq!(outcome(Kind::Punch, true, &alone, Path::Direct), Outcome::NotAsExpected);
+    let coordinated = |f: &mut Forger| {
+        ask(f);
+        punch(f);
+    };
+    let asked = read(APDF, coordinated, direct);
+    assert_eq!(outcome(Kind::Punch, true, &asked, Path::Direct), Outcome::AsExpected);
+}
+
+#[test]
+fn another_kind_than_expected_is_not_as_expected() {
+    let verdict = read(APDF, |f| f.send(Site1, Site2, MESH, PROBE, 50, true), direct);
+    assert_eq!(outcome(Kind::Direct, true, &verdict, Path::Direct), Outcome::AsExpected);
+    assert_eq!(outcome(Kind::Punch, true, &verdict, Path::Direct), Outcome::NotAsExpected);
+}
