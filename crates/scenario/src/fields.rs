@@ -18,10 +18,7 @@ impl Mistakes {
 
     /// Notes that a value is not what belongs there.
     pub fn wanted<T>(&mut self, node: &Node, what: &str, wanted: &str) -> Option<T> {
-        self.add(Mistake::new(
-            node.at.clone(),
-            format!("{what} must be {wanted}, not {}", node.value.noun()),
-        ))
+        self.add(Mistake::new(node.at.clone(), format!("{what} must be {wanted}, not {}", node.value.noun())))
     }
 }
 
@@ -31,57 +28,48 @@ pub(crate) struct Fields<'a> {
     what: &'a str,
     node: &'a Node,
     entries: &'a [(Key, Node)],
+    strange: bool,
 }
 
 impl<'a> Fields<'a> {
     /// Takes a node as a mapping; a key that is not among `known` is a mistake.
-    pub fn open(
-        node: &'a Node,
-        what: &'a str,
-        known: &[&str],
-        mistakes: &mut Mistakes,
-    ) -> Option<Self> {
+    pub fn open(node: &'a Node, what: &'a str, known: &[&str], mistakes: &mut Mistakes) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             return mistakes.wanted(node, what, "a mapping of keys to values");
         };
+        let mut strange = false;
         for (key, _) in entries {
             if !known.contains(&key.text.as_str()) {
+                strange = true;
                 mistakes.0.push(
-                    Mistake::new(
-                        key.at.clone(),
-                        format!("{what} has no key `{}`", shorten(&key.text)),
-                    )
-                    .hint(meant(&key.text, known.iter().copied())),
+                    Mistake::new(key.at.clone(), format!("{what} has no key `{}`", shorten(&key.text)))
+                        .hint(meant(&key.text, known.iter().copied())),
                 );
             }
         }
-        Some(Fields {
-            what,
-            node,
-            entries,
-        })
+        Some(Fields { what, node, entries, strange })
     }
 
     /// The value of a key.
     pub fn find(&self, key: &str) -> Option<&'a Node> {
-        self.entries
-            .iter()
-            .find_map(|(k, value)| (k.text == key).then_some(value))
+        self.entries.iter().find_map(|(k, value)| (k.text == key).then_some(value))
     }
 
     /// The value of a key that must be there.
     pub fn need(&self, key: &str, hint: &str, mistakes: &mut Mistakes) -> Option<&'a Node> {
         self.find(key).or_else(|| {
-            mistakes
-                .add(Mistake::new(self.at(), format!("{} lacks `{key}`", self.what)).hint(hint))
+            mistakes.add(Mistake::new(self.at(), format!("{} lacks `{key}`", self.what)).hint(hint))
         })
+    }
+
+    /// Whether it has keys that mean nothing; what seems to be missing may be meant by them.
+    pub fn is_strange(&self) -> bool {
+        self.strange
     }
 
     /// Where it begins: its first key.
     pub fn at(&self) -> std::ops::Range<usize> {
-        self.entries
-            .first()
-            .map_or_else(|| self.node.at.clone(), |(key, _)| key.at.clone())
+        self.entries.first().map_or_else(|| self.node.at.clone(), |(key, _)| key.at.clone())
     }
 }
 
@@ -89,15 +77,10 @@ impl<'a> Fields<'a> {
 pub(crate) fn text<'a>(node: &'a Node, what: &str, mistakes: &mut Mistakes) -> Option<&'a str> {
     match &node.value {
         Value::Text(text) if !text.trim().is_empty() => Some(text),
-        Value::Text(_) => {
-            mistakes.add(Mistake::new(node.at.clone(), format!("{what} is empty")))
-        }
+        Value::Text(_) => mistakes.add(Mistake::new(node.at.clone(), format!("{what} is empty"))),
         Value::Number(_) | Value::Bool(_) => mistakes.add(
-            Mistake::new(
-                node.at.clone(),
-                format!("{what} must be text, not {}", node.value.noun()),
-            )
-            .hint("put it in quotes"),
+            Mistake::new(node.at.clone(), format!("{what} must be text, not {}", node.value.noun()))
+                .hint("put it in quotes"),
         ),
         _ => mistakes.wanted(node, what, "text"),
     }
@@ -129,19 +112,13 @@ pub(crate) fn word<T: Copy>(
     words: &[(&'static str, T)],
     mistakes: &mut Mistakes,
 ) -> Option<T> {
-    let text = text(node, what, mistakes)?;
-    words
-        .iter()
-        .find_map(|(word, value)| (*word == text).then_some(*value))
-        .or_else(|| {
-            mistakes.add(
-                Mistake::new(
-                    node.at.clone(),
-                    format!("`{}` is no {what}", shorten(text)),
-                )
+    let text = text(node, &format!("the {what}"), mistakes)?;
+    words.iter().find_map(|(word, value)| (*word == text).then_some(*value)).or_else(|| {
+        mistakes.add(
+            Mistake::new(node.at.clone(), format!("`{}` is no {what}", shorten(text)))
                 .hint(meant(text, words.iter().map(|(word, _)| *word))),
-            )
-        })
+        )
+    })
 }
 
 /// What was probably meant, or else what there is.
@@ -153,8 +130,7 @@ pub(crate) fn meant<'a>(text: &str, known: impl Iterator<Item = &'a str> + Clone
             known
                 .clone()
                 .map(|word| {
-                    let likeness =
-                        strsim::normalized_damerau_levenshtein(&lower, &word.replace('_', "-"));
+                    let likeness = strsim::normalized_damerau_levenshtein(&lower, &word.replace('_', "-"));
                     (likeness, word)
                 })
                 .filter(|(likeness, _)| *likeness >= 0.55)
@@ -170,11 +146,8 @@ pub(crate) fn meant<'a>(text: &str, known: impl Iterator<Item = &'a str> + Clone
 /// A text short enough for a message.
 pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 40;
-    let clean: String = text
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let clean: String =
+        text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     match text.chars().nth(LONGEST) {
         Some(_) => clean + "…",
         None => clean,

@@ -25,19 +25,12 @@ pub(crate) fn slug(text: &str) -> String {
 pub(crate) fn is_id(text: &str) -> bool {
     text.len() <= LONGEST
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 /// A cell's number in the 5x5 matrix, counted by rows from the most open gateway.
 pub(crate) fn matrix(nats: [Preset; 2]) -> String {
-    let place = |nat: Preset| {
-        Preset::ALL
-            .iter()
-            .take_while(|preset| **preset != nat)
-            .count()
-    };
+    let place = |nat: Preset| Preset::ALL.iter().take_while(|preset| **preset != nat).count();
     format!("T2.M.{}", 5 * place(nats[0]) + place(nats[1]) + 1)
 }
 
@@ -55,10 +48,7 @@ mod tests {
 
     #[test]
     fn a_slug_is_an_id() {
-        assert_eq!(
-            slug("Hole punch (cone + symmetric)"),
-            "hole-punch-cone-symmetric"
-        );
+        assert_eq!(slug("Hole punch (cone + symmetric)"), "hole-punch-cone-symmetric");
         assert_eq!(slug("  "), "");
         assert!(is_id(&slug(&"Ünïcode ".repeat(40))));
         assert!(is_id("T2.M.20") && !is_id("../x") && !is_id("") && !is_id(".x") && !is_id("a/b"));

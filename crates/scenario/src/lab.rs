@@ -36,11 +36,7 @@ pub(crate) fn sizes(node: &Node, mistakes: &mut Mistakes) -> Sizes {
             ),
         }
     };
-    Sizes {
-        gateway: memory("gateway"),
-        peer: memory("peer"),
-        relay: memory("relay"),
-    }
+    Sizes { gateway: memory("gateway"), peer: memory("peer"), relay: memory("relay") }
 }
 
 /// Reads `links:`.
@@ -73,9 +69,8 @@ pub(crate) fn links(node: &Node, mistakes: &mut Mistakes) -> Vec<Impairment> {
 fn impairment<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<(Fields<'a>, Impairment)> {
     let known = ["link", "direction", "delay", "loss", "cut"];
     let fields = Fields::open(node, "a link", &known, mistakes)?;
-    let link = fields
-        .need("link", "such as `link: nat1.wan`", mistakes)
-        .and_then(|node| link(node, mistakes));
+    let link =
+        fields.need("link", "such as `link: nat1.wan`", mistakes).and_then(|node| link(node, mistakes));
     let flows = [("both", Flow::Both), ("in", Flow::In), ("out", Flow::Out)];
     let flow = match fields.find("direction") {
         Some(node) => fields::word(node, "direction", &flows, mistakes),
@@ -85,9 +80,7 @@ fn impairment<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<(Fields<'a>
     if let Some(node) = fields.find("delay") {
         conditions.delay = match quantity::time(&node.value) {
             Some(delay) if delay <= LONGEST_DELAY => delay,
-            Some(_) => mistakes.add(
-                Mistake::new(node.at.clone(), "`delay` is longer than a minute"),
-            )?,
+            Some(_) => mistakes.add(Mistake::new(node.at.clone(), "`delay` is longer than a minute"))?,
             None => mistakes.add(
                 Mistake::new(node.at.clone(), "`delay` must be a time with its unit")
                     .hint("such as `50ms` or `0.5s`"),
@@ -98,26 +91,21 @@ fn impairment<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<(Fields<'a>
         conditions.loss = match quantity::share(&node.value).map(Probability::new) {
             Some(Ok(loss)) => loss,
             _ => mistakes.add(
-                Mistake::new(node.at.clone(), "`loss` must be a share")
-                    .hint("such as `1%` or `0.01`"),
+                Mistake::new(node.at.clone(), "`loss` must be a share").hint("such as `1%` or `0.01`"),
             )?,
         };
     }
     if let Some(node) = fields.find("cut") {
         conditions.cut = fields::flag(node, "`cut`", mistakes)?;
     }
-    if conditions.is_perfect() {
+    if conditions.is_perfect() && !fields.is_strange() {
         return mistakes.add(
             Mistake::new(fields.at(), "this entry changes nothing")
                 .hint("give it a `delay`, a `loss` or `cut: true`"),
         );
     }
     let (link, flow) = link.zip(flow)?;
-    let impairment = Impairment {
-        link,
-        flow,
-        conditions,
-    };
+    let impairment = Impairment { link, flow, conditions };
     Some((fields, impairment))
 }
 
@@ -135,26 +123,18 @@ fn filter(node: &Node, mistakes: &mut Mistakes) -> Option<Filter> {
     let fields = Fields::open(node, "a filter", &["between"], mistakes)?;
     let node = fields.need("between", HINT, mistakes)?;
     let [a, b] = fields::list(node, "`between`", mistakes)? else {
-        return mistakes
-            .add(Mistake::new(node.at.clone(), "`between` must name two links").hint(HINT));
+        return mistakes.add(Mistake::new(node.at.clone(), "`between` must name two links").hint(HINT));
     };
     let (one, other) = link(a, mistakes).zip(link(b, mistakes))?;
     if one == other {
         return mistakes.add(Mistake::new(b.at.clone(), "a filter stands between two different links"));
     }
     if one.segment() != other.segment() {
-        let message = format!(
-            "{one} is on {}, {other} on {}: they never meet",
-            one.segment(),
-            other.segment()
-        );
-        return mistakes.add(
-            Mistake::new(b.at.clone(), message).hint("name two links of one segment"),
-        );
+        let message =
+            format!("{one} is on {}, {other} on {}: they never meet", one.segment(), other.segment());
+        return mistakes.add(Mistake::new(b.at.clone(), message).hint("name two links of one segment"));
     }
-    Some(Filter {
-        between: [one, other],
-    })
+    Some(Filter { between: [one, other] })
 }
 
 /// Reads `faults:`.
@@ -176,16 +156,16 @@ fn fault(node: &Node, mistakes: &mut Mistakes) -> Option<Fault> {
     let after = fields
         .need("after", "such as `after: bootstrapped`", mistakes)
         .and_then(|node| fields::word(node, "moment of a scenario", &MOMENTS, mistakes));
-    let action = match (fields.find("cut"), fields.find("heal")) {
-        (Some(node), None) => link(node, mistakes).map(Action::Cut),
-        (None, Some(node)) => link(node, mistakes).map(Action::Heal),
-        (None, None) => mistakes.add(
-            Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`"),
-        ),
-        (Some(_), Some(_)) => mistakes.add(
-            Mistake::new(fields.at(), "a fault cuts or heals, not both").hint("make two of it"),
-        ),
-    };
+    let action =
+        match (fields.find("cut"), fields.find("heal")) {
+            (Some(node), None) => link(node, mistakes).map(Action::Cut),
+            (None, Some(node)) => link(node, mistakes).map(Action::Heal),
+            (None, None) if fields.is_strange() => None,
+            (None, None) => mistakes
+                .add(Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`")),
+            (Some(_), Some(_)) => mistakes
+                .add(Mistake::new(fields.at(), "a fault cuts or heals, not both").hint("make two of it")),
+        };
     let (after, action) = after.zip(action)?;
     Some(Fault { after, action })
 }

@@ -18,8 +18,7 @@ mod truth;
 mod yaml;
 
 pub use model::{
-    Action, Expected, Fault, Filter, Flow, Impairment, Moment, NodeOptions, Priority, Scenario,
-    Side, Sizes,
+    Action, Expected, Fault, Filter, Flow, Impairment, Moment, NodeOptions, Priority, Scenario, Side, Sizes,
 };
 pub use problem::{Mistake, Problem};
 pub use read::load_all;

@@ -269,10 +269,7 @@ pub struct NodeOptions {
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        NodeOptions {
-            birthday: true,
-            args: BTreeMap::new(),
-        }
+        NodeOptions { birthday: true, args: BTreeMap::new() }
     }
 }
 
@@ -290,22 +287,10 @@ mod tests {
     #[test]
     fn the_seeds_hole_punch_is_any_path_that_took_both_sides() {
         let admitted = |expected: Expected| {
-            [
-                Kind::Direct,
-                Kind::Reversal,
-                Kind::Punch,
-                Kind::Birthday,
-                Kind::Relay,
-            ]
-            .map(|kind| expected.admits(kind))
+            [Kind::Direct, Kind::Reversal, Kind::Punch, Kind::Birthday, Kind::Relay]
+                .map(|kind| expected.admits(kind))
         };
-        assert_eq!(
-            admitted(Expected::HolePunch),
-            [false, true, true, true, false]
-        );
-        assert_eq!(
-            admitted(Expected::Exactly(Kind::Punch)),
-            [false, false, true, false, false]
-        );
+        assert_eq!(admitted(Expected::HolePunch), [false, true, true, true, false]);
+        assert_eq!(admitted(Expected::Exactly(Kind::Punch)), [false, false, true, false, false]);
     }
 }

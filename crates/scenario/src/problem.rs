@@ -2,9 +2,7 @@
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
-use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, SourceSpan,
-};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, Report, SourceSpan};
 
 /// Why scenarios could not be loaded.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -63,18 +61,11 @@ pub struct Mistake {
 
 impl Mistake {
     pub(crate) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
-        Mistake {
-            message: message.into(),
-            at: at.into(),
-            hint: None,
-        }
+        Mistake { message: message.into(), at: at.into(), hint: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Mistake {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Mistake { hint: Some(hint.into()), ..self }
     }
 
     pub(crate) fn start(&self) -> usize {
@@ -88,27 +79,42 @@ impl Problem {
         // What stands in the file's head is read again for each of its rows.
         mistakes.dedup();
         let text: Arc<str> = text.into();
-        Problem::Invalid {
-            text: NamedSource::new(file, text),
-            file: file.to_owned(),
-            mistakes,
-        }
+        Problem::Invalid { text: NamedSource::new(file, text), file: file.to_owned(), mistakes }
     }
 
     /// As text for a terminal: every mistake with its lines, place and hint.
     pub fn render(&self, color: bool) -> String {
-        let theme = match color {
-            true => GraphicalTheme::unicode(),
-            false => GraphicalTheme::unicode_nocolor(),
+        const MOST: usize = 20;
+        let Problem::Invalid { text, mistakes, .. } = self else {
+            return render(self, color);
         };
-        let mut text = String::new();
-        let shown = GraphicalReportHandler::new_themed(theme)
-            .with_links(false)
-            .with_width(110)
-            .render_report(&mut text, self);
-        match shown {
-            Ok(()) => text,
-            Err(_) => self.to_string(),
+        let mut shown: Vec<String> = mistakes
+            .iter()
+            .take(MOST)
+            .map(|mistake| {
+                let report = Report::new(mistake.clone()).with_source_code(text.clone());
+                render(report.as_ref(), color)
+            })
+            .collect();
+        if mistakes.len() > MOST {
+            shown.push(format!("  … and {} more\n", mistakes.len() - MOST));
         }
+        shown.join("\n")
+    }
+}
+
+fn render(diagnostic: &dyn Diagnostic, color: bool) -> String {
+    let theme = match color {
+        true => GraphicalTheme::unicode(),
+        false => GraphicalTheme::unicode_nocolor(),
+    };
+    let mut text = String::new();
+    match GraphicalReportHandler::new_themed(theme)
+        .with_links(false)
+        .with_width(110)
+        .render_report(&mut text, diagnostic)
+    {
+        Ok(()) => text,
+        Err(_) => diagnostic.to_string(),
     }
 }

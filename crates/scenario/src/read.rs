@@ -55,10 +55,7 @@ pub(crate) const KINDS: [(&str, Kind); 5] = [
 impl Scenario {
     /// Reads the scenarios of a file, one for each of its cells.
     pub fn load(path: &Path) -> Result<Vec<Scenario>, Problem> {
-        let text = bounded(path).map_err(|error| Problem::Unreadable {
-            path: path.to_owned(),
-            error,
-        })?;
+        let text = bounded(path).map_err(|error| Problem::Unreadable { path: path.to_owned(), error })?;
         Scenario::parse(&path.display().to_string(), &text)
     }
 
@@ -83,11 +80,7 @@ pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Scenario>, Problem> {
         for scenario in Scenario::load(path.as_ref())? {
             let file = scenario.file.clone().unwrap_or_default();
             if let Some(first) = seen.insert(scenario.id.clone(), file.clone()) {
-                return Err(Problem::SameId {
-                    id: scenario.id,
-                    first,
-                    second: file,
-                });
+                return Err(Problem::SameId { id: scenario.id, first, second: file });
             }
             scenarios.push(scenario);
         }
@@ -98,9 +91,7 @@ pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Scenario>, Problem> {
 /// A file's text, or an error long before it fills the memory.
 fn bounded(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(yaml::MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| {
         let message = format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to());
         io::Error::new(io::ErrorKind::InvalidData, message)
@@ -108,6 +99,12 @@ fn bounded(path: &Path) -> io::Result<String> {
 }
 
 fn all(file: &str, root: &Node, mistakes: &mut Mistakes) -> Option<Vec<Scenario>> {
+    if let Value::Null = root.value {
+        return mistakes.add(
+            Mistake::new(root.at.clone(), "the file holds no scenario")
+                .hint("it needs at least `name`, `nat1`, `nat2` and `expected`"),
+        );
+    }
     let top = Fields::open(root, "a scenario", &KEYS, mistakes)?;
     let mut scenarios = Vec::new();
     match top.find("cells") {
@@ -116,10 +113,7 @@ fn all(file: &str, root: &Node, mistakes: &mut Mistakes) -> Option<Vec<Scenario>
             let row_keys = KEYS.map(|key| if key == "cells" { "name" } else { key });
             for row in fields::list(rows, "`cells`", mistakes)? {
                 if let Some(row) = Fields::open(row, "a cell", &row_keys, mistakes) {
-                    let layers = Layers {
-                        row: Some(&row),
-                        top: &top,
-                    };
+                    let layers = Layers { row: Some(&row), top: &top };
                     layers.expand(file, &mut scenarios, mistakes);
                 }
             }
@@ -136,9 +130,7 @@ struct Layers<'a> {
 
 impl<'a> Layers<'a> {
     fn find(&self, key: &str) -> Option<&'a Node> {
-        self.row
-            .and_then(|row| row.find(key))
-            .or_else(|| self.top.find(key))
+        self.row.and_then(|row| row.find(key)).or_else(|| self.top.find(key))
     }
 
     fn need(&self, key: &str, hint: &str, mistakes: &mut Mistakes) -> Option<&'a Node> {
@@ -159,9 +151,8 @@ impl<'a> Layers<'a> {
         };
         let nats = [nat("nat1", mistakes), nat("nat2", mistakes)];
         let priorities = [("P1", Priority::P1), ("P2", Priority::P2)];
-        let priority = self
-            .find("priority")
-            .and_then(|node| fields::word(node, "priority", &priorities, mistakes));
+        let priority =
+            self.find("priority").and_then(|node| fields::word(node, "priority", &priorities, mistakes));
         let initiator = match self.find("initiator") {
             Some(node) => initiator(node, mistakes),
             None => Some(Side::One),
@@ -301,41 +292,29 @@ struct Presets {
 
 impl Presets {
     fn is_all(&self) -> bool {
-        Preset::ALL
-            .iter()
-            .all(|preset| self.of_site.contains(preset))
+        Preset::ALL.iter().all(|preset| self.of_site.contains(preset))
     }
 
     /// All pairs, row by row.
     fn pairs<'a>(&'a self, columns: &'a Presets) -> impl Iterator<Item = [Preset; 2]> + 'a {
-        self.of_site
-            .iter()
-            .flat_map(|row| columns.of_site.iter().map(|column| [*row, *column]))
+        self.of_site.iter().flat_map(|row| columns.of_site.iter().map(|column| [*row, *column]))
     }
 }
 
 fn presets(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Presets> {
     let Value::List(_) = node.value else {
-        return Some(Presets {
-            of_site: vec![preset(node, mistakes)?],
-            several: false,
-        });
+        return Some(Presets { of_site: vec![preset(node, mistakes)?], several: false });
     };
     let mut of_site = Vec::new();
     for item in fields::list(node, &format!("`{side}`"), mistakes)? {
         let preset = preset(item, mistakes)?;
         if of_site.contains(&preset) {
-            return mistakes.add(Mistake::new(
-                item.at.clone(),
-                format!("{preset} is listed twice in `{side}`"),
-            ));
+            return mistakes
+                .add(Mistake::new(item.at.clone(), format!("{preset} is listed twice in `{side}`")));
         }
         of_site.push(preset);
     }
-    Some(Presets {
-        of_site,
-        several: true,
-    })
+    Some(Presets { of_site, several: true })
 }
 
 /// Reads the name of a gateway behaviour.
@@ -360,10 +339,8 @@ enum Expectation {
 }
 
 fn expectation(node: &Node, mistakes: &mut Mistakes) -> Option<Expectation> {
-    let mut words = vec![
-        ("hole-punch", Expectation::Stated(Expected::HolePunch)),
-        ("truth", Expectation::Truth),
-    ];
+    let mut words =
+        vec![("hole-punch", Expectation::Stated(Expected::HolePunch)), ("truth", Expectation::Truth)];
     words.extend(KINDS.map(|(word, kind)| (word, Expectation::Stated(Expected::Exactly(kind)))));
     fields::word(node, "expected path", &words, mistakes)
 }
@@ -387,15 +364,13 @@ fn timeout(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
         _ => quantity::time(&node.value),
     };
     match timeout {
-        None => mistakes.add(
-            wrong("`timeout` must be a time").hint("in seconds, or with a unit: `30`, `30s`, `2m`"),
-        ),
+        None => mistakes
+            .add(wrong("`timeout` must be a time").hint("in seconds, or with a unit: `30`, `30s`, `2m`")),
         Some(Duration::ZERO) => {
             mistakes.add(wrong("with a `timeout` of 0 no node can connect").hint("such as `timeout: 30`"))
         }
-        Some(timeout) if timeout > LONGEST_TIMEOUT => mistakes.add(
-            wrong("`timeout` is longer than an hour").hint("it is in seconds, such as `timeout: 30`"),
-        ),
+        Some(timeout) if timeout > LONGEST_TIMEOUT => mistakes
+            .add(wrong("`timeout` is longer than an hour").hint("it is in seconds, such as `timeout: 30`")),
         Some(timeout) => Some(timeout),
     }
 }
@@ -405,14 +380,10 @@ fn read_id<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<&'a str> {
     if id::is_id(text) {
         return Some(text);
     }
-    mistakes.add(
-        Mistake::new(
-            node.at.clone(),
-            format!("`{}` cannot be an ID", fields::shorten(text)),
-        )
-        .hint(match id::slug(text) {
+    mistakes.add(Mistake::new(node.at.clone(), format!("`{}` cannot be an ID", fields::shorten(text))).hint(
+        match id::slug(text) {
             slug if slug.is_empty() => "letters, digits, `.`, `-` and `_`, at most 64".to_owned(),
             slug => format!("letters, digits, `.`, `-` and `_`, at most 64; perhaps `{slug}`"),
-        }),
-    )
+        },
+    ))
 }

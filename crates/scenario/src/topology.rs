@@ -19,13 +19,8 @@ pub enum Machine {
 
 impl Machine {
     /// All.
-    pub const ALL: [Machine; 5] = [
-        Machine::Nat1,
-        Machine::Nat2,
-        Machine::Peer1,
-        Machine::Peer2,
-        Machine::Relay,
-    ];
+    pub const ALL: [Machine; 5] =
+        [Machine::Nat1, Machine::Nat2, Machine::Peer1, Machine::Peer2, Machine::Relay];
 
     /// Those that run the node under test.
     pub const NODES: [Machine; 3] = [Machine::Peer1, Machine::Peer2, Machine::Relay];
@@ -150,10 +145,7 @@ impl FromStr for Link {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Link::ALL
-            .into_iter()
-            .find(|link| link.name() == name)
-            .ok_or(UnknownName)
+        Link::ALL.into_iter().find(|link| link.name() == name).ok_or(UnknownName)
     }
 }
 
@@ -161,9 +153,6 @@ impl FromStr for Machine {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Machine::ALL
-            .into_iter()
-            .find(|machine| machine.name() == name)
-            .ok_or(UnknownName)
+        Machine::ALL.into_iter().find(|machine| machine.name() == name).ok_or(UnknownName)
     }
 }

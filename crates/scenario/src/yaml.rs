@@ -8,7 +8,7 @@ use std::{fmt, ops::Range};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
-use crate::problem::Mistake;
+use crate::{fields::shorten, problem::Mistake};
 
 /// The largest file that is read.
 pub(crate) const MAX_BYTES: usize = 256 * 1024;
@@ -57,10 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Mistake> {
     if text.len() > MAX_BYTES {
         return Err(Mistake::new(
             0..0,
-            format!(
-                "the file has {} bytes; a scenario may have {MAX_BYTES}",
-                text.len()
-            ),
+            format!("the file has {} bytes; a scenario may have {MAX_BYTES}", text.len()),
         ));
     }
     let options = serde_saphyr::options! {
@@ -86,10 +83,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Mistake> {
 }
 
 fn node(spanned: Spanned<Value>) -> Node {
-    Node {
-        at: bytes(&spanned.referenced),
-        value: spanned.value,
-    }
+    Node { at: bytes(&spanned.referenced), value: spanned.value }
 }
 
 fn bytes(location: &Location) -> Range<usize> {
@@ -164,10 +158,7 @@ impl<'de> Visitor<'de> for Build {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
         while let Some((key, value)) = map.next_entry::<Spanned<String>, Spanned<Value>>()? {
-            let key = Key {
-                at: bytes(&key.referenced),
-                text: key.value,
-            };
+            let key = Key { at: bytes(&key.referenced), text: key.value };
             entries.push((key, node(value)));
         }
         Ok(Value::Map(entries))
@@ -177,17 +168,11 @@ impl<'de> Visitor<'de> for Build {
 /// Translates the library's error; where its own words would not help a reader, with ours.
 fn mistake(error: &serde_saphyr::Error, text: &str) -> Mistake {
     use serde_saphyr::Error;
-    let error = error.without_snippet();
-    let at = error.location().map_or(0..0, |location| bytes(&location));
-    let said = || {
-        let plain = error.render();
-        // The place is shown beside the message.
-        plain
-            .split(" at line ")
-            .next()
-            .unwrap_or(&plain)
-            .to_owned()
-    };
+    let at = error.location().map_or(0..0, |location| place(&location, text));
+    let mut error = error.without_snippet();
+    while let Error::AliasError { error: inner, .. } = error {
+        error = inner.without_snippet();
+    }
     match error {
         Error::MultipleDocuments { .. } => {
             Mistake::new(at, "a second document begins here; a file holds one")
@@ -196,28 +181,48 @@ fn mistake(error: &serde_saphyr::Error, text: &str) -> Mistake {
         Error::DuplicateMappingKey { key, .. } => Mistake::new(
             at,
             match key {
-                Some(key) => format!("`{key}` is given twice"),
+                Some(key) => format!("`{}` is given twice", shorten(key)),
                 None => "a key is given twice".to_owned(),
             },
         ),
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
-        | Error::Budget { .. } => Mistake::new(at, format!("too large when read: {}", said()))
-            .hint("a scenario needs few aliases, and no deep nesting"),
-        _ if line(text, at.start).contains('\t') => {
-            Mistake::new(at, said()).hint("YAML indents with spaces; this line has a tab")
+        | Error::Budget { .. } => Mistake::new(at, "the file grows too large or too deep here")
+            .hint("a scenario needs few aliases and no deep nesting"),
+        error => {
+            let tab = line(text, at.start).contains('\t');
+            let said = Mistake::new(at, plain(error));
+            match tab {
+                true => said.hint("YAML indents with spaces; this line has a tab"),
+                false => said,
+            }
         }
-        _ => Mistake::new(at, said()),
     }
 }
 
+/// The library's words without the place, which is shown beside them.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let mut said = error.render();
+    if let Some(place) = said.find(" at line ") {
+        said.truncate(place);
+    }
+    said
+}
+
+/// Where an error is; some know only line and column.
+fn place(location: &Location, text: &str) -> Range<usize> {
+    if location.span().byte_offset().is_some() {
+        return bytes(location);
+    }
+    let line = location.line().saturating_sub(1) as usize;
+    let column = location.column().saturating_sub(1) as usize;
+    let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let into_line: usize = text.get(start..).unwrap_or("").chars().take(column).map(char::len_utf8).sum();
+    start + into_line..start + into_line
+}
+
 fn line(text: &str, offset: usize) -> &str {
-    let start = text
-        .get(..offset)
-        .and_then(|before| before.rfind('\n'))
-        .map_or(0, |newline| newline + 1);
-    text.get(start..)
-        .and_then(|rest| rest.lines().next())
-        .unwrap_or("")
+    let start = text.get(..offset).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+    text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("")
 }

@@ -9,14 +9,11 @@ use std::{
 use natrig_nat::Preset::*;
 use natrig_record::Kind;
 use natrig_scenario::{
-    Action, Expected, Fault, Filter, Link, Machine, Moment, Priority, Problem, Scenario, Side,
-    load_all,
+    Action, Expected, Fault, Filter, Link, Machine, Moment, Priority, Problem, Scenario, Side, load_all,
 };
 
 fn shipped(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../scenarios")
-        .join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(file)
 }
 
 fn load(file: &str) -> Vec<Scenario> {
@@ -78,12 +75,8 @@ use_relay: true
 expected: relay
 timeout: 60
 "#;
-    let files = [
-        "scenario-direct.yaml",
-        "scenario-holepunch.yaml",
-        "scenario-relay-fallback.yaml",
-    ]
-    .map(|file| fs::read_to_string(shipped("seed").join(file)).unwrap());
+    let files = ["scenario-direct.yaml", "scenario-holepunch.yaml", "scenario-relay-fallback.yaml"]
+        .map(|file| fs::read_to_string(shipped("seed").join(file)).unwrap());
     assert_eq!(files.join("\n"), seed.trim_start());
 }
 
@@ -146,20 +139,9 @@ fn the_truth_is_asked_from_the_side_that_dials() {
 #[test]
 fn the_controls_say_what_they_break() {
     let blocked = only("controls/blocked-pair.yaml");
-    assert_eq!(
-        blocked.filters,
-        [Filter {
-            between: [Link::Nat1Wan, Link::Nat2Wan]
-        }]
-    );
+    assert_eq!(blocked.filters, [Filter { between: [Link::Nat1Wan, Link::Nat2Wan] }]);
     let cut = only("controls/relay-cut.yaml");
-    assert_eq!(
-        cut.faults,
-        [Fault {
-            after: Moment::Bootstrapped,
-            action: Action::Cut(Link::RelayWan)
-        }]
-    );
+    assert_eq!(cut.faults, [Fault { after: Moment::Bootstrapped, action: Action::Cut(Link::RelayWan) }]);
     let lying = only("controls/lying-node.yaml");
     assert_eq!(lying.node.args(Machine::Peer1), ["--hostile", "lie-path"]);
     assert!(lying.node.args(Machine::Peer2).is_empty());
@@ -192,8 +174,8 @@ node:
   args:
     peer2: [--verbose]
 "#;
-    let scenarios = Scenario::parse("lossy.yaml", text)
-        .unwrap_or_else(|problem| panic!("{}", problem.render(false)));
+    let scenarios =
+        Scenario::parse("lossy.yaml", text).unwrap_or_else(|problem| panic!("{}", problem.render(false)));
     insta::assert_debug_snapshot!(scenarios);
 }
 
@@ -234,10 +216,7 @@ fn a_file_that_cannot_be_read_is_named() {
 #[test]
 fn mistakes_are_shown_where_they_are() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 12);
     for path in files {
