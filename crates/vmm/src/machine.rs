@@ -1,0 +1,224 @@
+//! Running machines.
+
+use std::{
+    fs::{self, File},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use serde_json::json;
+
+use crate::{
+    Accelerator, AgentClient, Error, Qemu, Result, Shape,
+    error::Doing,
+    qemu::{self, Role, Wiring},
+    qmp::Qmp,
+    spawn,
+};
+
+/// How long QEMU may take to answer a command, on a host that has a lot else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a copy of a template is connected to.
+#[derive(Debug)]
+pub struct CloneSpec {
+    /// The machine's ends of its cables, in the order of its NICs: stream sockets that carry Ethernet frames, each
+    /// behind a 4-byte big-endian length. NICs of the template beyond these are connected to nothing.
+    pub nics: Vec<OwnedFd>,
+    /// The disk with the program under test (see [`AppDisk`](crate::AppDisk)); without one it is empty.
+    pub disk: Option<PathBuf>,
+    /// Takes what the kernel and the agent say, and QEMU's complaints. Should be open for appending.
+    pub console: File,
+}
+
+/// A running machine; dropping it ends it.
+#[derive(Debug)]
+pub struct Machine {
+    child: Mutex<Child>,
+    pid: Pid,
+    pidfd: OwnedFd,
+    qmp: Mutex<Qmp>,
+    agent: AgentClient,
+    /// The far ends of cables that lead nowhere.
+    _loose: Vec<UnixStream>,
+}
+
+/// What a QEMU is started with.
+pub(crate) struct Launch<'a> {
+    pub(crate) accelerator: Accelerator,
+    pub(crate) shape: Shape,
+    pub(crate) role: Role<'a>,
+    pub(crate) memory: File,
+    pub(crate) disk: File,
+    pub(crate) nics: Vec<OwnedFd>,
+    pub(crate) console: File,
+    /// Further descriptors that it is told of over QMP.
+    pub(crate) inherited: Vec<OwnedFd>,
+}
+
+impl Machine {
+    /// Starts QEMU and connects to it.
+    pub(crate) fn launch(qemu: &Qemu, launch: Launch<'_>) -> Result<Self> {
+        let shape = launch.shape;
+        let mut nics = launch.nics;
+        if nics.len() > usize::from(shape.nics) {
+            return Err(Error::Shape(format!(
+                "a machine with {} NICs, where its template has {}",
+                nics.len(),
+                shape.nics
+            )));
+        }
+        let mut loose = Vec::new();
+        while nics.len() < usize::from(shape.nics) {
+            let (theirs, ours) = pair()?;
+            nics.push(theirs.into());
+            loose.push(ours);
+        }
+        let (qmp_theirs, qmp_ours) = pair()?;
+        let (agent_theirs, agent_ours) = pair()?;
+        let stderr = launch.console.try_clone().doing(started)?;
+
+        let numbers: Vec<i32> = nics.iter().map(AsRawFd::as_raw_fd).collect();
+        let wiring = Wiring {
+            memory: launch.memory.as_raw_fd(),
+            disk: launch.disk.as_raw_fd(),
+            qmp: qmp_theirs.as_raw_fd(),
+            agent: agent_theirs.as_raw_fd(),
+            console: launch.console.as_raw_fd(),
+            nics: &numbers,
+        };
+        let mut command = Command::new(qemu.path());
+        command
+            .args(qemu::arguments(launch.accelerator, shape, launch.role, &wiring))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr);
+        let mut inherited = nics;
+        inherited.extend(launch.inherited);
+        inherited.extend([launch.memory, launch.disk, launch.console].map(OwnedFd::from));
+        inherited.extend([qmp_theirs, agent_theirs].map(OwnedFd::from));
+        let child = spawn::spawn(command, inherited).doing(started)?;
+
+        // From here on the child must not outlive an error.
+        let mut child = Reaper(Some(child));
+        let pid = child.pid().ok_or_else(|| Error::QemuEnded("it has no number".to_owned()))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(started)?;
+        let qmp = Qmp::connect(qmp_ours, Instant::now() + PATIENCE)?;
+        let agent = AgentClient::new(agent_ours).doing(started)?;
+        let child = child.0.take().ok_or_else(|| Error::QemuEnded("it is gone".to_owned()))?;
+        Ok(Self { child: Mutex::new(child), pid, pidfd, qmp: Mutex::new(qmp), agent, _loose: loose })
+    }
+
+    /// The agent in it.
+    pub fn agent(&self) -> &AgentClient {
+        &self.agent
+    }
+
+    /// QEMU's process number.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Stops its processor; its clocks stand still too.
+    pub fn pause(&self) -> Result<()> {
+        self.execute("stop")
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.execute("cont")
+    }
+
+    /// Ends it at once, as a power failure would, and waits until it is gone.
+    pub fn kill(&self) -> Result<ExitStatus> {
+        let mut child = self.child();
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = child.kill();
+        child.wait().doing(|| "cannot wait for QEMU".to_owned())
+    }
+
+    /// Waits until it has ended; `None` if it has not within that time.
+    pub fn wait(&self, within: Duration) -> Result<Option<ExitStatus>> {
+        let timeout =
+            Timespec::try_from(within).unwrap_or(Timespec { tv_sec: i64::from(u32::MAX), tv_nsec: 0 });
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        match poll(&mut ended, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).doing(|| "cannot wait for QEMU".to_owned()),
+        }
+        self.child().try_wait().doing(|| "cannot wait for QEMU".to_owned())
+    }
+
+    /// Becomes readable when it has ended.
+    pub fn pidfd(&self) -> impl AsFd + '_ {
+        &self.pidfd
+    }
+
+    /// The memory that is its own and no other machine's, in bytes.
+    pub fn own_memory(&self) -> Result<u64> {
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
+        let path = Path::new(&path);
+        let rollup = fs::read_to_string(path).on("read", path)?;
+        let kilobytes = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Private_Dirty:"))
+            .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        Ok(kilobytes.unwrap_or(0) * 1024)
+    }
+
+    pub(crate) fn qmp(&self) -> MutexGuard<'_, Qmp> {
+        self.qmp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn execute(&self, command: &str) -> Result<()> {
+        self.qmp().execute(command, json!({}), Instant::now() + PATIENCE)?;
+        Ok(())
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// Kills a child that nobody has taken.
+struct Reaper(Option<Child>);
+
+impl Reaper {
+    fn pid(&self) -> Option<Pid> {
+        let id = self.0.as_ref()?.id();
+        Pid::from_raw(i32::try_from(id).ok()?)
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn pair() -> Result<(UnixStream, UnixStream)> {
+    UnixStream::pair().doing(|| "cannot make a pair of sockets".to_owned())
+}
+
+fn started() -> String {
+    "cannot start QEMU".to_owned()
+}
