@@ -55,14 +55,14 @@ fn tshark_shows_links_times_directions_numbers_and_reasons() {
     };
     assert_eq!(
         show("nat1.wan.pcapng"),
-        "nat1.wan|1750000000.123456790|1|1||60\nnat1.wan|1750000000.123456791|1|2||60\n"
+        "nat1.wan|1750000000.123456790|0x00000001|1||60\nnat1.wan|1750000000.123456791|0x00000001|2||60\n"
     );
     assert_eq!(
         show("nat2.wan.pcapng"),
-        "nat2.wan|1750000000.123456790|2|1||60\n"
+        "nat2.wan|1750000000.123456790|0x00000002|1||60\n"
     );
     assert_eq!(
         show("dropped.pcapng"),
-        "nat2.wan|1750000000.123456791|2|2|dropped: blocked|60\n"
+        "nat2.wan|1750000000.123456791|0x00000002|2|dropped: blocked|60\n"
     );
 }

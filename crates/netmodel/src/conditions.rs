@@ -24,18 +24,12 @@ pub struct Conditions {
 impl Conditions {
     /// A cable that only delays.
     pub fn delayed(delay: Duration) -> Self {
-        Self {
-            delay,
-            ..Self::default()
-        }
+        Self { delay, ..Self::default() }
     }
 
     /// A cable that only loses.
     pub fn lossy(loss: Probability) -> Self {
-        Self {
-            loss,
-            ..Self::default()
-        }
+        Self { loss, ..Self::default() }
     }
 
     /// Whether frames pass at once and unharmed.
@@ -57,11 +51,7 @@ impl Probability {
 
     /// Takes a chance between 0 and 1.
     pub fn new(chance: f64) -> Result<Self, ProbabilityError> {
-        if (0.0..=1.0).contains(&chance) {
-            Ok(Self(chance))
-        } else {
-            Err(ProbabilityError { chance })
-        }
+        if (0.0..=1.0).contains(&chance) { Ok(Self(chance)) } else { Err(ProbabilityError { chance }) }
     }
 
     /// The chance as a number between 0 and 1.
@@ -105,17 +95,9 @@ mod tests {
     #[test]
     fn reads_what_is_given_and_keeps_the_rest_perfect() {
         let read: Conditions = serde_json::from_str(r#"{"delay": "20ms", "loss": 0.25}"#).unwrap();
-        let expected = Conditions {
-            cut: false,
-            delay: Duration::from_millis(20),
-            loss: Probability(0.25),
-        };
+        let expected = Conditions { cut: false, delay: Duration::from_millis(20), loss: Probability(0.25) };
         assert_eq!(read, expected);
-        assert!(
-            serde_json::from_str::<Conditions>("{}")
-                .unwrap()
-                .is_perfect()
-        );
+        assert!(serde_json::from_str::<Conditions>("{}").unwrap().is_perfect());
     }
 
     #[test]
@@ -125,23 +107,13 @@ mod tests {
             assert!(Probability::new(chance).is_err(), "{chance}");
         }
         let error = serde_json::from_str::<Conditions>(r#"{"loss": 25}"#).unwrap_err();
-        assert!(
-            error.to_string().contains("from 0 (never) to 1 (always)"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("from 0 (never) to 1 (always)"), "{error}");
     }
 
     #[test]
     fn survives_serialisation() {
-        let conditions = Conditions {
-            cut: true,
-            delay: Duration::from_micros(1500),
-            loss: Probability(0.5),
-        };
+        let conditions = Conditions { cut: true, delay: Duration::from_micros(1500), loss: Probability(0.5) };
         let text = serde_json::to_string(&conditions).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Conditions>(&text).unwrap(),
-            conditions
-        );
+        assert_eq!(serde_json::from_str::<Conditions>(&text).unwrap(), conditions);
     }
 }

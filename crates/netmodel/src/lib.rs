@@ -10,4 +10,4 @@ mod conditions;
 mod link;
 
 pub use conditions::{Conditions, Probability, ProbabilityError};
-pub use link::{Cause, Departures, Fate, Link};
+pub use link::{Cause, Departures, Fate, Link, seed_for};

@@ -23,11 +23,7 @@ pub struct Link {
 impl Link {
     /// A link under `conditions` whose randomness is a function of `seed`.
     pub fn new(conditions: Conditions, seed: u64) -> Self {
-        Self {
-            conditions,
-            loss: Pcg64Mcg::seed_from_u64(seed),
-            latest: Duration::ZERO,
-        }
+        Self { conditions, loss: Pcg64Mcg::seed_from_u64(seed), latest: Duration::ZERO }
     }
 
     /// The conditions in force.
@@ -58,6 +54,18 @@ impl Link {
 fn happens(probability: Probability, randomness: &mut Pcg64Mcg) -> bool {
     // No draw for what is switched off: a perfect link costs nothing.
     probability > Probability::NEVER && randomness.random::<f64>() < probability.value()
+}
+
+/// The seed of the link with a name, from the seed of the whole network.
+///
+/// It depends on nothing else, so a link that is added leaves the randomness of the others as it was.
+pub fn seed_for(network: u64, link: &str) -> u64 {
+    // FNV-1a; the generator mixes its seed further.
+    let bytes = network.to_le_bytes();
+    bytes
+        .iter()
+        .chain(link.as_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// What becomes of a frame.
@@ -128,13 +136,7 @@ mod tests {
 
     #[test]
     fn a_cut_link_delivers_nothing_until_it_is_healed() {
-        let mut link = Link::new(
-            Conditions {
-                cut: true,
-                ..Conditions::default()
-            },
-            1,
-        );
+        let mut link = Link::new(Conditions { cut: true, ..Conditions::default() }, 1);
         assert_eq!(link.decide(ms(1), FRAME), Fate::Lost(Cause::Cut));
         link.set_conditions(Conditions::default());
         assert_eq!(departures(link.decide(ms(2), FRAME)), [ms(2)]);
@@ -162,11 +164,18 @@ mod tests {
     #[test]
     fn a_quarter_of_the_frames_is_lost_at_a_quarter_loss() {
         let mut link = Link::new(Conditions::lossy(Probability::new(0.25).unwrap()), 5);
-        let lost = (0..40_000)
-            .filter(|n| departures(link.decide(ms(*n), FRAME)).is_empty())
-            .count();
+        let lost = (0..40_000).filter(|n| departures(link.decide(ms(*n), FRAME)).is_empty()).count();
         // Nine standard deviations (87 each) on either side; the seed is fixed, so this cannot come and go.
         assert!((9_200..=10_800).contains(&lost), "{lost}");
+    }
+
+    #[test]
+    fn links_of_one_network_have_seeds_of_their_own() {
+        let seeds = [seed_for(1, "peer1"), seed_for(1, "peer2"), seed_for(2, "peer1"), seed_for(2, "peer2")];
+        for (index, seed) in seeds.iter().enumerate() {
+            assert!(!seeds[..index].contains(seed));
+        }
+        assert_eq!(seed_for(1, "peer1"), seeds[0]);
     }
 
     proptest! {

@@ -1,0 +1,486 @@
+//! A switch between machines that are the far ends of its cables.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use natrig_capture::{DropReason, Frame, Trace};
+use natrig_wire::{
+    BuildError, Closed, Conditions, Direction, MAX_FRAME, Port, QUEUE_FRAMES, Switch, SwitchBuilder,
+};
+
+const IPV4: [u8; 2] = [0x08, 0x00];
+const ARP: [u8; 2] = [0x08, 0x06];
+const BROADCAST: u8 = 0xff;
+
+/// How long a frame that must come may take on a busy host.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A machine: it has a number, from which its hardware address is made, and a cable.
+struct Machine {
+    number: u8,
+    port: Port,
+    cable: UnixStream,
+}
+
+impl Machine {
+    fn new(number: u8, (port, cable): (Port, OwnedFd)) -> Self {
+        let cable = UnixStream::from(cable);
+        cable.set_read_timeout(Some(PATIENCE)).unwrap();
+        cable.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self { number, port, cable }
+    }
+
+    /// Sends a frame to the machine with a number, or to all.
+    fn send(&mut self, to: u8, ether_type: [u8; 2], payload: &[u8]) {
+        self.send_raw(&frame(to, self.number, ether_type, payload));
+    }
+
+    fn send_raw(&mut self, frame: &[u8]) {
+        self.cable.write_all(&[&(frame.len() as u32).to_be_bytes(), frame].concat()).unwrap();
+    }
+
+    fn receive(&mut self) -> Vec<u8> {
+        let mut length = [0; 4];
+        self.cable.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.cable.read_exact(&mut frame).unwrap();
+        frame
+    }
+
+    fn payload(&mut self) -> Vec<u8> {
+        self.receive().split_off(14)
+    }
+
+    /// Whether nothing has come; what was sent before a [`Switch::flush`] would have.
+    fn has_nothing(&self) -> bool {
+        self.cable.set_nonblocking(true).unwrap();
+        let result = (&self.cable).read(&mut [0]);
+        self.cable.set_nonblocking(false).unwrap();
+        matches!(result, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+}
+
+fn frame(to: u8, from: u8, ether_type: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    let destination = if to == BROADCAST { [0xff; 6] } else { [2, 0, 0, 0, 0, to] };
+    [&destination[..], &[2, 0, 0, 0, 0, from], &ether_type, payload].concat()
+}
+
+/// One segment with `N` machines, numbered from 1, on links `m1`, `m2` and so on.
+fn segment_of<const N: usize>(captures: Option<&Path>) -> (Switch, [Machine; N]) {
+    let mut builder = Switch::builder();
+    if let Some(folder) = captures {
+        builder.capture_into(folder);
+    }
+    let segment = builder.segment();
+    let machines = std::array::from_fn(|index| {
+        let number = index as u8 + 1;
+        Machine::new(number, builder.port(segment, format!("m{number}")).unwrap())
+    });
+    (builder.start().unwrap(), machines)
+}
+
+/// Lets each machine speak once, so that no frame between them is flooded any more.
+fn introduce(machines: &mut [Machine]) {
+    for index in 0..machines.len() {
+        machines[index].send(BROADCAST, ARP, b"here I am");
+        for (other, machine) in machines.iter_mut().enumerate() {
+            if other != index {
+                assert_eq!(machine.payload(), b"here I am");
+            }
+        }
+    }
+}
+
+fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn trace(switch: &Switch, folder: &Path) -> Trace {
+    switch.flush().unwrap();
+    Trace::read_folder(folder).unwrap()
+}
+
+/// The frame with a payload, and the names of the links it went to and was dropped on.
+fn way<'a>(trace: &'a Trace, payload: &[u8]) -> (&'a Frame, Vec<&'a str>, Vec<(&'a str, DropReason)>) {
+    let frame = trace.frames().iter().find(|frame| frame.data.ends_with(payload)).expect("the frame entered");
+    let to = frame.to.iter().map(|delivery| trace.name(delivery.link)).collect();
+    let drops = frame.drops.iter().map(|drop| (trace.name(drop.link), drop.reason)).collect();
+    (frame, to, drops)
+}
+
+#[test]
+fn frames_pass_untouched_in_order() {
+    let (_switch, mut machines) = segment_of::<2>(None);
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    let lengths = [14, 15, 60, 1514, 9000, MAX_FRAME];
+    let sent: Vec<_> = (0..200u32)
+        .map(|n| {
+            let mut frame = frame(2, 1, IPV4, &[]);
+            frame.resize(lengths[n as usize % lengths.len()], n as u8);
+            frame
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| sent.iter().for_each(|frame| a.send_raw(frame)));
+        for frame in &sent {
+            assert!(b.receive() == *frame, "a frame came changed or out of order");
+        }
+    });
+}
+
+#[test]
+fn a_segment_is_all_a_machine_reaches() {
+    let mut builder = Switch::builder();
+    let [lan1, lan2] = [builder.segment(), builder.segment()];
+    let mut a = Machine::new(1, builder.port(lan1, "a").unwrap());
+    let mut b = Machine::new(2, builder.port(lan1, "b").unwrap());
+    let mut far = Machine::new(3, builder.port(lan2, "far").unwrap());
+    let switch = builder.start().unwrap();
+    // The far machine is known by its address; neither that, a flood, nor a foreign address gets to it.
+    far.send(BROADCAST, ARP, b"here I am");
+    for (to, ether_type) in [(3, IPV4), (BROADCAST, ARP), (9, IPV4), (BROADCAST, [0x81, 0x00])] {
+        a.send(to, ether_type, b"hello");
+        assert_eq!(b.payload(), b"hello");
+    }
+    switch.flush().unwrap();
+    assert!(far.has_nothing());
+    assert!(a.has_nothing());
+    let stats = switch.stats().unwrap();
+    assert_eq!(stats.delivered(a.port, far.port).frames, 0);
+    assert_eq!(stats.delivered(a.port, b.port).frames, 4);
+    assert_eq!(stats.port(far.port).entered.frames, 1);
+}
+
+#[test]
+fn what_is_learnt_is_no_longer_flooded() {
+    let (switch, mut machines) = segment_of::<3>(None);
+    let [a, b, c] = &mut machines;
+    a.send(2, IPV4, b"where are you");
+    assert_eq!(b.payload(), b"where are you");
+    assert_eq!(c.payload(), b"where are you");
+    b.send(1, IPV4, b"here");
+    assert_eq!(a.payload(), b"here");
+    a.send(2, IPV4, b"hello");
+    assert_eq!(b.payload(), b"hello");
+    switch.flush().unwrap();
+    assert!(c.has_nothing());
+}
+
+#[test]
+fn a_forged_address_changes_no_attribution() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<3>(Some(folder.path()));
+    introduce(&mut machines);
+    let [_, b, liar] = &mut machines;
+    liar.send_raw(&frame(2, 1, IPV4, b"I am machine 1"));
+    assert_eq!(b.payload(), b"I am machine 1");
+    let trace = trace(&switch, folder.path());
+    let (frame, to, _) = way(&trace, b"I am machine 1");
+    assert_eq!(trace.name(frame.from), "m3");
+    assert_eq!(to, ["m2"]);
+    assert_eq!(switch.counts(liar.port, b.port).unwrap().frames, 2);
+}
+
+#[test]
+fn a_cut_link_carries_nothing_until_it_is_healed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    switch.cut(b.port).unwrap();
+    a.send(2, IPV4, b"to the cut");
+    b.send(1, IPV4, b"from the cut");
+    switch.flush().unwrap();
+    switch.heal(b.port).unwrap();
+    a.send(2, IPV4, b"healed");
+    assert_eq!(b.payload(), b"healed");
+    assert!(a.has_nothing());
+
+    let trace = trace(&switch, folder.path());
+    for payload in [&b"to the cut"[..], b"from the cut"] {
+        let (_, to, drops) = way(&trace, payload);
+        assert!(to.is_empty());
+        assert_eq!(drops, [("m2", DropReason::Cut)]);
+    }
+    let stats = switch.stats().unwrap();
+    assert_eq!(stats.port(b.port).dropped(DropReason::Cut), 2);
+    assert!(!stats.port(b.port).cut);
+}
+
+#[test]
+fn what_is_on_a_link_when_it_is_cut_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    let slow = Conditions::delayed(Duration::from_secs(3600));
+    switch.condition(b.port, Direction::Outbound, slow).unwrap();
+    switch.condition(a.port, Direction::Inbound, slow).unwrap();
+    a.send(2, IPV4, b"on the way in");
+    switch.flush().unwrap();
+    switch.cut(b.port).unwrap();
+    assert_eq!(switch.stats().unwrap().port(a.port).dropped(DropReason::Cut), 0, "this is another link");
+    switch.cut(a.port).unwrap();
+    let trace = trace(&switch, folder.path());
+    assert_eq!(way(&trace, b"on the way in").2, [("m1", DropReason::Cut)]);
+}
+
+#[test]
+fn a_block_takes_packets_in_one_direction_and_lets_arp_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<3>(Some(folder.path()));
+    introduce(&mut machines);
+    let [a, b, c] = &mut machines;
+    switch.block(a.port, b.port).unwrap();
+    a.send(2, IPV4, b"blocked");
+    a.send(BROADCAST, IPV4, b"to all");
+    a.send(2, ARP, b"who has");
+    assert_eq!(b.payload(), b"who has");
+    assert_eq!(c.payload(), b"to all");
+    b.send(1, IPV4, b"the other way");
+    assert_eq!(a.payload(), b"the other way");
+    switch.unblock(a.port, b.port).unwrap();
+    a.send(2, IPV4, b"unblocked");
+    assert_eq!(b.payload(), b"unblocked");
+
+    let trace = trace(&switch, folder.path());
+    assert_eq!(way(&trace, b"blocked").2, [("m2", DropReason::Blocked)]);
+    let (_, to, drops) = way(&trace, b"to all");
+    assert_eq!((to, drops), (vec!["m3"], vec![("m2", DropReason::Blocked)]));
+}
+
+#[test]
+fn a_delay_is_kept_in_each_direction() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    let (inbound, outbound) = (Duration::from_millis(30), Duration::from_millis(20));
+    switch.condition(a.port, Direction::Inbound, Conditions::delayed(inbound)).unwrap();
+    switch.condition(b.port, Direction::Outbound, Conditions::delayed(outbound)).unwrap();
+    let payloads: Vec<_> = (0..50).map(|n| format!("slow {n:02}")).collect();
+    for payload in &payloads {
+        a.send(2, IPV4, payload.as_bytes());
+    }
+    for payload in &payloads {
+        assert_eq!(b.payload(), payload.as_bytes());
+    }
+    b.send(1, IPV4, b"fast");
+    assert_eq!(a.payload(), b"fast");
+
+    let trace = trace(&switch, folder.path());
+    for payload in &payloads {
+        let (frame, ..) = way(&trace, payload.as_bytes());
+        let took = Duration::from_nanos(frame.to[0].at_ns - frame.at_ns);
+        assert!(took >= inbound + outbound, "{took:?}");
+    }
+}
+
+#[test]
+fn a_shorter_delay_overtakes_nothing() {
+    let (switch, mut machines) = segment_of::<2>(None);
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    let slow = Conditions::delayed(Duration::from_millis(50));
+    switch.condition(b.port, Direction::Outbound, slow).unwrap();
+    a.send(2, IPV4, b"first");
+    switch.flush().unwrap();
+    switch.condition(b.port, Direction::Outbound, Conditions::default()).unwrap();
+    a.send(2, IPV4, b"second");
+    assert_eq!(b.payload(), b"first");
+    assert_eq!(b.payload(), b"second");
+}
+
+#[test]
+fn loss_is_a_function_of_the_seed() {
+    let lost = |seed| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut builder = Switch::builder();
+        builder.seed(seed).capture_into(folder.path());
+        let segment = builder.segment();
+        let mut a = Machine::new(1, builder.port(segment, "a").unwrap());
+        let b = Machine::new(2, builder.port(segment, "b").unwrap());
+        let switch = builder.start().unwrap();
+        let half = Conditions::lossy(0.5.try_into().unwrap());
+        switch.condition(a.port, Direction::Inbound, half).unwrap();
+        for n in 0..200u8 {
+            a.send(2, IPV4, &[n]);
+        }
+        let trace = trace(&switch, folder.path());
+        assert_eq!(switch.counts(a.port, b.port).unwrap().frames as usize, {
+            trace.frames().iter().filter(|frame| !frame.to.is_empty()).count()
+        });
+        trace.frames().iter().map(|frame| frame.drops.len()).collect::<Vec<_>>()
+    };
+    let once = lost(7);
+    assert_eq!(once.len(), 200);
+    assert!((50..150).contains(&once.iter().sum::<usize>()));
+    assert_eq!(once, lost(7));
+    assert_ne!(once, lost(8));
+}
+
+#[test]
+fn all_records_of_a_frame_share_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<3>(Some(folder.path()));
+    let before = switch.clock().now();
+    introduce(&mut machines);
+    let trace = trace(&switch, folder.path());
+    let after = switch.clock().now();
+    assert_eq!(trace.links(), ["m1", "m2", "m3"]);
+    assert_eq!(trace.frames().len(), 3);
+    for (index, frame) in trace.frames().iter().enumerate() {
+        assert_eq!(frame.from.index(), machines[index].port.index());
+        let mut to: Vec<_> = frame.to.iter().map(|delivery| delivery.link.index()).collect();
+        to.sort_unstable();
+        assert_eq!(to, (0..3).filter(|other| *other != index).collect::<Vec<_>>());
+        for delivery in &frame.to {
+            assert!(before <= frame.at_ns && frame.at_ns <= delivery.at_ns && delivery.at_ns <= after);
+            assert_eq!(delivery.data, frame.data);
+        }
+    }
+}
+
+#[test]
+fn a_flush_shows_what_was_sent_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    for n in 0..100u32 {
+        machines[0].send(2, IPV4, &n.to_be_bytes());
+        let trace = trace(&switch, folder.path());
+        let (_, to, _) = way(&trace, &n.to_be_bytes());
+        assert_eq!(to, ["m2"]);
+    }
+}
+
+#[test]
+fn a_machine_that_does_not_read_loses_frames_and_slows_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<3>(Some(folder.path()));
+    introduce(&mut machines);
+    let [a, sleeper, b] = &mut machines;
+    let payload = [7; 1000];
+    let mut sent = 0u64;
+    wait_until("the queue is full", || {
+        for _ in 0..100 {
+            a.send(2, IPV4, &payload);
+        }
+        sent += 100;
+        switch.stats().unwrap().port(sleeper.port).dropped(DropReason::QueueFull) > 0
+    });
+    assert_eq!(switch.stats().unwrap().port(sleeper.port).waiting, QUEUE_FRAMES);
+    a.send(3, IPV4, b"still awake");
+    assert_eq!(b.payload(), b"still awake");
+
+    // It wakes: what waited comes, and all is accounted for.
+    let dropped = switch.stats().unwrap().port(sleeper.port).dropped(DropReason::QueueFull);
+    for _ in 0..sent - dropped {
+        assert_eq!(sleeper.payload(), payload);
+    }
+    assert_eq!(switch.counts(a.port, sleeper.port).unwrap().frames, sent - dropped + 1);
+    let trace = trace(&switch, folder.path());
+    let recorded = trace.frames().iter().flat_map(|frame| &frame.drops);
+    assert_eq!(recorded.filter(|drop| drop.reason == DropReason::QueueFull).count() as u64, dropped);
+}
+
+#[test]
+fn an_impossible_length_closes_the_port_and_no_other() {
+    let (switch, mut machines) = segment_of::<3>(None);
+    introduce(&mut machines);
+    let [a, b, villain] = &mut machines;
+    let length = MAX_FRAME as u32 + 1;
+    villain.cable.write_all(&length.to_be_bytes()).unwrap();
+    switch.flush().unwrap();
+    let closed = switch.stats().unwrap().port(villain.port).closed;
+    assert_eq!(closed, Some(Closed::FrameTooLong { length }));
+    assert_eq!(villain.cable.read(&mut [0]).unwrap(), 0, "the cable is closed");
+    a.send(BROADCAST, IPV4, b"hello");
+    assert_eq!(b.payload(), b"hello");
+}
+
+#[test]
+fn a_runt_is_recorded_and_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    machines[0].send_raw(b"");
+    machines[0].send_raw(b"thirteen byte");
+    let trace = trace(&switch, folder.path());
+    assert_eq!(trace.frames().len(), 2);
+    for frame in trace.frames() {
+        assert!(frame.to.is_empty());
+        assert_eq!(frame.drops[0].reason, DropReason::Runt);
+    }
+}
+
+#[test]
+fn a_machine_that_went_away_can_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, machines) = segment_of::<2>(Some(folder.path()));
+    let [a, b] = machines;
+    let mut both = [a, b];
+    introduce(&mut both);
+    let [mut a, mut b] = both;
+    b.send(1, IPV4, b"last words");
+    let port = b.port;
+    drop(b);
+    wait_until("the port is closed", || switch.stats().unwrap().port(port).closed == Some(Closed::HungUp));
+    assert_eq!(a.payload(), b"last words");
+    a.send(2, IPV4, b"to nobody");
+    switch.flush().unwrap();
+
+    let mut b = Machine::new(2, (port, switch.replug(port).unwrap()));
+    assert_eq!(switch.stats().unwrap().port(port).closed, None);
+    a.send(2, IPV4, b"welcome back");
+    assert_eq!(b.payload(), b"welcome back");
+    let trace = trace(&switch, folder.path());
+    assert!(way(&trace, b"to nobody").1.is_empty());
+}
+
+#[test]
+fn a_stopped_switch_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    introduce(&mut machines);
+    switch.stop().unwrap();
+    switch.stop().unwrap();
+    assert_eq!(machines[0].cable.read(&mut [0]).unwrap(), 0, "the cable is closed");
+    let error = switch.cut(machines[0].port).unwrap_err();
+    assert_eq!(error.to_string(), "the switch has stopped");
+    // Without a flush, what was seen is in the files.
+    assert_eq!(Trace::read_folder(folder.path()).unwrap().frames().len(), 2);
+}
+
+#[test]
+fn a_capture_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    // A device that is always full takes the place of a link's capture.
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("m1.pcapng")).unwrap();
+    let mut builder: SwitchBuilder = Switch::builder();
+    builder.capture_into(folder.path());
+    let segment = builder.segment();
+    let _machine = builder.port(segment, "m1").unwrap();
+    let error = builder.start().unwrap_err();
+    assert!(matches!(error, BuildError::Capture(_)));
+    assert!(error.to_string().contains("m1.pcapng"), "{error}");
+}
+
+#[test]
+fn links_have_names_of_their_own() {
+    let mut builder = Switch::builder();
+    let segment = builder.segment();
+    builder.port(segment, "peer1").unwrap();
+    assert!(matches!(builder.port(segment, "peer1"), Err(BuildError::TwoLinks { .. })));
+    let folder = tempfile::tempdir().unwrap();
+    builder.capture_into(folder.path());
+    builder.port(segment, "../peer2").unwrap();
+    let error = builder.start().unwrap_err();
+    assert!(error.to_string().contains("../peer2"), "{error}");
+}
