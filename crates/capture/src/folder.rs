@@ -36,37 +36,23 @@ impl Folder {
         for (index, link) in links.iter().enumerate() {
             let name = link.as_ref();
             if !is_file_name(name) {
-                return Err(FolderError::LinkName {
-                    name: name.to_owned(),
-                });
+                return Err(FolderError::LinkName { name: name.to_owned() });
             }
-            if links[..index]
-                .iter()
-                .any(|earlier| earlier.as_ref() == name)
-            {
-                return Err(FolderError::TwoLinks {
-                    name: name.to_owned(),
-                });
+            if links[..index].iter().any(|earlier| earlier.as_ref() == name) {
+                return Err(FolderError::TwoLinks { name: name.to_owned() });
             }
         }
-        std::fs::create_dir_all(folder).map_err(|source| FolderError::Write {
-            path: folder.to_owned(),
-            source,
-        })?;
+        std::fs::create_dir_all(folder)
+            .map_err(|source| FolderError::Write { path: folder.to_owned(), source })?;
         let files = links
             .iter()
-            .map(|link| {
-                Capture::create(folder, link.as_ref(), [Interface::ethernet(link.as_ref())])
-            })
+            .map(|link| Capture::create(folder, link.as_ref(), [Interface::ethernet(link.as_ref())]))
             .collect::<Result<_, _>>()?;
         let interfaces = links.iter().map(|link| Interface {
             description: Some("frames dropped on this link".to_owned()),
             ..Interface::ethernet(link.as_ref())
         });
-        Ok(Self {
-            links: files,
-            dropped: Capture::create(folder, DROPPED, interfaces)?,
-        })
+        Ok(Self { links: files, dropped: Capture::create(folder, DROPPED, interfaces)? })
     }
 
     /// Adds a sighting to the capture it belongs to.
@@ -92,19 +78,13 @@ impl Folder {
             data: sighting.data.clone(),
             direction: Some(direction),
             id: Some(sighting.frame),
-            comments: reason
-                .map(|reason| format!("{DROPPED_COMMENT}{reason}"))
-                .into_iter()
-                .collect(),
+            comments: reason.map(|reason| format!("{DROPPED_COMMENT}{reason}")).into_iter().collect(),
         })
     }
 
     /// Hands everything on to the files, so that a reader sees it.
     pub fn flush(&mut self) -> Result<(), FolderError> {
-        self.links
-            .iter_mut()
-            .chain([&mut self.dropped])
-            .try_for_each(Capture::flush)
+        self.links.iter_mut().chain([&mut self.dropped]).try_for_each(Capture::flush)
     }
 }
 
@@ -131,38 +111,24 @@ impl Capture {
     }
 
     fn write(&mut self, record: &Record) -> Result<(), FolderError> {
-        self.writer
-            .record(record)
-            .map_err(|source| FolderError::Write {
-                path: self.path.clone(),
-                source,
-            })
+        self.writer.record(record).map_err(|source| FolderError::Write { path: self.path.clone(), source })
     }
 
     fn flush(&mut self) -> Result<(), FolderError> {
-        self.writer.flush().map_err(|source| FolderError::Write {
-            path: self.path.clone(),
-            source,
-        })
+        self.writer.flush().map_err(|source| FolderError::Write { path: self.path.clone(), source })
     }
 }
 
 /// The reason in a record of a drop; `None` in all others, and `Some(Err)` with a reason nobody knows.
 pub(crate) fn drop_reason(record: &Record) -> Option<Result<crate::DropReason, ()>> {
-    record
-        .comments
-        .iter()
-        .find_map(|comment| comment.strip_prefix(DROPPED_COMMENT))
-        .map(str::parse)
+    record.comments.iter().find_map(|comment| comment.strip_prefix(DROPPED_COMMENT)).map(str::parse)
 }
 
 fn is_file_name(name: &str) -> bool {
     name != DROPPED
         && !name.starts_with('.')
         && (1..=128).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// Why captures could not be written.

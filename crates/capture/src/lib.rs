@@ -20,8 +20,8 @@ mod writer;
 
 pub use folder::{DROPPED, Folder, FolderError};
 pub use packet::{
-    Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport,
-    Udp, decode,
+    Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport, Udp,
+    decode,
 };
 pub use pcapng::{Interface, Record};
 pub use reader::{MAX_BLOCK, ReadError, Reader};

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use etherparse::{
-    ArpPacketSlice, EtherType, Ethernet2HeaderSlice, Icmpv4Slice, IpNumber, Ipv4HeaderSlice,
-    TcpSlice, UdpHeaderSlice,
+    ArpPacketSlice, EtherType, Ethernet2HeaderSlice, Icmpv4Slice, IpNumber, Ipv4HeaderSlice, TcpSlice,
+    UdpHeaderSlice,
 };
 
 /// Decodes an Ethernet frame; `None` if it is too short to be one.
@@ -15,10 +15,7 @@ use etherparse::{
 pub fn decode(frame: &[u8]) -> Option<Packet<'_>> {
     let header = Ethernet2HeaderSlice::from_slice(frame).ok()?;
     let payload = frame.get(header.slice().len()..)?;
-    let other = Network::Other {
-        ether_type: header.ether_type().0,
-        payload,
-    };
+    let other = Network::Other { ether_type: header.ether_type().0, payload };
     let network = match header.ether_type() {
         EtherType::IPV4 => ipv4(payload).map_or(other, Network::Ipv4),
         EtherType::ARP => arp(payload).map_or(other, Network::Arp),
@@ -304,17 +301,10 @@ fn ipv4(slice: &[u8]) -> Option<Ipv4<'_>> {
 
 fn transport<'a>(header: &Ipv4HeaderSlice<'_>, payload: &'a [u8]) -> Transport<'a> {
     let protocol = header.protocol();
-    let other = Transport::Other {
-        protocol: protocol.0,
-        payload,
-    };
+    let other = Transport::Other { protocol: protocol.0, payload };
     let offset = header.fragments_offset().byte_offset();
     if offset != 0 {
-        return Transport::LaterFragment(LaterFragment {
-            protocol: protocol.0,
-            offset,
-            payload,
-        });
+        return Transport::LaterFragment(LaterFragment { protocol: protocol.0, offset, payload });
     }
     match protocol {
         IpNumber::UDP => udp(header, payload).map_or(other, Transport::Udp),
@@ -364,11 +354,7 @@ fn icmp(slice: &[u8]) -> Option<Icmp<'_>> {
             sequence: u16::from_be_bytes([c, d]),
             payload: slice.get(8..)?,
         },
-        3 | 4 | 5 | 11 | 12 => Icmp::Error(IcmpError {
-            kind,
-            code,
-            quoted: slice.get(8..).and_then(quoted),
-        }),
+        3 | 4 | 5 | 11 | 12 => Icmp::Error(IcmpError { kind, code, quoted: slice.get(8..).and_then(quoted) }),
         _ => Icmp::Other { kind, code },
     })
 }
@@ -377,17 +363,194 @@ fn icmp(slice: &[u8]) -> Option<Icmp<'_>> {
 fn quoted(slice: &[u8]) -> Option<Quoted> {
     let header = Ipv4HeaderSlice::from_slice(slice).ok()?;
     let protocol = header.protocol();
-    let has_ports = matches!(protocol, IpNumber::UDP | IpNumber::TCP)
-        && header.fragments_offset().byte_offset() == 0;
-    let ports = slice
-        .get(header.slice().len()..)
-        .and_then(|rest| rest.first_chunk())
-        .filter(|_| has_ports);
+    let has_ports =
+        matches!(protocol, IpNumber::UDP | IpNumber::TCP) && header.fragments_offset().byte_offset() == 0;
+    let ports = slice.get(header.slice().len()..).and_then(|rest| rest.first_chunk()).filter(|_| has_ports);
     Some(Quoted {
         source: header.source_addr(),
         destination: header.destination_addr(),
         protocol: protocol.0,
-        ports: ports
-            .map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))),
+        ports: ports.map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{
+        ArpHardwareId, ArpOperation, ArpPacket, EtherType, IpFragOffset, Ipv4Header, PacketBuilder,
+        icmpv4::DestUnreachableHeader,
+    };
+
+    use super::*;
+
+    const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, 2), 9000);
+    const DESTINATION: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 168, 100, 3), 3478);
+    const FROM: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const TO: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+    fn ipv4_builder() -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
+        PacketBuilder::ethernet2(FROM, TO).ipv4(SOURCE.ip().octets(), DESTINATION.ip().octets(), 61)
+    }
+
+    fn udp_frame(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        ipv4_builder().udp(SOURCE.port(), DESTINATION.port()).write(&mut frame, payload).unwrap();
+        frame
+    }
+
+    /// A frame with an IPv4 packet of which only some is there or that is one of several.
+    fn fragment(offset: u16, more: bool, protocol: IpNumber, payload: &[u8]) -> Vec<u8> {
+        let mut header = Ipv4Header::new(
+            payload.len() as u16,
+            61,
+            protocol,
+            SOURCE.ip().octets(),
+            DESTINATION.ip().octets(),
+        )
+        .unwrap();
+        header.identification = 77;
+        header.more_fragments = more;
+        header.fragment_offset = IpFragOffset::try_new(offset / 8).unwrap();
+        let mut frame = [&TO[..], &FROM, &[8, 0]].concat();
+        header.write(&mut frame).unwrap();
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn a_datagram_is_seen_without_the_padding_of_its_frame() {
+        let mut frame = udp_frame(b"ping");
+        frame.resize(60, 0);
+        let packet = decode(&frame).unwrap();
+        assert_eq!((packet.source, packet.destination), (MacAddress(FROM), MacAddress(TO)));
+        assert_eq!(packet.ipv4().unwrap().ttl, 61);
+        let expected = Udp { source: SOURCE, destination: DESTINATION, payload: b"ping", complete: true };
+        assert_eq!(packet.udp(), Some(expected));
+        assert_eq!((packet.arp(), packet.tcp(), packet.icmp()), (None, None, None));
+    }
+
+    #[test]
+    fn a_segment_shows_its_flags() {
+        let mut frame = Vec::new();
+        let segment = ipv4_builder().tcp(SOURCE.port(), DESTINATION.port(), 42, 1024).syn().ack(7);
+        segment.write(&mut frame, b"data").unwrap();
+        let tcp = decode(&frame).unwrap().tcp().unwrap();
+        assert_eq!((tcp.source, tcp.destination, tcp.sequence), (SOURCE, DESTINATION, 42));
+        assert_eq!((tcp.syn, tcp.ack, tcp.fin, tcp.rst), (true, true, false, false));
+        assert_eq!(tcp.payload, b"data");
+    }
+
+    #[test]
+    fn a_ping_is_told_from_its_answer() {
+        for (reply, builder) in [
+            (false, ipv4_builder().icmpv4_echo_request(3, 4)),
+            (true, ipv4_builder().icmpv4_echo_reply(3, 4)),
+        ] {
+            let mut frame = Vec::new();
+            builder.write(&mut frame, b"abc").unwrap();
+            let expected = Icmp::Echo { reply, identifier: 3, sequence: 4, payload: b"abc" };
+            assert_eq!(decode(&frame).unwrap().icmp(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_the_packet_it_is_about() {
+        let about = udp_frame(b"lost");
+        let unreachable = etherparse::Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port);
+        // Routers need to quote no more than the header and eight bytes.
+        for (quote, expected_ports) in [(28, Some((9000, 3478))), (22, None)] {
+            let mut frame = Vec::new();
+            ipv4_builder().icmpv4(unreachable.clone()).write(&mut frame, &about[14..14 + quote]).unwrap();
+            let Some(Icmp::Error(error)) = decode(&frame).unwrap().icmp() else { panic!("no error") };
+            assert_eq!((error.kind, error.code), (3, 3));
+            let expected = Quoted {
+                source: *SOURCE.ip(),
+                destination: *DESTINATION.ip(),
+                protocol: 17,
+                ports: expected_ports,
+            };
+            assert_eq!(error.quoted, Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_first_fragment_has_ports_and_a_later_one_has_not() {
+        let datagram = udp_frame(&[5; 100]).split_off(34);
+        let first = fragment(0, true, IpNumber::UDP, &datagram[..64]);
+        let udp = decode(&first).unwrap().udp().unwrap();
+        assert_eq!((udp.source, udp.payload.len(), udp.complete), (SOURCE, 56, false));
+
+        let later = fragment(64, false, IpNumber::UDP, &datagram[64..]);
+        let ipv4 = decode(&later).unwrap().ipv4().unwrap();
+        assert_eq!((ipv4.identification, ipv4.more_fragments), (77, false));
+        let expected = LaterFragment { protocol: 17, offset: 64, payload: &datagram[64..] };
+        assert_eq!(ipv4.transport, Transport::LaterFragment(expected));
+    }
+
+    #[test]
+    fn a_datagram_longer_than_its_packet_is_none() {
+        let datagram = udp_frame(&[5; 100]).split_off(34);
+        let frame = fragment(0, false, IpNumber::UDP, &datagram[..64]);
+        let transport = decode(&frame).unwrap().ipv4().unwrap().transport;
+        assert_eq!(transport, Transport::Other { protocol: 17, payload: &datagram[..64] });
+    }
+
+    #[test]
+    fn a_packet_longer_than_its_frame_is_none() {
+        let frame = udp_frame(b"ping");
+        let packet = decode(&frame[..frame.len() - 1]).unwrap();
+        assert!(matches!(packet.network, Network::Other { ether_type: 0x0800, .. }));
+    }
+
+    #[test]
+    fn arp_is_read() {
+        let arp = ArpPacket::new(
+            ArpHardwareId::ETHERNET,
+            EtherType::IPV4,
+            ArpOperation::REQUEST,
+            &FROM,
+            &SOURCE.ip().octets(),
+            &[0; 6],
+            &DESTINATION.ip().octets(),
+        )
+        .unwrap();
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(FROM, [0xff; 6]).arp(arp).write(&mut frame).unwrap();
+        frame.resize(60, 0);
+        let packet = decode(&frame).unwrap();
+        assert_eq!(packet.destination, MacAddress::BROADCAST);
+        assert!(packet.destination.is_group());
+        let expected = Arp {
+            operation: 1,
+            sender_mac: MacAddress(FROM),
+            sender: *SOURCE.ip(),
+            target_mac: MacAddress([0; 6]),
+            target: *DESTINATION.ip(),
+        };
+        assert_eq!(packet.arp(), Some(expected));
+    }
+
+    #[test]
+    fn no_frame_makes_it_panic() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            decode(bytes);
+        });
+    }
+
+    #[test]
+    fn no_damage_to_a_frame_makes_it_panic() {
+        let mut icmp = Vec::new();
+        let unreachable = etherparse::Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port);
+        ipv4_builder().icmpv4(unreachable).write(&mut icmp, &udp_frame(b"lost")[14..]).unwrap();
+        let frames = [udp_frame(b"ping"), icmp, fragment(64, true, IpNumber::TCP, &[0; 30])];
+        bolero::check!().with_type::<(u8, u8, Vec<(u8, u8)>)>().for_each(|(which, length, damage)| {
+            let mut frame = frames[usize::from(*which) % frames.len()].clone();
+            for (at, value) in damage {
+                let at = usize::from(*at) % frame.len();
+                frame[at] = *value;
+            }
+            frame.truncate(usize::from(*length));
+            decode(&frame);
+        });
+    }
 }

@@ -44,11 +44,7 @@ pub struct Interface {
 impl Interface {
     /// An Ethernet interface.
     pub fn ethernet(name: impl Into<String>) -> Self {
-        Self {
-            name: Some(name.into()),
-            description: None,
-            link_type: ETHERNET,
-        }
+        Self { name: Some(name.into()), description: None, link_type: ETHERNET }
     }
 }
 

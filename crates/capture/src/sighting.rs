@@ -76,14 +76,8 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
-        Self::Cut,
-        Self::Loss,
-        Self::Blocked,
-        Self::QueueFull,
-        Self::Unplugged,
-        Self::Runt,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Cut, Self::Loss, Self::Blocked, Self::QueueFull, Self::Unplugged, Self::Runt];
 
     /// The reason's place in [`Self::ALL`].
     pub fn index(self) -> usize {
@@ -108,10 +102,7 @@ impl FromStr for DropReason {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|reason| reason.to_string() == text)
-            .ok_or(())
+        Self::ALL.into_iter().find(|reason| reason.to_string() == text).ok_or(())
     }
 }
 

@@ -73,26 +73,15 @@ impl Frame {
 impl Trace {
     /// Reads all captures (`*.pcapng`) of a folder, as [`crate::Folder`] or a switch wrote them.
     pub fn read_folder(folder: &Path) -> Result<Self, TraceError> {
-        let unreadable = |source| TraceError::Open {
-            path: folder.to_owned(),
-            source,
-        };
+        let unreadable = |source| TraceError::Open { path: folder.to_owned(), source };
         let mut paths = std::fs::read_dir(folder)
             .map_err(unreadable)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<io::Result<Vec<PathBuf>>>()
             .map_err(unreadable)?;
-        paths.retain(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "pcapng")
-        });
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "pcapng"));
         // The capture of drops names all links in their order.
-        paths.sort_by_key(|path| {
-            (
-                path.file_stem().is_none_or(|stem| stem != crate::DROPPED),
-                path.clone(),
-            )
-        });
+        paths.sort_by_key(|path| (path.file_stem().is_none_or(|stem| stem != crate::DROPPED), path.clone()));
         Self::read_files(&paths)
     }
 
@@ -101,19 +90,15 @@ impl Trace {
         let mut collector = Collector::default();
         for path in paths {
             let path = path.as_ref();
-            let file = File::open(path).map_err(|source| TraceError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
+            let file =
+                File::open(path).map_err(|source| TraceError::Open { path: path.to_owned(), source })?;
             collector.read(&path.display().to_string(), BufReader::new(file))?;
         }
         collector.finish()
     }
 
     /// Reads captures of one switch from anywhere; each has a name for error messages.
-    pub fn read<R: Read>(
-        inputs: impl IntoIterator<Item = (String, R)>,
-    ) -> Result<Self, TraceError> {
+    pub fn read<R: Read>(inputs: impl IntoIterator<Item = (String, R)>) -> Result<Self, TraceError> {
         let mut collector = Collector::default();
         for (name, input) in inputs {
             collector.read(&name, input)?;
@@ -130,67 +115,33 @@ impl Trace {
         let mut later = Vec::new();
         for sighting in sightings {
             if sighting.link.index() >= links.len() {
-                return Err(TraceError::UnknownLink {
-                    index: sighting.link.index(),
-                });
+                return Err(TraceError::UnknownLink { index: sighting.link.index() });
             }
             if sighting.what != What::Entered {
                 later.push(sighting);
                 continue;
             }
-            let Sighting {
-                frame: id,
-                link: from,
-                at_ns,
-                data,
-                ..
-            } = sighting;
-            let frame = Frame {
-                id,
-                at_ns,
-                from,
-                to: Vec::new(),
-                drops: Vec::new(),
-                data,
-            };
+            let Sighting { frame: id, link: from, at_ns, data, .. } = sighting;
+            let frame = Frame { id, at_ns, from, to: Vec::new(), drops: Vec::new(), data };
             if let Some(other) = frames.insert(id, frame) {
                 let links = [name(&links, other.from), name(&links, from)];
                 return Err(TraceError::EnteredTwice { id, links });
             }
         }
         later.sort_by_key(|sighting| (sighting.at_ns, sighting.link));
-        for Sighting {
-            frame: id,
-            link,
-            at_ns,
-            what,
-            data,
-        } in later
-        {
+        for Sighting { frame: id, link, at_ns, what, data } in later {
             let Some(frame) = frames.get_mut(&id) else {
-                return Err(TraceError::NeverEntered {
-                    id,
-                    link: name(&links, link),
-                });
+                return Err(TraceError::NeverEntered { id, link: name(&links, link) });
             };
             match what {
                 What::Entered => {}
                 What::Delivered => {
                     // One copy in memory of what is the same.
-                    let data = if data == frame.data {
-                        frame.data.clone()
-                    } else {
-                        data
-                    };
+                    let data = if data == frame.data { frame.data.clone() } else { data };
                     frame.to.push(Delivery { link, at_ns, data });
                 }
                 What::Dropped(direction, reason) => {
-                    frame.drops.push(Drop {
-                        link,
-                        direction,
-                        at_ns,
-                        reason,
-                    });
+                    frame.drops.push(Drop { link, direction, at_ns, reason });
                 }
             }
         }
@@ -206,10 +157,7 @@ impl Trace {
 
     /// The link of a name.
     pub fn link(&self, name: &str) -> Option<LinkId> {
-        self.links
-            .iter()
-            .position(|link| link == name)
-            .map(LinkId::new)
+        self.links.iter().position(|link| link == name).map(LinkId::new)
     }
 
     /// A link's name; `?` if it is none of this trace.
@@ -265,13 +213,8 @@ struct Collector {
 
 impl Collector {
     fn read(&mut self, capture: &str, input: impl Read) -> Result<(), TraceError> {
-        let failed = |source| TraceError::Read {
-            capture: capture.to_owned(),
-            source,
-        };
-        let foreign = || TraceError::Foreign {
-            capture: capture.to_owned(),
-        };
+        let failed = |source| TraceError::Read { capture: capture.to_owned(), source };
+        let foreign = || TraceError::Foreign { capture: capture.to_owned() };
         let mut reader = Reader::new(input).map_err(failed)?;
         let mut links = Vec::new();
         loop {
@@ -289,13 +232,7 @@ impl Collector {
                 (None, Direction::Outbound) => What::Delivered,
             };
             let frame = record.id.ok_or_else(foreign)?;
-            self.sightings.push(Sighting {
-                frame,
-                link,
-                at_ns: record.at_ns,
-                what,
-                data: record.data,
-            });
+            self.sightings.push(Sighting { frame, link, at_ns: record.at_ns, what, data: record.data });
         }
     }
 
@@ -360,4 +297,152 @@ pub enum TraceError {
         /// Where it was seen.
         link: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Folder, Interface, Record, Writer};
+
+    const LINKS: [&str; 3] = ["peer1", "nat1.lan", "nat1.wan"];
+
+    fn sighting(frame: u64, link: usize, at_ns: u64, what: What) -> Sighting {
+        let data = Bytes::from(format!("the Ethernet frame {frame}"));
+        Sighting { frame, link: LinkId::new(link), at_ns, what, data }
+    }
+
+    fn links() -> Vec<String> {
+        LINKS.map(str::to_owned).to_vec()
+    }
+
+    /// Each frame's way: entry, deliveries and drops, with times that grow along it.
+    fn ways() -> impl Strategy<Value = Vec<Sighting>> {
+        let end = (0..LINKS.len(), 0u64..1000, any::<prop::sample::Index>(), any::<bool>());
+        let way = (0..LINKS.len(), any::<u32>(), prop::collection::vec(end, 0..4));
+        prop::collection::vec(way, 0..30).prop_map(|ways| {
+            let mut sightings = Vec::new();
+            for (id, (from, entered, ends)) in ways.into_iter().enumerate() {
+                let (id, entered) = (id as u64, u64::from(entered));
+                sightings.push(sighting(id, from, entered, What::Entered));
+                for (link, after, what, inbound) in ends {
+                    let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+                    let what = match what.index(DropReason::ALL.len() + 1) {
+                        0 => What::Delivered,
+                        reason => What::Dropped(direction, DropReason::ALL[reason - 1]),
+                    };
+                    sightings.push(sighting(id, link, entered + after, what));
+                }
+            }
+            sightings
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_folder_gives_back_what_was_seen(sightings in ways()) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut captures = Folder::create(folder.path(), &LINKS).unwrap();
+            sightings.iter().for_each(|sighting| captures.write(sighting).unwrap());
+            captures.flush().unwrap();
+            let trace = Trace::read_folder(folder.path()).unwrap();
+            prop_assert_eq!(trace.links(), LINKS);
+            prop_assert_eq!(trace.sightings().count(), sightings.len());
+            prop_assert_eq!(trace, Trace::join(links(), sightings).unwrap());
+        }
+
+        #[test]
+        fn the_order_of_sightings_does_not_matter(sightings in ways(), seed: u64) {
+            let mut shuffled = sightings.clone();
+            // Drops that differ in nothing but their reason have no order of their own.
+            shuffled.dedup_by_key(|sighting| (sighting.frame, sighting.link, sighting.at_ns, sighting.what == What::Entered));
+            let sightings = shuffled.clone();
+            shuffled.sort_by_key(|sighting| (sighting.frame ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let (trace, other) = (Trace::join(links(), sightings).unwrap(), Trace::join(links(), shuffled).unwrap());
+            prop_assert!(trace.frames().is_sorted_by_key(|frame| (frame.at_ns, frame.id)));
+            prop_assert_eq!(trace, other);
+        }
+    }
+
+    #[test]
+    fn a_frame_is_joined_with_its_way() {
+        let trace = Trace::join(
+            links(),
+            [
+                sighting(2, 1, 250, What::Dropped(Direction::Outbound, DropReason::Blocked)),
+                sighting(1, 1, 130, What::Delivered),
+                sighting(1, 2, 120, What::Delivered),
+                sighting(2, 0, 200, What::Entered),
+                sighting(1, 0, 100, What::Entered),
+            ],
+        )
+        .unwrap();
+        let [first, second] = trace.frames() else { panic!("{trace:?}") };
+        assert_eq!((first.id, first.at_ns, trace.name(first.from)), (1, 100, "peer1"));
+        let to: Vec<_> = first.to.iter().map(|it| (trace.name(it.link), it.at_ns)).collect();
+        assert_eq!(to, [("nat1.wan", 120), ("nat1.lan", 130)]);
+        assert!(second.to.is_empty());
+        assert_eq!(second.drops[0].reason, DropReason::Blocked);
+        assert_eq!(first.delivery(trace.link("nat1.lan").unwrap()).unwrap().at_ns, 130);
+        assert_eq!(first.delivery(trace.link("peer1").unwrap()), None);
+    }
+
+    #[test]
+    fn what_arrives_altered_is_kept_as_it_arrived() {
+        let altered = Bytes::from_static(b"altered");
+        let arrival = Sighting { data: altered.clone(), ..sighting(1, 1, 2, What::Delivered) };
+        let trace = Trace::join(links(), [sighting(1, 0, 1, What::Entered), arrival]).unwrap();
+        assert_eq!(trace.frames()[0].to[0].data, altered);
+        assert_ne!(trace.frames()[0].data, altered);
+    }
+
+    #[test]
+    fn captures_that_do_not_belong_together_are_refused() {
+        let entered = |link| sighting(7, link, 1, What::Entered);
+        let error = Trace::join(links(), [entered(0), entered(2)]).unwrap_err();
+        assert!(error.to_string().contains("frame 7 entered twice, on peer1 and on nat1.wan"), "{error}");
+        let error = Trace::join(links(), [sighting(7, 1, 1, What::Delivered)]).unwrap_err();
+        assert!(error.to_string().contains("frame 7 was seen on nat1.lan and never entered"), "{error}");
+        let error = Trace::join(links(), [entered(3)]).unwrap_err();
+        assert!(matches!(error, TraceError::UnknownLink { index: 3 }));
+    }
+
+    #[test]
+    fn captures_of_other_programs_are_refused_by_name() {
+        let mut writer = Writer::new(Vec::new()).unwrap();
+        writer.interface(&Interface::ethernet("eth0")).unwrap();
+        let whole = Record { direction: Some(Direction::Inbound), id: Some(1), ..Record::default() };
+        writer.record(&whole).unwrap();
+        let bytes = writer.into_inner();
+        assert_eq!(Trace::read([("a".into(), &bytes[..])]).unwrap().frames().len(), 1);
+
+        let unknown = vec!["dropped: by a whim".to_owned()];
+        for record in [
+            Record { id: None, ..whole.clone() },
+            Record { direction: None, ..whole.clone() },
+            Record { comments: unknown, ..whole },
+        ] {
+            let mut writer = Writer::new(Vec::new()).unwrap();
+            writer.interface(&Interface::ethernet("eth0")).unwrap();
+            writer.record(&record).unwrap();
+            let error = Trace::read([("eth0.pcapng".into(), &writer.into_inner()[..])]).unwrap_err();
+            assert!(matches!(&error, TraceError::Foreign { capture } if capture == "eth0.pcapng"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_saw_nothing_is_part_of_the_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        Folder::create(folder.path(), &LINKS).unwrap();
+        let trace = Trace::read_folder(folder.path()).unwrap();
+        assert_eq!(trace.links(), LINKS);
+        assert!(trace.frames().is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_named() {
+        let error = Trace::read_folder(Path::new("/nowhere/captures")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/captures"), "{error}");
+    }
 }

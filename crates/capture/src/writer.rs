@@ -17,11 +17,7 @@ pub struct Writer<W: Write> {
 impl<W: Write> Writer<W> {
     /// Begins a file.
     pub fn new(out: W) -> io::Result<Self> {
-        let mut writer = Self {
-            out,
-            interfaces: 0,
-            block: Vec::new(),
-        };
+        let mut writer = Self { out, interfaces: 0, block: Vec::new() };
         writer.begin(pcapng::SECTION_HEADER);
         writer.block.extend(pcapng::BYTE_ORDER_MAGIC.to_le_bytes());
         writer.block.extend([1, 0, 0, 0]); // Version 1.0.
@@ -55,17 +51,13 @@ impl<W: Write> Writer<W> {
     /// Adds a packet.
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         if record.interface >= self.interfaces {
-            return Err(invalid(format!(
-                "the file has no interface {}",
-                record.interface
-            )));
+            return Err(invalid(format!("the file has no interface {}", record.interface)));
         }
         let interface = u32::try_from(record.interface).map_err(invalid)?;
         let length = u32::try_from(record.data.len()).map_err(invalid)?;
         self.begin(pcapng::ENHANCED_PACKET);
         self.block.extend(interface.to_le_bytes());
-        self.block
-            .extend(((record.at_ns >> 32) as u32).to_le_bytes());
+        self.block.extend(((record.at_ns >> 32) as u32).to_le_bytes());
         self.block.extend((record.at_ns as u32).to_le_bytes());
         self.block.extend(length.to_le_bytes());
         self.block.extend(record.original_length.to_le_bytes());
@@ -108,12 +100,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn option(&mut self, code: u16, value: &[u8]) -> io::Result<()> {
-        let length = u16::try_from(value.len()).map_err(|_| {
-            invalid(format!(
-                "an option of {} bytes is longer than 65535",
-                value.len()
-            ))
-        })?;
+        let length = u16::try_from(value.len())
+            .map_err(|_| invalid(format!("an option of {} bytes is longer than 65535", value.len())))?;
         self.block.extend(code.to_le_bytes());
         self.block.extend(length.to_le_bytes());
         self.block.extend(value);
@@ -131,9 +119,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        let length = u32::try_from(self.block.len() + 4)
-            .map_err(invalid)?
-            .to_le_bytes();
+        let length = u32::try_from(self.block.len() + 4).map_err(invalid)?.to_le_bytes();
         self.block[4..8].copy_from_slice(&length);
         self.block.extend(length);
         self.out.write_all(&self.block)

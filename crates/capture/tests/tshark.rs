@@ -29,10 +29,7 @@ fn tshark_shows_links_times_directions_numbers_and_reasons() {
 
     let show = |file: &str| {
         let mut command = Command::new("tshark");
-        command
-            .arg("-r")
-            .arg(folder.path().join(file))
-            .args(["-T", "fields", "-E", "separator=|"]);
+        command.arg("-r").arg(folder.path().join(file)).args(["-T", "fields", "-E", "separator=|"]);
         for field in [
             "frame.interface_name",
             "frame.time_epoch",
@@ -43,26 +40,14 @@ fn tshark_shows_links_times_directions_numbers_and_reasons() {
         ] {
             command.args(["-e", field]);
         }
-        let output = command
-            .output()
-            .expect("tshark starts: apt-get install tshark");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = command.output().expect("tshark starts: apt-get install tshark");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(
         show("nat1.wan.pcapng"),
         "nat1.wan|1750000000.123456790|0x00000001|1||60\nnat1.wan|1750000000.123456791|0x00000001|2||60\n"
     );
-    assert_eq!(
-        show("nat2.wan.pcapng"),
-        "nat2.wan|1750000000.123456790|0x00000002|1||60\n"
-    );
-    assert_eq!(
-        show("dropped.pcapng"),
-        "nat2.wan|1750000000.123456791|0x00000002|2|dropped: blocked|60\n"
-    );
+    assert_eq!(show("nat2.wan.pcapng"), "nat2.wan|1750000000.123456790|0x00000002|1||60\n");
+    assert_eq!(show("dropped.pcapng"), "nat2.wan|1750000000.123456791|0x00000002|2|dropped: blocked|60\n");
 }
