@@ -1,1 +1,20 @@
 //! The backend that runs a scenario on virtual machines.
+//!
+//! [`Rig`] holds what all labs of a run share: image, templates, disk. [`Lab`] is one scenario's machines, joined by a
+//! switch. [`gateway`] loads rulesets and proves them, [`node`] drives the node under test, and [`Rig`] puts them in
+//! order as a [`natrig_lab::Backend`].
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod cell;
+mod error;
+pub mod gateway;
+mod lab;
+pub mod node;
+mod rig;
+
+pub use app::{App, COORDINATION};
+pub use error::{Trouble, Who};
+pub use lab::{Lab, Member};
+pub use rig::{Programs, Rig, RigError};

@@ -1,0 +1,393 @@
+//! One cell from start to verdict.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use natrig_capture::Trace;
+use natrig_lab::{
+    Backend, Halt,
+    judge::{Wanted, judge},
+    verdict::{Case, Window, verdict},
+};
+use natrig_record::{Cell, Claim, Evidence, Outcome, Path as WirePath, Step, Verdict, What};
+use natrig_scenario::{Link, Machine, Moment, Scenario, Side};
+use rand::{RngCore, SeedableRng};
+use serde_json::json;
+
+use crate::{
+    App, COORDINATION, Lab, Rig, Trouble, Who,
+    app::INBOX,
+    gateway::{self, Listing},
+    lab::log,
+    node::{Node, NodeEvent},
+};
+
+/// The lab's bytes, each way.
+const BYTES: usize = 256 * 1024;
+
+/// Where they lie before they are sent.
+const OUTBOX: &str = "/run/natrig.bin";
+
+/// How long a node may take to start and to find its relay.
+const READY: Duration = Duration::from_secs(30);
+
+/// How long the lab's bytes may take. Emulated relays are slow when cells run side by side.
+const CARRY: Duration = Duration::from_secs(30);
+
+impl Backend for Rig {
+    fn run(&self, scenario: &Scenario, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
+        let mut run = Run {
+            rig: self,
+            scenario,
+            folder: evidence,
+            halt,
+            step: Step::Machines,
+            entered: Instant::now(),
+            cell: blank(scenario, evidence),
+        };
+        let started = run.entered;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // Nodes report from other threads; the caller's function stays on this one.
+        let result = std::thread::scope(|scope| {
+            let work = scope.spawn(|| {
+                let result = run.whole(&sender);
+                drop(sender);
+                result
+            });
+            for what in receiver {
+                events(what);
+            }
+            work.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked")))
+        });
+        if let Err(trouble) = result {
+            run.cell.outcome = match trouble.who {
+                Who::Lab => Outcome::LabError,
+                Who::Node => Outcome::NotAsExpected,
+            };
+            run.cell.failure = Some(trouble.failure(run.step));
+        }
+        run.cell.figures.insert("total".to_owned(), millis(started.elapsed()));
+        run.cell
+    }
+}
+
+type Events = std::sync::mpsc::Sender<What>;
+
+struct Run<'a> {
+    rig: &'a Rig,
+    scenario: &'a Scenario,
+    folder: &'a Path,
+    halt: &'a Halt,
+    step: Step,
+    entered: Instant,
+    cell: Cell,
+}
+
+/// The three nodes.
+struct Nodes {
+    _relay: Node,
+    /// Initiator, responder.
+    peers: [Node; 2],
+    /// Their names on the mesh.
+    ids: [String; 2],
+}
+
+impl Run<'_> {
+    fn whole(&mut self, events: &Events) -> Result<(), Trouble> {
+        self.enter(Step::Machines, events)?;
+        let lab = Lab::boot(self.rig, self.scenario, self.folder, self.halt)?;
+        self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
+
+        self.enter(Step::Proof, events)?;
+        let _stun = gateway::start_stun(&lab)?;
+        gateway::load(&lab, self.scenario, self.folder)?;
+        self.cell.proofs = gateway::measure(&lab, self.scenario)?;
+        gateway::refuse(&self.cell.proofs)?;
+        let proven = gateway::flush(&lab, self.scenario)?;
+
+        let judged = self.experiment(&lab, events);
+        // Whatever came of it, the tables and logs are what explains it.
+        let failed_at = self.step;
+        let gathered = self.gather(&lab, &proven, events);
+        if judged.is_err() {
+            self.step = failed_at;
+        }
+        judged.and(gathered)
+    }
+
+    fn experiment(&mut self, lab: &Lab, events: &Events) -> Result<(), Trouble> {
+        self.enter(Step::Nodes, events)?;
+        let nodes = self.start_nodes(lab, events)?;
+        self.faults(lab, Moment::Bootstrapped, events)?;
+
+        self.enter(Step::Connect, events)?;
+        let connect = Instant::now();
+        let settled = self.connect(lab, &nodes, connect, events);
+
+        let window = match &settled {
+            Ok(()) => {
+                self.faults(lab, Moment::Settled, events)?;
+                self.enter(Step::Data, events)?;
+                Some(self.carry(lab, &nodes))
+            }
+            Err(_) => None,
+        };
+        // A verdict is read in any case: it shows how far things came.
+        let failed_at = self.step;
+        self.enter(Step::Verdict, events)?;
+        let read = self.read(lab, connect, window.as_ref().map(|(window, _)| *window));
+        if let Err(trouble) = settled {
+            self.step = failed_at;
+            return Err(trouble);
+        }
+        let verdict = read?;
+        let wanted = Wanted {
+            expected: self.scenario.expected,
+            relay_allowed: self.scenario.use_relay,
+            pair_blocked: self.pair_blocked(),
+        };
+        let (outcome, reason) = judge(wanted, &verdict, &self.cell.claims);
+        self.cell.outcome = outcome;
+        let lines = verdict.because.clone();
+        if let Some(reason) = reason {
+            let undelivered = window.and_then(|(_, undelivered)| undelivered);
+            let step = if undelivered.is_some() { Step::Data } else { Step::Verdict };
+            let trouble = Trouble::node(reason).lines(
+                undelivered
+                    .into_iter()
+                    .flat_map(|trouble| std::iter::once(trouble.message).chain(trouble.lines)),
+            );
+            self.cell.failure = Some(trouble.lines(lines).failure(step));
+        }
+        Ok(())
+    }
+
+    /// The public node first, since the peers must know its name; then both peers, until each has found it.
+    fn start_nodes(&mut self, lab: &Lab, events: &Events) -> Result<Nodes, Trouble> {
+        let deadline = Instant::now() + READY;
+        let start = |name: Machine, argv: Vec<String>| -> Result<Node, Trouble> {
+            let events = events.clone();
+            Node::start(
+                lab.agent(name)?,
+                name,
+                argv,
+                log(self.folder, &format!("{name}.log"))?,
+                move |what| {
+                    let _ = events.send(what);
+                },
+            )
+        };
+        let relay = start(Machine::Relay, App.relay(self.scenario))?;
+        let relay_id = identity(&relay, deadline, self.halt)?;
+        let peer = |side: Side| -> Result<(Node, String), Trouble> {
+            let name = side.peer();
+            lab.agent(name)?.write_file(OUTBOX, 0o644, self.bytes(side))?;
+            let node = start(name, App.peer(self.scenario, lab.topology(), name, &relay_id))?;
+            let id = identity(&node, deadline, self.halt)?;
+            node.wait_for("it had found its relay", deadline, self.halt, |event| event.is("bootstrapped"))?;
+            Ok((node, id))
+        };
+        let [one, two] = gateway::each_side(peer)?;
+        let (initiator, responder) = match self.scenario.initiator {
+            Side::One => (one, two),
+            Side::Two => (two, one),
+        };
+        Ok(Nodes { _relay: relay, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
+    }
+
+    /// Tells the initiator to connect and waits until both peers have reported their final path.
+    fn connect(&mut self, lab: &Lab, nodes: &Nodes, since: Instant, events: &Events) -> Result<(), Trouble> {
+        let deadline = since + self.scenario.timeout;
+        let [initiator, responder] = &nodes.peers;
+        let [own, target] = &nodes.ids;
+        initiator.command(&json!({"do": "connect", "peer": target}))?;
+        let known = |event: &NodeEvent| {
+            ["connected", "settled", "connectFailed"].iter().any(|name| event.about(name, target))
+        };
+        let first = initiator.wait_for("it was connected", deadline, self.halt, known)?;
+        if !first.is("connectFailed") {
+            self.cell.connect_ms = Some(millis(first.at - since));
+            self.faults(lab, Moment::Connected, events)?;
+        }
+        let last = initiator.wait_for("it reported its final path", deadline, self.halt, |event| {
+            event.about("settled", target) || event.about("connectFailed", target)
+        })?;
+        if last.is("connectFailed") {
+            let why = last.text("reason").unwrap_or("it did not say why").to_owned();
+            return Err(Trouble::node(format!("{} could not connect: {why}", initiator.name()))
+                .lines(initiator.tail()));
+        }
+        self.cell.settle_ms = Some(millis(last.at - since));
+        let other = responder.wait_for("it reported its final path", deadline, self.halt, |event| {
+            event.about("settled", own)
+        })?;
+        self.cell.claims =
+            [(initiator, &last), (responder, &other)].map(|(node, event)| claim(node, event)).into();
+        Ok(())
+    }
+
+    /// Has both nodes carry the lab's bytes at once. What did not arrive is told beside the window.
+    fn carry(&self, lab: &Lab, nodes: &Nodes) -> (Window, Option<Trouble>) {
+        let from_ns = lab.switch().time_of(Instant::now());
+        let deadline = Instant::now() + CARRY;
+        let sides = [self.scenario.initiator, self.scenario.initiator.other()];
+        let mut undelivered = None;
+        for (node, target) in nodes.peers.iter().zip(nodes.ids.iter().rev()) {
+            if let Err(trouble) = node.command(&json!({"do": "send", "peer": target, "file": OUTBOX})) {
+                undelivered = Some(trouble);
+            }
+        }
+        let mut arrived = [0, 0];
+        for sender in 0..2 {
+            let receiver = &nodes.peers[1 - sender];
+            match self.received(lab, receiver, &nodes.ids[sender], deadline) {
+                Ok(content) => arrived[sender] = alike(&content, &self.bytes(sides[sender])),
+                Err(trouble) => undelivered = undelivered.or(Some(trouble)),
+            }
+        }
+        let to_ns = lab.switch().time_of(Instant::now());
+        (Window { from_ns, to_ns, sent: [BYTES as u64; 2], arrived }, undelivered)
+    }
+
+    fn received(&self, lab: &Lab, node: &Node, from: &str, deadline: Instant) -> Result<Vec<u8>, Trouble> {
+        let message = node.wait_for("it had received the lab's bytes", deadline, self.halt, |event| {
+            event.about("messageReceived", from)
+        })?;
+        let file = message
+            .text("file")
+            .ok_or_else(|| Trouble::node(format!("{}: a messageReceived without its file", node.name())))?;
+        if !file.starts_with(INBOX) {
+            return Err(Trouble::node(format!("{}: `{file}` is not in its inbox", node.name())));
+        }
+        Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)
+    }
+
+    /// The lab's bytes of one side: random, the same whenever they are asked for.
+    fn bytes(&self, side: Side) -> Vec<u8> {
+        let salt =
+            self.scenario.id.bytes().fold(u64::from(side.number()), |sum, byte| {
+                sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
+            });
+        let mut bytes = vec![0; BYTES];
+        rand::rngs::StdRng::seed_from_u64(self.rig.seed ^ salt).fill_bytes(&mut bytes);
+        bytes
+    }
+
+    fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
+        lab.switch().flush()?;
+        let trace = Trace::read_folder(lab.captures())?;
+        let case = Case {
+            pair: lab.topology().pair(self.scenario.initiator),
+            initiator_filtering: self.scenario.initiator_nat().filtering(),
+            connect_ns: lab.switch().time_of(connect),
+            window,
+            coordination: COORDINATION.to_vec(),
+        };
+        let verdict = verdict(&trace, &case).map_err(Trouble::lab)?;
+        self.cell.verdict = Some(verdict.clone());
+        Ok(verdict)
+    }
+
+    fn gather(&mut self, lab: &Lab, proven: &Listing, events: &Events) -> Result<(), Trouble> {
+        self.enter(Step::Evidence, events)?;
+        self.cell.evidence.gateways = gateway::gather(lab, Some(proven), self.folder)?;
+        self.cell.evidence.captures = files(&self.folder.join("captures"), "captures")?;
+        self.cell.evidence.logs = files(&self.folder.join("logs"), "logs")?;
+        self.leave();
+        Ok(())
+    }
+
+    fn faults(&self, lab: &Lab, moment: Moment, events: &Events) -> Result<(), Trouble> {
+        for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
+            lab.apply(fault.action)?;
+            let _ = events.send(What::Fault { message: format!("{} after {moment}", fault.action) });
+        }
+        Ok(())
+    }
+
+    /// Whether the lab itself keeps the sites' frames from each other.
+    fn pair_blocked(&self) -> bool {
+        self.scenario.filters.iter().any(|filter| {
+            let [a, b] = filter.between;
+            matches!((a, b), (Link::Nat1Wan, Link::Nat2Wan) | (Link::Nat2Wan, Link::Nat1Wan))
+        })
+    }
+
+    fn enter(&mut self, step: Step, events: &Events) -> Result<(), Trouble> {
+        if step != Step::Machines {
+            self.leave();
+        }
+        self.step = step;
+        let _ = events.send(What::StepStarted { step });
+        // Evidence is gathered all the same.
+        if self.halt.raised() && step != Step::Evidence {
+            return Err(Trouble::lab("interrupted"));
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        let now = Instant::now();
+        self.cell.figures.insert(self.step.to_string(), millis(now - self.entered));
+        self.entered = now;
+    }
+}
+
+/// A node's name on the mesh, by its own event.
+fn identity(node: &Node, deadline: Instant, halt: &Halt) -> Result<String, Trouble> {
+    let started = node.wait_for("it had started", deadline, halt, |event| event.is("started"))?;
+    let id = started
+        .text("id")
+        .ok_or_else(|| Trouble::node(format!("{}: `started` without an id", node.name())))?;
+    Ok(id.to_owned())
+}
+
+fn claim(node: &Node, event: &NodeEvent) -> Claim {
+    let path = match event.text("path") {
+        Some("direct") => WirePath::Direct,
+        Some("relay") => WirePath::Relay,
+        _ => WirePath::None,
+    };
+    Claim { machine: node.name().name().to_owned(), path, kind: event.text("kind").map(str::to_owned) }
+}
+
+/// How many bytes arrived: all of them or those before the first wrong one.
+fn alike(got: &[u8], sent: &[u8]) -> u64 {
+    if got.len() > sent.len() {
+        return 0;
+    }
+    got.iter().zip(sent).take_while(|(a, b)| a == b).count() as u64
+}
+
+fn files(folder: &Path, under: &str) -> Result<Vec<String>, Trouble> {
+    let mut names = std::fs::read_dir(folder)?
+        .map(|entry| Ok(format!("{under}/{}", entry?.file_name().to_string_lossy())))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
+    let folder = evidence.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Cell {
+        id: scenario.id.clone(),
+        name: scenario.name.clone(),
+        file: scenario.file.clone(),
+        priority: scenario.priority.map(|priority| priority.to_string()),
+        nats: scenario.nats.map(|preset| preset.name().to_owned()).into(),
+        initiator: scenario.initiator.number(),
+        expected: scenario.expected.word().to_owned(),
+        outcome: Outcome::LabError,
+        figures: BTreeMap::new(),
+        evidence: Evidence { folder, ..Evidence::default() },
+        ..Cell::default()
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    // Tenths are enough, and read better.
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}

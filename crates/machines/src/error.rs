@@ -1,0 +1,81 @@
+//! What can go wrong in a cell, and whose fault it is.
+
+use natrig_record::{Failure, Step};
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// The lab's: it says nothing about the node.
+    Lab,
+    /// The node's.
+    Node,
+}
+
+/// Something that ends a cell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Trouble {
+    /// Whose fault it is.
+    pub who: Who,
+    /// One sentence.
+    pub message: String,
+    /// The few lines that matter.
+    pub lines: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Trouble {
+    /// The lab's fault.
+    pub fn lab(message: impl ToString) -> Self {
+        Trouble { who: Who::Lab, message: message.to_string(), lines: Vec::new(), hint: None }
+    }
+
+    /// The node's fault.
+    pub fn node(message: impl ToString) -> Self {
+        Trouble { who: Who::Node, ..Trouble::lab(message) }
+    }
+
+    /// Says where it happened.
+    pub fn at(mut self, place: impl std::fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// Adds lines of a log.
+    pub fn lines(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.lines.extend(lines);
+        self
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: impl ToString) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// As it stands in a record.
+    pub fn failure(self, step: Step) -> Failure {
+        Failure { step, message: self.message, lines: self.lines, hint: self.hint }
+    }
+}
+
+/// Machines, agents, switches and files are the lab's.
+macro_rules! lab_fault {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Trouble {
+            fn from(error: $error) -> Self {
+                Trouble::lab(error)
+            }
+        }
+    )*};
+}
+
+lab_fault!(
+    natrig_vmm::Error,
+    natrig_vmm::AgentError,
+    natrig_wire::BuildError,
+    natrig_wire::SwitchError,
+    natrig_capture::TraceError,
+    std::io::Error
+);

@@ -1,0 +1,233 @@
+//! Gateways: a ruleset loaded, proven, and emptied again.
+
+use std::{fs, path::Path, time::Duration};
+
+use natrig_agent_proto::Start;
+use natrig_capture::Trace;
+use natrig_lab::{
+    proof::{Witness, prove},
+    site,
+};
+use natrig_nat::{Preset, ruleset::Ruleset};
+use natrig_probe::Report;
+use natrig_record::Proof;
+use natrig_scenario::{Machine, Scenario, Side};
+use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
+
+use crate::{Lab, Trouble};
+
+const RULES: &str = "/run/natrig.nft";
+const FLUSH: &str = "/run/flush.nft";
+
+/// How long a command in a gateway may take on a busy host.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Both sides of a scenario.
+const SIDES: [Side; 2] = [Side::One, Side::Two];
+
+/// Loads the presets' rulesets into both gateways, and writes them beside the evidence.
+pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
+    each_side(|side| {
+        let preset = scenario.nats[side.index()];
+        let ruleset = Ruleset::of(preset);
+        let gateway = side.gateway();
+        fs::write(folder.join(format!("{gateway}.nft")), ruleset.text())?;
+        let agent = lab.agent(gateway)?;
+        agent.write_file(RULES, 0o644, ruleset.text().into())?;
+        agent.write_file(FLUSH, 0o644, ruleset.flush().into())?;
+        expect(agent, &["nft", "-f", RULES]).map_err(|trouble| trouble.at(gateway))?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Starts the server that gateways are proven against, and that nodes learn their NAT from.
+pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
+    let [primary, other] = lab.topology().stun().map(|address| address.to_string());
+    let argv = vec!["stun-server".to_owned(), primary, other];
+    let (process, events) = lab.agent(Machine::Relay)?.start(Start { argv, ..Start::default() })?;
+    let mut said = Vec::new();
+    loop {
+        match events.recv_timeout(PATIENCE) {
+            Ok(ProcessEvent::Output { data, .. }) => {
+                said.extend(data);
+                if said.starts_with(b"ready\n") {
+                    return Ok(process);
+                }
+            }
+            Ok(ProcessEvent::Exited { status, .. }) => {
+                return Err(Trouble::lab(format!("the STUN server ended with {status}"))
+                    .lines([String::from_utf8_lossy(&said).into_owned()]));
+            }
+            Ok(ProcessEvent::Lost { reason, .. }) => return Err(Trouble::lab(reason)),
+            Err(_) => return Err(Trouble::lab("the STUN server did not come up in time")),
+        }
+    }
+}
+
+/// Measures both gateways from the peers behind them and compares with what their presets declare; the wire is the
+/// witness of every silence.
+pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
+    let reports = each_side(|side| {
+        let [server, other] = lab.topology().stun().map(|address| address.to_string());
+        let inside = lab.topology().proof_inside(side).to_string();
+        let seed = side.number().to_string();
+        let peer = side.peer();
+        let output = expect(lab.agent(peer)?, &["prober", &server, &other, &inside, &seed])
+            .map_err(|trouble| trouble.at(format!("measuring {} from {peer}", side.gateway())))?;
+        serde_json::from_slice::<Report>(&output.stdout)
+            .map_err(|error| Trouble::lab(format!("the prober in {peer} says what cannot be read: {error}")))
+    })?;
+    lab.switch().flush()?;
+    let trace = Trace::read_folder(lab.captures())?;
+    SIDES
+        .into_iter()
+        .zip(reports)
+        .map(|(side, report)| {
+            let links = site(side);
+            let witness = Witness { trace: &trace, wan: &links.wan, lan: &links.lan };
+            prove(side.gateway().name(), scenario.nats[side.index()], &report, witness)
+                .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
+        })
+        .collect()
+}
+
+/// What a proof that does not hold is told as.
+pub fn refuse(proofs: &[Proof]) -> Result<(), Trouble> {
+    let Some(proof) = proofs.iter().find(|proof| !proof.holds) else {
+        return Ok(());
+    };
+    let side = |name: &str, side: &natrig_record::ProofSide| {
+        let early = match side.early_packet_harmless {
+            Some(true) => "stays",
+            Some(false) => "MOVES",
+            None => "cannot be told",
+        };
+        format!(
+            "{name:9} mapping {:5} filtering {:5} port after an early packet {early}",
+            side.mapping, side.filtering
+        )
+    };
+    Err(Trouble::lab(format!("{} is not the {} NAT it should be", proof.gateway, proof.profile))
+        .lines([side("declared", &proof.declared), side("measured", &proof.measured)])
+        .lines(proof.notes.iter().cloned())
+        .hint("nothing was said about the node: no gateway is used that is not proven"))
+}
+
+/// The rules without their state, as they were proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing([String; 2]);
+
+/// Empties all that the proof left in both gateways, shows that it is gone, and takes the listing that must still be
+/// there after the cell.
+pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
+    let script =
+        format!("nft -f {FLUSH} && conntrack -F 2>&1 >/dev/null && conntrack -C && nft -s list ruleset");
+    let listings = each_side(|side| {
+        let gateway = side.gateway();
+        let output =
+            expect(lab.agent(gateway)?, &["sh", "-c", &script]).map_err(|trouble| trouble.at(gateway))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // conntrack says on standard error, here the same, what it did; the count is the first line of a number alone.
+        let (count, rules) =
+            text.split_once("table ").ok_or_else(|| Trouble::lab("no ruleset is loaded").at(gateway))?;
+        let count = count.lines().last().unwrap_or_default().trim();
+        if count != "0" {
+            return Err(Trouble::lab(format!("{count} connections are left after the flush")).at(gateway));
+        }
+        let state = Ruleset::of(scenario.nats[side.index()]);
+        if !state.state().is_empty() && rules.contains("elements") {
+            return Err(Trouble::lab("maps or sets are not empty after the flush")
+                .at(gateway)
+                .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
+        }
+        Ok(normal(&format!("table {rules}")))
+    })?;
+    Ok(Listing(listings))
+}
+
+/// Writes the gateways' tables beside the evidence and compares their rules with the proven ones.
+pub fn gather(lab: &Lab, proven: Option<&Listing>, folder: &Path) -> Result<Vec<String>, Trouble> {
+    let found = each_side(|side| {
+        let gateway = side.gateway();
+        let agent = lab.agent(gateway)?;
+        let table = agent.run(&["conntrack", "-L"], &[], PATIENCE)?;
+        fs::write(folder.join(format!("{gateway}.conntrack")), &table.stdout)?;
+        let rules =
+            expect(agent, &["nft", "-s", "list", "ruleset"]).map_err(|trouble| trouble.at(gateway))?;
+        fs::write(folder.join(format!("{gateway}.ruleset")), &rules.stdout)?;
+        Ok(normal(&String::from_utf8_lossy(&rules.stdout)))
+    })?;
+    if let Some(Listing(proven)) = proven {
+        for (side, (before, after)) in SIDES.into_iter().zip(proven.iter().zip(&found)) {
+            if before != after {
+                return Err(Trouble::lab("the rules are not those that were proven").at(side.gateway()));
+            }
+        }
+    }
+    Ok(SIDES
+        .into_iter()
+        .flat_map(|side| ["nft", "conntrack", "ruleset"].map(|kind| format!("{}.{kind}", side.gateway())))
+        .collect())
+}
+
+/// A listing without the elements of its maps and sets.
+fn normal(listing: &str) -> String {
+    let mut text = String::new();
+    let mut inside = false;
+    for line in listing.lines() {
+        let trimmed = line.trim();
+        inside |= trimmed.starts_with("elements = {");
+        if !inside {
+            text.push_str(line);
+            text.push('\n');
+        }
+        inside &= !trimmed.ends_with('}');
+    }
+    text
+}
+
+/// Runs a program in a machine that must succeed.
+fn expect(agent: &AgentClient, argv: &[&str]) -> Result<Output, Trouble> {
+    let output = agent.run(argv, &[], PATIENCE)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let lines = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text).into_owned());
+    Err(Trouble::lab(format!("`{}` ended with {}", argv.join(" "), output.status))
+        .lines(lines.iter().flat_map(|text| text.lines()).map(str::to_owned)))
+}
+
+/// The preset of a side, for messages.
+pub fn title(nats: [Preset; 2]) -> String {
+    format!("{} and {}", nats[0], nats[1])
+}
+
+/// Does the same on both sides at once.
+pub(crate) fn each_side<T: Send>(
+    work: impl Fn(Side) -> Result<T, Trouble> + Sync,
+) -> Result<[T; 2], Trouble> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let other = scope.spawn(move || work(Side::Two));
+        let one = work(Side::One);
+        let two = other.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked")));
+        Ok([one?, two?])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_compared_without_its_elements() {
+        let empty = "table ip natrig {\n\tmap rev {\n\t\ttimeout 2m\n\t}\n}\n";
+        let one = "table ip natrig {\n\tmap rev {\n\t\ttimeout 2m\n\t\telements = { 10.0.1.2 . 1 : 1.1.1.1 . 1 }\n\t}\n}\n";
+        let many =
+            "table ip natrig {\n\tmap rev {\n\t\ttimeout 2m\n\t\telements = { 1,\n\t\t\t     2 }\n\t}\n}\n";
+        assert_eq!(normal(one), empty);
+        assert_eq!(normal(many), empty);
+        assert_ne!(normal(&one.replace("2m", "3m")), empty);
+    }
+}

@@ -1,0 +1,248 @@
+//! One scenario's machines, joined by a switch.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
+use natrig_capture::Direction;
+use natrig_lab::{Halt, Host, Topology};
+use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario, Segment};
+use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
+use natrig_wire::Switch;
+use rand::RngCore;
+
+use crate::{Rig, Trouble, rig::DEFAULT_MEMORY};
+
+/// How long a lab may wait for other labs on this host.
+const QUEUE: Duration = Duration::from_secs(600);
+
+/// Connections a gateway can track; a guest's own default overflows in a birthday search.
+const CONNTRACK_MAX: &str = "65536";
+
+/// The machines of a scenario, running; dropping it ends them.
+#[derive(Debug)]
+pub struct Lab {
+    topology: Topology,
+    members: Vec<Member>,
+    switch: Switch,
+    captures: PathBuf,
+    _slots: Slots,
+}
+
+/// A machine of a lab.
+#[derive(Debug)]
+pub struct Member {
+    /// Which one.
+    pub name: Name,
+    machine: Machine,
+}
+
+impl Member {
+    /// The way to talk to it.
+    pub fn agent(&self) -> &AgentClient {
+        self.machine.agent()
+    }
+
+    /// Its process.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl Lab {
+    /// Boots the machines of a scenario, each with its own identity, addresses and routes, and the node's disk mounted.
+    /// Captures, and what the machines' kernels say, go into the folder.
+    pub fn boot(rig: &Rig, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Self, Trouble> {
+        let topology = Topology::of(scenario);
+        let slots = Slots::acquire(&rig.store, topology.hosts().len(), QUEUE)?;
+        let captures = folder.join("captures");
+        fs::create_dir_all(&captures)?;
+        let (switch, mut cables) = wire(scenario, &captures, rig.seed)?;
+        let mut cables_of = |host: &Host| -> Vec<OwnedFd> {
+            host.nics
+                .iter()
+                .filter_map(|nic| {
+                    let at = cables.iter().position(|(link, _)| *link == nic.link)?;
+                    Some(cables.swap_remove(at).1)
+                })
+                .collect()
+        };
+        let started: Vec<Result<Member, Trouble>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = topology
+                .hosts()
+                .iter()
+                .map(|host| {
+                    let nics = cables_of(host);
+                    let memory = scenario.sizes.of(host.machine).unwrap_or(DEFAULT_MEMORY);
+                    scope.spawn(move || {
+                        start(rig, host, memory, nics, folder).map_err(|trouble| trouble.at(host.machine))
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked"))))
+                .collect()
+        });
+        if halt.raised() {
+            return Err(Trouble::lab("interrupted"));
+        }
+        let members = started.into_iter().collect::<Result<_, _>>()?;
+        Ok(Lab { topology, members, switch, captures, _slots: slots })
+    }
+
+    /// Where everything is.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// All machines.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// A machine.
+    pub fn member(&self, name: Name) -> Result<&Member, Trouble> {
+        self.members
+            .iter()
+            .find(|member| member.name == name)
+            .ok_or_else(|| Trouble::lab(format!("there is no machine `{name}`")))
+    }
+
+    /// A machine's agent.
+    pub fn agent(&self, name: Name) -> Result<&AgentClient, Trouble> {
+        Ok(self.member(name)?.agent())
+    }
+
+    /// The switch.
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// The folder with one capture per link; see [`Switch::flush`].
+    pub fn captures(&self) -> &Path {
+        &self.captures
+    }
+
+    /// Does to a link what a fault says.
+    pub fn apply(&self, action: Action) -> Result<(), Trouble> {
+        match action {
+            Action::Cut(link) => self.switch.cut(port(&self.switch, link)?)?,
+            Action::Heal(link) => self.switch.heal(port(&self.switch, link)?)?,
+        }
+        Ok(())
+    }
+
+    /// Own memory of all machines, in bytes.
+    pub fn own_memory(&self) -> Result<u64, Trouble> {
+        self.members.iter().map(|member| Ok(member.machine.own_memory()?)).sum()
+    }
+}
+
+fn port(switch: &Switch, link: Link) -> Result<natrig_wire::Port, Trouble> {
+    switch.port(link.name()).ok_or_else(|| Trouble::lab(format!("the switch has no link `{link}`")))
+}
+
+/// Segments and links, with the conditions and filters of the scenario in force.
+fn wire(scenario: &Scenario, captures: &Path, seed: u64) -> Result<(Switch, Vec<(Link, OwnedFd)>), Trouble> {
+    let mut builder = Switch::builder();
+    builder.seed(seed).capture_into(captures);
+    let segments =
+        [Segment::Internet, Segment::Lan1, Segment::Lan2].map(|segment| (segment, builder.segment()));
+    let mut cables = Vec::new();
+    for link in Link::ALL {
+        let Some((_, segment)) = segments.iter().find(|(segment, _)| *segment == link.segment()) else {
+            continue;
+        };
+        cables.push((link, builder.port(*segment, link.name())?.1));
+    }
+    let switch = builder.start()?;
+    for impairment in &scenario.links {
+        let port = port(&switch, impairment.link)?;
+        let directions: &[Direction] = match impairment.flow {
+            Flow::In => &[Direction::Outbound],
+            Flow::Out => &[Direction::Inbound],
+            Flow::Both => &[Direction::Inbound, Direction::Outbound],
+        };
+        for direction in directions {
+            switch.condition(port, *direction, impairment.conditions)?;
+        }
+    }
+    for filter in &scenario.filters {
+        let [a, b] = filter.between;
+        let (a, b) = (port(&switch, a)?, port(&switch, b)?);
+        switch.block(a, b)?;
+        switch.block(b, a)?;
+    }
+    Ok((switch, cables))
+}
+
+fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path) -> Result<Member, Trouble> {
+    let template = rig.template(memory, &mut |_| ()).map_err(Trouble::lab)?;
+    let console = log(folder, &format!("{}.console.log", host.machine))?;
+    let spec = CloneSpec { nics, disk: Some(rig.disk.path().to_owned()), console };
+    let machine = template.spawn(spec).map_err(|error| {
+        // A template whose copies do not start is of no use to anybody; the next run makes a new one.
+        let _ = rig.discard(memory);
+        Trouble::lab(error).hint("the template was removed; run again")
+    })?;
+    let agent = machine.agent();
+    agent.done(Request::Identify(identity(host.machine)))?;
+    agent.done(Request::Network(network(host)))?;
+    agent.done(Request::MountApp)?;
+    Ok(Member { name: host.machine, machine })
+}
+
+/// What makes a copy another machine than its siblings.
+fn identity(name: Name) -> Identity {
+    let mut random = rand::rng();
+    let mut entropy = vec![0; 64];
+    random.fill_bytes(&mut entropy);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Identity {
+        entropy,
+        hostname: name.name().to_owned(),
+        machine_id: format!("{:016x}{:016x}", random.next_u64(), random.next_u64()),
+        realtime_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+    }
+}
+
+fn network(host: &Host) -> Network {
+    let gateway = host.gateway.is_some();
+    Network {
+        nics: host
+            .nics
+            .iter()
+            .map(|nic| Nic { name: nic.name.to_owned(), mac: nic.mac, addresses: nic.addresses.clone() })
+            .collect(),
+        routes: host.routes.iter().map(|(to, length, via)| Route { to: (*to, *length), via: *via }).collect(),
+        forward: gateway,
+        sysctls: if gateway {
+            vec![("net/netfilter/nf_conntrack_max".to_owned(), CONNTRACK_MAX.to_owned())]
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+/// Opens a log of a cell for appending.
+pub(crate) fn log(folder: &Path, name: &str) -> Result<File, Trouble> {
+    let logs = folder.join("logs");
+    fs::create_dir_all(&logs)?;
+    Ok(OpenOptions::new().create(true).append(true).open(logs.join(name))?)
+}
+
+/// Whether a wait is over: the time is up or the run is halted.
+pub(crate) fn over(deadline: Instant, halt: &Halt) -> bool {
+    halt.raised() || Instant::now() >= deadline
+}
+
+/// A lock whose holder may have panicked.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

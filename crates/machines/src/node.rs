@@ -1,0 +1,214 @@
+//! The node under test in a machine: its events, its commands, its log.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::Write,
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use natrig_agent_proto::Start;
+use natrig_lab::Halt;
+use natrig_record::What;
+use natrig_scenario::Machine;
+use natrig_vmm::{AgentClient, Process, ProcessEvent};
+use serde_json::Value;
+
+use crate::{
+    Trouble,
+    lab::{lock, over},
+};
+
+/// How many lines of a log a failure shows.
+const TAIL: usize = 8;
+
+/// A line longer than this is cut: a node that floods must not exhaust the host.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// Most events that are kept of one node.
+const MOST_EVENTS: usize = 100_000;
+
+/// How often a wait looks whether the run is halted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A node's process.
+#[derive(Debug)]
+pub struct Node {
+    name: Machine,
+    process: Process,
+    shared: Arc<Shared>,
+}
+
+/// What a node reported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeEvent {
+    /// When that arrived here.
+    pub at: Instant,
+    /// The event as the node wrote it.
+    pub value: Value,
+}
+
+impl NodeEvent {
+    /// A field that is a string.
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.value.get(field)?.as_str()
+    }
+
+    /// Whether it is an event of this name.
+    pub fn is(&self, name: &str) -> bool {
+        self.text("event") == Some(name)
+    }
+
+    /// Whether it is an event of this name about this peer.
+    pub fn about(&self, name: &str, peer: &str) -> bool {
+        self.is(name) && self.text("peer") == Some(peer)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<NodeEvent>,
+    partial: [Vec<u8>; 2],
+    tail: VecDeque<String>,
+    ended: Option<String>,
+}
+
+impl Node {
+    /// Starts it. Its events and lines go to `events` as they come, and all it writes to `log`.
+    pub fn start(
+        agent: &AgentClient,
+        name: Machine,
+        argv: Vec<String>,
+        mut log: File,
+        events: impl Fn(What) + Send + 'static,
+    ) -> Result<Self, Trouble> {
+        let shared = Arc::new(Shared::default());
+        let sink = Arc::clone(&shared);
+        let _ = writeln!(log, "$ {}", argv.join(" "));
+        let process = agent.start_with(Start { argv, ..Start::default() }, move |event| {
+            sink.take(name, event, &mut log, &events);
+        })?;
+        Ok(Node { name, process, shared })
+    }
+
+    /// Which machine it runs in.
+    pub fn name(&self) -> Machine {
+        self.name
+    }
+
+    /// Gives it a command.
+    pub fn command(&self, command: &Value) -> Result<(), Trouble> {
+        Ok(self.process.input(format!("{command}\n").as_bytes())?)
+    }
+
+    /// Waits until `find` finds what it wants among the events so far. The node's end and the time limit are its fault,
+    /// a lost machine is the lab's.
+    pub fn wait<T>(
+        &self,
+        what: &str,
+        deadline: Instant,
+        halt: &Halt,
+        mut find: impl FnMut(&[NodeEvent]) -> Option<T>,
+    ) -> Result<T, Trouble> {
+        let mut state = lock(&self.shared.state);
+        loop {
+            if let Some(found) = find(&state.events) {
+                return Ok(found);
+            }
+            if let Some(reason) = &state.ended {
+                return Err(Trouble::node(format!("{} ended before {what}: {reason}", self.name))
+                    .lines(state.tail.iter().cloned()));
+            }
+            if halt.raised() {
+                return Err(Trouble::lab("interrupted"));
+            }
+            if over(deadline, halt) {
+                return Err(Trouble::node(format!("{}: time was up before {what}", self.name))
+                    .lines(state.tail.iter().cloned()));
+            }
+            let wait = deadline.saturating_duration_since(Instant::now()).min(LOOK);
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, wait)
+                .map_or_else(|error| error.into_inner().0, |pair| pair.0);
+        }
+    }
+
+    /// Waits for the first event that fits.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        deadline: Instant,
+        halt: &Halt,
+        fits: impl Fn(&NodeEvent) -> bool,
+    ) -> Result<NodeEvent, Trouble> {
+        self.wait(what, deadline, halt, |events| events.iter().find(|event| fits(event)).cloned())
+    }
+
+    /// The last lines it wrote.
+    pub fn tail(&self) -> Vec<String> {
+        lock(&self.shared.state).tail.iter().cloned().collect()
+    }
+
+    /// The events so far.
+    pub fn events(&self) -> Vec<NodeEvent> {
+        lock(&self.shared.state).events.clone()
+    }
+}
+
+impl Shared {
+    fn take(&self, name: Machine, event: ProcessEvent, log: &mut File, events: &impl Fn(What)) {
+        let mut state = lock(&self.state);
+        match event {
+            ProcessEvent::Output { at, stream, data, .. } => {
+                let which = usize::from(stream == natrig_agent_proto::Stream::Err);
+                let mut partial = std::mem::take(&mut state.partial[which]);
+                partial.extend(data);
+                let mut rest = partial.as_slice();
+                while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    state.line(name, at, &rest[..end], log, events);
+                    rest = &rest[end + 1..];
+                }
+                if rest.len() > LONGEST_LINE {
+                    state.line(name, at, rest, log, events);
+                    rest = &[];
+                }
+                state.partial[which] = rest.to_vec();
+            }
+            ProcessEvent::Exited { status, .. } => state.ended = Some(status.to_string()),
+            ProcessEvent::Lost { reason, .. } => state.ended = Some(format!("its machine is gone: {reason}")),
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn line(&mut self, name: Machine, at: Instant, line: &[u8], log: &mut File, events: &impl Fn(What)) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        // A full disk shows elsewhere; the run goes on without this line.
+        let _ = writeln!(log, "{text}");
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(text.clone());
+        let machine = name.name().to_owned();
+        match serde_json::from_str::<Value>(&text) {
+            Ok(value) if value.get("event").is_some() => {
+                events(What::Node { machine, event: value.clone() });
+                if self.events.len() < MOST_EVENTS {
+                    self.events.push(NodeEvent { at, value });
+                }
+            }
+            _ => events(What::Log { machine, line: text }),
+        }
+    }
+}

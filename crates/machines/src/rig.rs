@@ -1,0 +1,142 @@
+//! What all labs of a run share.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use natrig_vmm::{
+    Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
+};
+
+/// Memory of a machine whose scenario sets none, in MiB.
+pub const DEFAULT_MEMORY: u32 = 160;
+
+/// The programs that go into guests; files beside natrig's own.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// PID 1, agent, STUN server and prober.
+    pub guest: PathBuf,
+    /// The node under test.
+    pub node: PathBuf,
+}
+
+/// Why nothing can be run here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RigError {
+    /// A program is missing.
+    #[error("the program {} is missing: {source}\nhint: `make build` makes it", path.display())]
+    Program {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
+    /// QEMU, the image or a template.
+    #[error(transparent)]
+    Machines(#[from] natrig_vmm::Error),
+}
+
+impl Programs {
+    /// Finds them beside the running program, or where `NATRIG_PROGRAMS` says.
+    pub fn find() -> Result<Self, RigError> {
+        let folder = match std::env::var_os("NATRIG_PROGRAMS") {
+            Some(folder) => PathBuf::from(folder),
+            None => {
+                let here = std::env::current_exe()
+                    .map_err(|source| RigError::Program { path: "natrig".into(), source })?;
+                here.parent().map(Path::to_owned).unwrap_or_default()
+            }
+        };
+        let programs = Programs { guest: folder.join("natrig-guest"), node: folder.join("omerta-mesh") };
+        for path in [&programs.guest, &programs.node] {
+            std::fs::metadata(path).map_err(|source| RigError::Program { path: path.clone(), source })?;
+        }
+        Ok(programs)
+    }
+}
+
+/// Image, templates and disk, ready for labs.
+#[derive(Debug)]
+pub struct Rig {
+    pub(crate) store: Store,
+    pub(crate) qemu: Qemu,
+    pub(crate) image: Image,
+    pub(crate) choice: Choice,
+    pub(crate) disk: AppDisk,
+    pub(crate) seed: u64,
+    templates: Mutex<HashMap<u32, Template>>,
+}
+
+impl Rig {
+    /// Makes what is missing: the image, the accelerator's trial, the disk with the node, the default template.
+    pub fn prepare(
+        programs: &Programs,
+        packages: PackageSource,
+        seed: u64,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, RigError> {
+        let store = Store::open_default()?;
+        let qemu = Qemu::find()?;
+        let image = build_image(&store, programs, packages, progress)?;
+        let choice = Accelerator::choose(&store, &qemu, &image, progress)?;
+        let disk = AppDisk::build(&store, [("omerta-mesh", programs.node.as_path(), 0o755)])?;
+        let rig = Rig { store, qemu, image, choice, disk, seed, templates: Mutex::default() };
+        rig.template(DEFAULT_MEMORY, progress)?;
+        Ok(rig)
+    }
+
+    /// The template of a size, made if there is none.
+    pub fn template(&self, memory_mb: u32, progress: &mut dyn FnMut(&str)) -> Result<Template, RigError> {
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = templates.get(&memory_mb) {
+            return Ok(template.clone());
+        }
+        let started = Instant::now();
+        let shape = Shape { memory_mb, nics: 2 };
+        let template =
+            Template::build(&self.store, &self.qemu, &self.image, self.choice.accelerator, shape, progress)?;
+        tracing::debug!(memory_mb, elapsed = ?started.elapsed(), "template ready");
+        templates.insert(memory_mb, template.clone());
+        Ok(template)
+    }
+
+    /// Forgets a template whose copies do not come up, and removes its files.
+    pub(crate) fn discard(&self, memory_mb: u32) -> Result<(), RigError> {
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = templates.remove(&memory_mb) {
+            template.discard()?;
+        }
+        Ok(())
+    }
+
+    /// What guests run on, and why.
+    pub fn accelerator(&self) -> &Choice {
+        &self.choice
+    }
+
+    /// The emulator.
+    pub fn qemu(&self) -> &Qemu {
+        &self.qemu
+    }
+
+    /// The guests' image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+}
+
+/// Opens or makes the guests' image.
+pub fn build_image(
+    store: &Store,
+    programs: &Programs,
+    packages: PackageSource,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Image, RigError> {
+    let guest_program = std::fs::read(&programs.guest)
+        .map_err(|source| RigError::Program { path: programs.guest.clone(), source })?;
+    Ok(Image::build(store, &ImageSpec { guest_program: &guest_program, packages }, progress)?)
+}
