@@ -1,1 +1,26 @@
 //! Consumers of the record: terminal, JSON, JUnit, Markdown.
+//!
+//! [`Progress`] shows a run while it goes on; [`table()`], [`grid()`] and [`failures()`] show what came of it, and
+//! [`write_all`] leaves it in the run's folder. None of them judges: that has been done in the record.
+
+#![forbid(unsafe_code)]
+
+mod failures;
+mod files;
+mod junit;
+mod markdown;
+mod progress;
+#[cfg(test)]
+mod sample;
+mod style;
+mod table;
+mod wording;
+
+pub use failures::failures;
+pub use files::{ReadError, WriteError, read, write_all};
+pub use junit::junit;
+pub use markdown::markdown;
+pub use progress::Progress;
+pub use style::Style;
+pub use table::{grid, table};
+pub use wording::{summary, totals};

@@ -1,0 +1,119 @@
+//! What went wrong, cell by cell.
+
+use std::fmt::Write;
+
+use natrig_record::{Cell, Outcome, Proof, Results};
+
+use crate::{
+    Style,
+    style::Ink,
+    wording::{nats, printable, reason},
+};
+
+/// Lines of a log or of reasons that are shown; the rest is in the evidence.
+const MOST_LINES: usize = 12;
+
+/// A paragraph for each cell that did not end as expected; empty if all did.
+///
+/// It says which step failed and why, shows the few lines that matter, where the evidence lies, and what to do about it.
+pub fn failures(results: &Results, style: Style) -> String {
+    results
+        .cells
+        .iter()
+        .filter(|cell| cell.outcome != Outcome::AsExpected)
+        .map(|cell| paragraph(cell, &results.run.folder, style))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn paragraph(cell: &Cell, run_folder: &str, style: Style) -> String {
+    let outcome = style.paint(Ink::of(cell.outcome), &cell.outcome.to_string());
+    let name = style.paint(Ink::Strong, &printable(&cell.name));
+    let mut text = format!("{outcome}  {name}  {}  [{}]\n", nats(cell), cell.id);
+    for line in details(cell) {
+        let _ = writeln!(text, "  {line}");
+    }
+    if !cell.evidence.folder.is_empty() {
+        let path = match run_folder {
+            "" => cell.evidence.folder.clone(),
+            run => format!("{}/{}", run.trim_end_matches('/'), cell.evidence.folder),
+        };
+        let _ = writeln!(text, "  evidence: {path}");
+    }
+    if let Some(hint) = hint(cell) {
+        let _ = writeln!(text, "  hint: {hint}");
+    }
+    text
+}
+
+/// The reason, the lines that matter, and a gateway that is not what it should be.
+pub(crate) fn details(cell: &Cell) -> Vec<String> {
+    let mut details: Vec<String> = reason(cell).into_iter().collect();
+    let lines = match (&cell.failure, &cell.verdict) {
+        (Some(failure), _) if !failure.lines.is_empty() => failure.lines.as_slice(),
+        (_, Some(verdict)) => verdict.because.as_slice(),
+        _ => &[],
+    };
+    details.extend(lines.iter().take(MOST_LINES).map(|line| format!("  | {}", printable(line))));
+    if lines.len() > MOST_LINES {
+        details.push(format!("  | … and {} more", lines.len() - MOST_LINES));
+    }
+    details.extend(cell.proofs.iter().filter(|proof| !proof.holds).flat_map(side_by_side));
+    details
+}
+
+/// A gateway as declared and as measured.
+fn side_by_side(proof: &Proof) -> Vec<String> {
+    let side = |what: &str, side: &natrig_record::ProofSide| {
+        let early = match side.early_packet_harmless {
+            Some(true) => "harmless",
+            Some(false) => "moves the port",
+            None => "not told",
+        };
+        format!(
+            "  {what:<9} mapping {:<5} filtering {:<5} early packet {early}",
+            side.mapping, side.filtering
+        )
+    };
+    vec![
+        format!("{} is not {}:", proof.gateway, proof.profile),
+        side("declared", &proof.declared),
+        side("measured", &proof.measured),
+    ]
+}
+
+pub(crate) fn hint(cell: &Cell) -> Option<String> {
+    let recorded = cell.failure.as_ref().and_then(|failure| failure.hint.clone());
+    recorded.or(match cell.outcome {
+        Outcome::LabError => {
+            Some("a lab error says nothing about the node; `natrig doctor` checks this host".to_owned())
+        }
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn each_failure_says_what_failed_and_where_to_look() {
+        insta::assert_snapshot!(failures(&sample::four_outcomes(), Style::PLAIN));
+    }
+
+    #[test]
+    fn nothing_is_said_where_nothing_failed() {
+        let mut results = sample::four_outcomes();
+        results.cells.truncate(1);
+        assert_eq!(failures(&results, Style::PLAIN), "");
+    }
+
+    #[test]
+    fn a_log_cannot_move_the_cursor() {
+        let mut results = sample::four_outcomes();
+        let failure = results.cells[1].failure.as_mut().unwrap();
+        failure.lines = vec!["\x1b[2Jgone\r".to_owned()];
+        assert!(!failures(&results, Style::PLAIN).contains(['\x1b', '\r']));
+    }
+}
