@@ -25,7 +25,7 @@ use rustix::time::{
 
 use crate::fabric::{Fabric, HEADER, Target};
 use crate::stream::{Incoming, Outgoing, Queued};
-use crate::tap::Taps;
+use crate::tap::{Flushed, Taps};
 use crate::{Clock, Closed, Count, Port, PortStats, Stats};
 
 /// The tokens of what is no port.
@@ -507,7 +507,7 @@ impl Engine {
 
     /// Takes in what the machines have sent so far, and hands all captures on; the answer comes from their writer,
     /// or at once if there are none.
-    pub(crate) fn flush(&mut self, answer: crate::switch::Flushed) {
+    pub(crate) fn flush(&mut self, answer: Flushed) {
         self.now = Instant::now();
         self.arrive();
         for index in 0..self.ports.len() {

@@ -12,12 +12,8 @@ use natrig_capture::{Direction, FolderError};
 use natrig_netmodel::Conditions;
 
 use crate::engine::{Command, Engine, cable};
+use crate::tap::Captured;
 use crate::{Clock, Count, Port, Stats, SwitchBuilder};
-
-/// Where the writer of captures answers a flush.
-pub(crate) type Flushed = Sender<Result<(), Arc<FolderError>>>;
-
-type Captured = Result<(), Arc<FolderError>>;
 
 /// A running switch; it stops when this is dropped.
 ///

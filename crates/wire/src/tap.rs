@@ -28,15 +28,21 @@ pub(crate) struct Taps {
 
 enum Message {
     Sightings(Vec<Sighting>),
-    Flush(Sender<Result<(), Arc<FolderError>>>),
+    Flush(Flushed),
 }
+
+/// How the captures fare; shared by all who ask.
+pub(crate) type Captured = Result<(), Arc<FolderError>>;
+
+/// Where the writer of captures answers a flush.
+pub(crate) type Flushed = Sender<Captured>;
 
 impl Taps {
     /// Creates the captures and starts their writer, which ends, with everything written, when the `Taps` are gone.
     pub(crate) fn start(
         folder: &Path,
         links: &[String],
-    ) -> Result<(Self, JoinHandle<Result<(), Arc<FolderError>>>), FolderError> {
+    ) -> Result<(Self, JoinHandle<Captured>), FolderError> {
         let folder_writer = Folder::create(folder, links)?;
         let (writer, messages) = sync_channel(LAG);
         let thread = std::thread::Builder::new()
@@ -67,7 +73,7 @@ impl Taps {
     }
 
     /// Hands everything over; the writer answers when it is in the files.
-    pub(crate) fn flush(&mut self, answer: Sender<Result<(), Arc<FolderError>>>) {
+    pub(crate) fn flush(&mut self, answer: Flushed) {
         self.hand_over();
         // A writer that is gone drops the answer, and whoever waits for it learns.
         let _ = self.writer.send(Message::Flush(answer));
@@ -89,7 +95,7 @@ impl Drop for Taps {
 
 /// Writes until the switch is gone. After an error nothing more is written: every flush from then on tells it, and so
 /// does the end.
-fn write(mut folder: Folder, messages: &Receiver<Message>) -> Result<(), Arc<FolderError>> {
+fn write(mut folder: Folder, messages: &Receiver<Message>) -> Captured {
     let mut state = Ok(());
     loop {
         let message = match messages.try_recv() {
