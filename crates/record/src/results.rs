@@ -84,7 +84,7 @@ pub struct Cell {
     pub failure: Option<Failure>,
     /// The proof of each gateway.
     pub proofs: Vec<Proof>,
-    /// How long each step took, in milliseconds.
+    /// How long each step took, and what else was measured.
     pub figures: Figures,
     /// Where the evidence lies.
     pub evidence: Evidence,
@@ -291,13 +291,13 @@ pub struct ProofSide {
     pub early_packet_harmless: Option<bool>,
 }
 
-/// Times in milliseconds.
+/// Times in milliseconds, by step and `total`; what is no time has its unit in its name.
 pub type Figures = BTreeMap<String, f64>;
 
-/// Where the evidence of a cell lies, relative to the run's folder.
+/// Where the evidence of a cell lies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The cell's folder.
+    /// The cell's folder in the run's folder; the other paths are relative to it.
     pub folder: String,
     /// Captures, one a link.
     pub captures: Vec<String>,

@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 
 use crate::{
     failures::{details, hint},
-    wording::{claims, nats, reason, wire},
+    wording::{claims, evidence, nats, reason, wire},
 };
 
 /// The results as JUnit XML.
@@ -47,8 +47,9 @@ fn test_case(cell: &Cell, run_folder: &str) -> TestCase {
     };
     let mut case = TestCase::new(format!("{} {}: {}", cell.id, cell.name, nats(cell)), status);
     case.set_classname(cell.file.as_deref().unwrap_or("natrig"));
-    let took: f64 = cell.figures.values().filter(|ms| ms.is_finite()).sum();
-    case.set_time(duration(took));
+    if let Some(total) = cell.figures.get("total") {
+        case.set_time(duration(*total));
+    }
     for (name, value) in [
         ("expected", cell.expected.clone()),
         ("wire", wire(cell)),
@@ -66,9 +67,7 @@ fn test_case(cell: &Cell, run_folder: &str) -> TestCase {
 fn failed(cell: &Cell, kind: NonSuccessKind, name: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
     let mut text = details(cell);
-    let evidence = &cell.evidence;
-    let files = [&evidence.captures, &evidence.logs, &evidence.gateways];
-    text.extend(files.into_iter().flatten().map(|path| format!("evidence: {path}")));
+    text.extend(evidence(cell).map(|path| format!("evidence: {path}")));
     text.extend(hint(cell).map(|hint| format!("hint: {hint}")));
     status.set_type(name).set_message(reason(cell).unwrap_or_default()).set_description(text.join("\n"));
     status

@@ -7,7 +7,7 @@ use natrig_record::{Outcome, Results};
 use crate::{
     failures::{details, hint},
     table::{COLUMNS, Grid, mark, row},
-    wording::{nats, summary},
+    wording::{evidence, nats, summary},
 };
 
 /// The results as Markdown.
@@ -67,11 +67,7 @@ fn failures(text: &mut String, results: &Results) {
         for line in details(cell) {
             let _ = writeln!(text, "    {line}");
         }
-        let evidence = &cell.evidence;
-        let files = [&evidence.captures, &evidence.logs, &evidence.gateways];
-        let links: Vec<String> = files
-            .into_iter()
-            .flatten()
+        let links: Vec<String> = evidence(cell)
             .map(|path| format!("[{}]({path})", path.rsplit('/').next().unwrap_or(path)))
             .collect();
         if !links.is_empty() {

@@ -28,9 +28,9 @@ fn results(cells: Vec<Cell>) -> Results {
 fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
     let id = nats.join("-");
     let evidence = Evidence {
-        captures: vec![format!("{id}/nat1.wan.pcapng")],
-        logs: vec![format!("{id}/peer1.log")],
-        gateways: vec![format!("{id}/nat1.nft")],
+        captures: vec!["captures/nat1.wan.pcapng".into()],
+        logs: vec!["logs/peer1.log".into()],
+        gateways: vec!["nat1.nft".into()],
         folder: id.clone(),
     };
     let proof = |gateway: &str, profile: &str| {
@@ -53,7 +53,9 @@ fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
         initiator: 1,
         expected: expected.into(),
         proofs: vec![proof("nat1", nats[0]), proof("nat2", nats[1])],
-        figures: [("machines", 900.0), ("proof", 700.0)].map(|(step, ms)| (step.to_owned(), ms)).into(),
+        figures: [("machines", 900.0), ("proof", 700.0), ("total", 1600.0), ("own_memory_mib", 300.0)]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
         evidence,
         ..Cell::default()
     }

@@ -99,6 +99,15 @@ fn dissent(cell: &Cell, verdict: &Verdict) -> String {
     }
 }
 
+/// All files of a cell's evidence, from the run's folder.
+pub(crate) fn evidence(cell: &Cell) -> impl Iterator<Item = String> {
+    let evidence = &cell.evidence;
+    [&evidence.captures, &evidence.logs, &evidence.gateways]
+        .into_iter()
+        .flatten()
+        .map(|path| format!("{}/{path}", evidence.folder))
+}
+
 /// How many cells ended in which way, leaving out what did not occur.
 pub fn totals(totals: &Totals) -> String {
     let counted: Vec<String> = [
