@@ -82,9 +82,27 @@ impl Folder {
         })
     }
 
-    /// Hands everything on to the files, so that a reader sees it.
-    pub fn flush(&mut self) -> Result<(), FolderError> {
-        self.links.iter_mut().chain([&mut self.dropped]).try_for_each(Capture::flush)
+    /// Hands everything on to the files, so that a reader sees it, and tells how far they reach.
+    pub fn flush(&mut self) -> Result<Extent, FolderError> {
+        // The capture of drops names all links in their order, so it is read first.
+        let files = std::iter::once(&mut self.dropped).chain(&mut self.links).map(Capture::flush);
+        Ok(Extent { files: files.collect::<Result<_, _>>()? })
+    }
+}
+
+/// How far the captures of a folder reached at one moment.
+///
+/// While a switch runs its captures grow, one after the other, and what is in one may be missing from another. Up to
+/// an extent they hold the same frames: [`crate::Trace::read_extent`] reads no further.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extent {
+    files: Vec<(PathBuf, u64)>,
+}
+
+impl Extent {
+    /// The captures and how many bytes of each belong to the extent.
+    pub fn files(&self) -> &[(PathBuf, u64)] {
+        &self.files
     }
 }
 
@@ -114,8 +132,15 @@ impl Capture {
         self.writer.record(record).map_err(|source| FolderError::Write { path: self.path.clone(), source })
     }
 
-    fn flush(&mut self) -> Result<(), FolderError> {
-        self.writer.flush().map_err(|source| FolderError::Write { path: self.path.clone(), source })
+    fn flush(&mut self) -> Result<(PathBuf, u64), FolderError> {
+        let mut flush = || {
+            self.writer.flush()?;
+            Ok(self.writer.get_ref().get_ref().metadata()?.len())
+        };
+        match flush() {
+            Ok(length) => Ok((self.path.clone(), length)),
+            Err(source) => Err(FolderError::Write { path: self.path.clone(), source }),
+        }
     }
 }
 

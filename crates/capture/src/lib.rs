@@ -18,7 +18,7 @@ mod sighting;
 mod trace;
 mod writer;
 
-pub use folder::{DROPPED, Folder, FolderError};
+pub use folder::{DROPPED, Extent, Folder, FolderError};
 pub use packet::{
     Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport, Udp,
     decode,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::folder::drop_reason;
-use crate::{Direction, DropReason, LinkId, ReadError, Reader, Sighting, What};
+use crate::{Direction, DropReason, Extent, LinkId, ReadError, Reader, Sighting, What};
 
 /// All frames that the links of one switch saw, in the order of their entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,6 +72,8 @@ impl Frame {
 
 impl Trace {
     /// Reads all captures (`*.pcapng`) of a folder, as [`crate::Folder`] or a switch wrote them.
+    ///
+    /// Nobody may be writing them any more: of growing captures read an extent.
     pub fn read_folder(folder: &Path) -> Result<Self, TraceError> {
         let unreadable = |source| TraceError::Open { path: folder.to_owned(), source };
         let mut paths = std::fs::read_dir(folder)
@@ -85,14 +87,20 @@ impl Trace {
         Self::read_files(&paths)
     }
 
-    /// Reads captures of one switch.
+    /// Reads captures of one switch that nobody is writing any more.
     pub fn read_files<P: AsRef<Path>>(paths: &[P]) -> Result<Self, TraceError> {
         let mut collector = Collector::default();
         for path in paths {
-            let path = path.as_ref();
-            let file =
-                File::open(path).map_err(|source| TraceError::Open { path: path.to_owned(), source })?;
-            collector.read(&path.display().to_string(), BufReader::new(file))?;
+            collector.read_file(path.as_ref(), u64::MAX)?;
+        }
+        collector.finish()
+    }
+
+    /// Reads captures as far as they reached when they were flushed; they may have grown since.
+    pub fn read_extent(extent: &Extent) -> Result<Self, TraceError> {
+        let mut collector = Collector::default();
+        for (path, length) in extent.files() {
+            collector.read_file(path, *length)?;
         }
         collector.finish()
     }
@@ -212,6 +220,11 @@ struct Collector {
 }
 
 impl Collector {
+    fn read_file(&mut self, path: &Path, length: u64) -> Result<(), TraceError> {
+        let file = File::open(path).map_err(|source| TraceError::Open { path: path.to_owned(), source })?;
+        self.read(&path.display().to_string(), BufReader::new(file.take(length)))
+    }
+
     fn read(&mut self, capture: &str, input: impl Read) -> Result<(), TraceError> {
         let failed = |source| TraceError::Read { capture: capture.to_owned(), source };
         let foreign = || TraceError::Foreign { capture: capture.to_owned() };
@@ -345,8 +358,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let mut captures = Folder::create(folder.path(), &LINKS).unwrap();
             sightings.iter().for_each(|sighting| captures.write(sighting).unwrap());
-            captures.flush().unwrap();
+            let extent = captures.flush().unwrap();
             let trace = Trace::read_folder(folder.path()).unwrap();
+            prop_assert_eq!(Trace::read_extent(&extent).unwrap(), trace.clone());
             prop_assert_eq!(trace.links(), LINKS);
             prop_assert_eq!(trace.sightings().count(), sightings.len());
             prop_assert_eq!(trace, Trace::join(links(), sightings).unwrap());
@@ -429,6 +443,20 @@ mod tests {
             let error = Trace::read([("eth0.pcapng".into(), &writer.into_inner()[..])]).unwrap_err();
             assert!(matches!(&error, TraceError::Foreign { capture } if capture == "eth0.pcapng"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_extent_shows_growing_captures_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut captures = Folder::create(folder.path(), &LINKS).unwrap();
+        captures.write(&sighting(1, 0, 1, What::Entered)).unwrap();
+        let extent = captures.flush().unwrap();
+        captures.write(&sighting(1, 1, 2, What::Delivered)).unwrap();
+        captures.write(&sighting(2, 0, 3, What::Entered)).unwrap();
+        captures.flush().unwrap();
+        let trace = Trace::read_extent(&extent).unwrap();
+        assert_eq!(trace, Trace::join(links(), [sighting(1, 0, 1, What::Entered)]).unwrap());
+        assert_eq!(Trace::read_folder(folder.path()).unwrap().frames().len(), 2);
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
+    /// What is written to.
+    pub fn get_ref(&self) -> &W {
+        &self.out
+    }
+
     /// Gives back what was written to.
     pub fn into_inner(self) -> W {
         self.out

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use natrig_capture::Direction::{self, Inbound, Outbound};
-use natrig_capture::{DropReason, LinkId, Sighting, What};
+use natrig_capture::{DropReason, Extent, LinkId, Sighting, What};
 use natrig_netmodel::{Cause, Fate, Link};
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -517,7 +517,7 @@ impl Engine {
         match &mut self.taps {
             Some(taps) => taps.flush(answer),
             None => {
-                let _ = answer.send(Ok(()));
+                let _ = answer.send(Ok(Extent::default()));
             }
         }
     }

@@ -20,6 +20,11 @@ impl Stats {
         self.ports.get(port.index()).cloned().unwrap_or_default()
     }
 
+    /// What each port has seen, in the order in which they were made.
+    pub fn ports(&self) -> &[PortStats] {
+        &self.ports
+    }
+
     /// What the machine at one port was given of the machine at another.
     pub fn delivered(&self, from: Port, to: Port) -> Count {
         self.delivered.get(from.index()).and_then(|row| row.get(to.index())).copied().unwrap_or_default()

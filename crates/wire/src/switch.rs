@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use natrig_capture::{Direction, FolderError};
+use natrig_capture::{Direction, Extent, FolderError};
 use natrig_netmodel::Conditions;
 
 use crate::engine::{Command, Engine, cable};
@@ -123,11 +123,12 @@ impl Switch {
         Ok(self.stats()?.delivered(from, to))
     }
 
-    /// Waits until everything that has happened is in the capture files.
+    /// Waits until everything that has happened is in the capture files, and tells how far they reach: to be read
+    /// with [`natrig_capture::Trace::read_extent`], since they go on growing. Without captures it is empty.
     ///
     /// Frames that a machine has sent before are in them as entered. Those that are still under way, because their
     /// link is slow or their receiver does not read, are not in them as delivered.
-    pub fn flush(&self) -> Result<(), SwitchError> {
+    pub fn flush(&self) -> Result<Extent, SwitchError> {
         let (answer, answered) = channel();
         self.call(move |engine| engine.flush(answer))?;
         answered.recv().map_err(|_| SwitchError::Stopped)?.map_err(SwitchError::Capture)

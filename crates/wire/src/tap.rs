@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use natrig_capture::{Folder, FolderError, Sighting};
+use natrig_capture::{Extent, Folder, FolderError, Sighting};
 
 /// How many sightings are handed over at once, at most about.
 const BATCH: usize = 256;
@@ -35,7 +35,7 @@ enum Message {
 pub(crate) type Captured = Result<(), Arc<FolderError>>;
 
 /// Where the writer of captures answers a flush.
-pub(crate) type Flushed = Sender<Captured>;
+pub(crate) type Flushed = Sender<Result<Extent, Arc<FolderError>>>;
 
 impl Taps {
     /// Creates the captures and starts their writer, which ends, with everything written, when the `Taps` are gone.
@@ -103,7 +103,7 @@ fn write(mut folder: Folder, messages: &Receiver<Message>) -> Captured {
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
                 // While there is nothing else to do, so that captures can be watched as they grow.
-                state = state.and_then(|()| folder.flush().map_err(Arc::new));
+                state = state.and_then(|()| flush(&mut folder).map(drop));
                 match messages.recv() {
                     Ok(message) => message,
                     Err(_) => break,
@@ -118,8 +118,9 @@ fn write(mut folder: Folder, messages: &Receiver<Message>) -> Captured {
                 });
             }
             Message::Flush(answer) => {
-                state = state.and_then(|()| folder.flush().map_err(Arc::new));
-                let _ = answer.send(state.clone());
+                let flushed = state.and_then(|()| flush(&mut folder));
+                state = flushed.as_ref().map(|_| ()).map_err(Arc::clone);
+                let _ = answer.send(flushed);
             }
         }
         if let Err(error) = &state
@@ -128,5 +129,9 @@ fn write(mut folder: Folder, messages: &Receiver<Message>) -> Captured {
             tracing::error!(%error, "captures are incomplete from here on");
         }
     }
-    state.and_then(|()| folder.flush().map_err(Arc::new))
+    state.and_then(|()| flush(&mut folder).map(drop))
+}
+
+fn flush(folder: &mut Folder) -> Result<Extent, Arc<FolderError>> {
+    folder.flush().map_err(Arc::new)
 }

@@ -103,8 +103,9 @@ fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
 }
 
 fn trace(switch: &Switch, folder: &Path) -> Trace {
-    switch.flush().unwrap();
-    Trace::read_folder(folder).unwrap()
+    let extent = switch.flush().unwrap();
+    assert!(extent.files().iter().all(|(path, _)| path.starts_with(folder)));
+    Trace::read_extent(&extent).unwrap()
 }
 
 /// The frame with a payload, and the names of the links it went to and was dropped on.
@@ -359,6 +360,28 @@ fn a_flush_shows_what_was_sent_before() {
         let (_, to, _) = way(&trace, &n.to_be_bytes());
         assert_eq!(to, ["m2"]);
     }
+}
+
+#[test]
+fn a_trace_can_be_read_while_frames_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    let mut seen = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..5000u32 {
+                a.send(2, IPV4, &n.to_be_bytes());
+                assert_eq!(b.payload(), n.to_be_bytes());
+            }
+        });
+        while seen < 5002 {
+            let frames = trace(&switch, folder.path()).frames().len();
+            assert!(frames >= seen);
+            seen = frames;
+        }
+    });
 }
 
 #[test]
