@@ -58,7 +58,10 @@ pub(crate) fn details(cell: &Cell) -> Vec<String> {
     if lines.len() > MOST_LINES {
         details.push(format!("  | … and {} more", lines.len() - MOST_LINES));
     }
-    details.extend(cell.proofs.iter().filter(|proof| !proof.holds).flat_map(side_by_side));
+    if lines.is_empty() {
+        let refuted = cell.proofs.iter().filter(|proof| !proof.holds);
+        details.extend(refuted.flat_map(side_by_side));
+    }
     details
 }
 

@@ -68,7 +68,7 @@ fn failures(text: &mut String, results: &Results) {
             let _ = writeln!(text, "    {line}");
         }
         let links: Vec<String> = evidence(cell)
-            .map(|path| format!("[{}]({path})", path.rsplit('/').next().unwrap_or(path)))
+            .map(|path| format!("[{}]({path})", path.rsplit('/').next().unwrap_or(&path)))
             .collect();
         if !links.is_empty() {
             let _ = writeln!(text, "\nEvidence: {}", links.join(", "));
