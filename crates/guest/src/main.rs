@@ -1,1 +1,40 @@
-fn main() {}
+//! The program in every guest.
+//!
+//! One static program under several names: started by the kernel as PID 1 it is `init`, which sets the guest up and then
+//! serves the host as its agent; by its other names it is one of the [`APPLETS`].
+
+mod agent;
+mod identity;
+mod init;
+mod network;
+mod port;
+mod process;
+
+use std::{path::Path, process::ExitCode};
+
+/// What the program is under another name: either its own (`argv[0]`) or its first argument. Each takes the arguments
+/// that follow its name. Their links in the guest are made by `natrig-vmm` (`image::GUEST_APPLETS`).
+const APPLETS: &[(&str, fn(Vec<String>) -> ExitCode)] = &[];
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        init::run();
+    }
+    let mut words = std::env::args();
+    let own = words.next().unwrap_or_default();
+    let own = Path::new(&own).file_name().and_then(|name| name.to_str());
+    if let Some(applet) = own.and_then(applet) {
+        return applet(words.collect());
+    }
+    let asked = words.next();
+    if let Some(applet) = asked.as_deref().and_then(applet) {
+        return applet(words.collect());
+    }
+    let names: Vec<&str> = APPLETS.iter().map(|(name, _)| *name).collect();
+    eprintln!("natrig-guest: PID 1 of natrig's guests; elsewhere it runs one of: {}", names.join(", "));
+    ExitCode::from(2)
+}
+
+fn applet(name: &str) -> Option<fn(Vec<String>) -> ExitCode> {
+    APPLETS.iter().find(|(known, _)| *known == name).map(|(_, applet)| *applet)
+}

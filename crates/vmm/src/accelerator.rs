@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Image, Qemu, Result, Shape, Store,
+    error::Doing,
     store::{self, Fingerprint, NewFile},
     template,
 };
@@ -61,23 +62,25 @@ impl Accelerator {
             return Ok(choice);
         }
         progress("trying whether a guest boots on KVM here");
+        let failed = |error: Error| Choice {
+            accelerator: Accelerator::Tcg,
+            reason: format!(
+                "/dev/kvm opens, but no guest booted on it: {}",
+                error.to_string().lines().next().unwrap_or_default()
+            ),
+        };
         let choice = match try_kvm(qemu, image) {
             Ok(()) => {
                 Choice { accelerator: Accelerator::Kvm, reason: "a guest was seen to boot on KVM".to_owned() }
             }
-            Err(error @ (Error::Boot { .. } | Error::QemuEnded(_))) => Choice {
-                accelerator: Accelerator::Tcg,
-                reason: format!(
-                    "/dev/kvm opens, but no guest booted on it: {}",
-                    error.to_string().lines().next().unwrap_or_default()
-                ),
-            },
-            // Such as a full disk: says nothing about KVM.
+            Err(error @ Error::Boot { .. }) => failed(error),
+            // Soon tried again, and may have another cause than KVM.
+            Err(error @ Error::Start { .. }) => return Ok(failed(error)),
             Err(error) => return Err(error),
         };
         let path = store.folder("kvm")?.join(host(qemu));
         let text = serde_json::to_vec_pretty(&choice).map_err(std::io::Error::from);
-        store::write_file(&path, &crate::error::Doing::on(text, "write", &path)?)?;
+        store::write_file(&path, &text.on("write", &path)?)?;
         Ok(choice)
     }
 
@@ -129,7 +132,7 @@ fn try_kvm(qemu: &Qemu, image: &Image) -> Result<()> {
     let shape = Shape::default();
     let memory = NewFile::create(image.folder())?;
     let bytes = u64::from(shape.memory_mb) << 20;
-    crate::error::Doing::on(memory.file().set_len(bytes), "make room in", image.folder())?;
+    memory.file().set_len(bytes).on("make room in", image.folder())?;
     template::boot(qemu, image, Accelerator::Kvm, shape, memory.file(), KVM_PATIENCE).map(drop)
 }
 

@@ -51,6 +51,14 @@ pub enum Error {
     /// A package holds something else than expected.
     #[error("guest image: {0}")]
     Image(String),
+    /// QEMU did not even begin to run a machine.
+    #[error("QEMU did not start a guest: {reason}{}", tail(console))]
+    Start {
+        /// What happened instead.
+        reason: String,
+        /// What it complained about.
+        console: String,
+    },
     /// A machine did not come up.
     #[error("{what}{}", tail(console))]
     Boot {

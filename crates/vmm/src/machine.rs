@@ -37,7 +37,7 @@ pub struct CloneSpec {
     pub nics: Vec<OwnedFd>,
     /// The disk with the program under test (see [`AppDisk`](crate::AppDisk)); without one it is empty.
     pub disk: Option<PathBuf>,
-    /// Takes what the kernel and the agent say, and QEMU's complaints. Should be open for appending.
+    /// Takes what the kernel and the agent say, and QEMU's complaints.
     pub console: File,
 }
 
@@ -86,7 +86,8 @@ impl Machine {
         }
         let (qmp_theirs, qmp_ours) = pair()?;
         let (agent_theirs, agent_ours) = pair()?;
-        let stderr = launch.console.try_clone().doing(started)?;
+        let console = for_appending(&launch.console)?;
+        let stderr = console.try_clone().doing(started)?;
 
         let numbers: Vec<i32> = nics.iter().map(AsRawFd::as_raw_fd).collect();
         let wiring = Wiring {
@@ -94,7 +95,7 @@ impl Machine {
             disk: launch.disk.as_raw_fd(),
             qmp: qmp_theirs.as_raw_fd(),
             agent: agent_theirs.as_raw_fd(),
-            console: launch.console.as_raw_fd(),
+            console: console.as_raw_fd(),
             nics: &numbers,
         };
         let mut command = Command::new(qemu.path());
@@ -105,7 +106,7 @@ impl Machine {
             .stderr(stderr);
         let mut inherited = nics;
         inherited.extend(launch.inherited);
-        inherited.extend([launch.memory, launch.disk, launch.console].map(OwnedFd::from));
+        inherited.extend([launch.memory, launch.disk, console].map(OwnedFd::from));
         inherited.extend([qmp_theirs, agent_theirs].map(OwnedFd::from));
         let child = spawn::spawn(command, inherited).doing(started)?;
 
@@ -217,6 +218,12 @@ impl Drop for Reaper {
 
 fn pair() -> Result<(UnixStream, UnixStream)> {
     UnixStream::pair().doing(|| "cannot make a pair of sockets".to_owned())
+}
+
+/// The same file in the only mode in which QEMU writes to a descriptor that it inherits.
+fn for_appending(file: &File) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().append(true).open(path).doing(|| "cannot write to a console".to_owned())
 }
 
 fn started() -> String {

@@ -274,7 +274,6 @@ pub(crate) fn boot(
     let console = NewFile::create(image.folder())?;
     let reader = console.file().try_clone().doing(|| "cannot read a console".to_owned())?;
     let tail = console_tail(&reader)?;
-    let failed = |what: String| Error::Boot { what, console: tail() };
     let machine = Machine::launch(
         qemu,
         Launch {
@@ -288,11 +287,11 @@ pub(crate) fn boot(
             inherited: Vec::new(),
         },
     )
-    .map_err(|error| failed(format!("QEMU did not start a guest: {error}")))?;
-    machine
-        .agent()
-        .wait_ready(within)
-        .map_err(|error| failed(format!("a guest did not boot ({accelerator}): {error}")))?;
+    .map_err(|error| Error::Start { reason: error.to_string(), console: tail() })?;
+    machine.agent().wait_ready(within).map_err(|error| Error::Boot {
+        what: format!("a guest did not boot ({accelerator}): {error}"),
+        console: tail(),
+    })?;
     Ok(machine)
 }
 

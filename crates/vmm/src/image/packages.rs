@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is asked of apt. Of what these depend on, libraries and the kernel itself are taken.
-const REQUESTED: [&str; 7] = [
+const REQUESTED: [&str; 8] = [
     "linux-image-cloud-amd64",
     "nftables",
     "iproute2",
@@ -23,6 +23,7 @@ const REQUESTED: [&str; 7] = [
     "tcpdump",
     "busybox-static",
     "libgcc-s1",
+    "zlib1g",
 ];
 
 /// Where Debian's packages come from.

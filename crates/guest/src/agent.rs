@@ -1,0 +1,245 @@
+//! The agent: serves the host's requests, one loop for all.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::fs::{OpenOptionsExt, PermissionsExt},
+    },
+    path::Path,
+};
+
+use natrig_agent_proto::{Exit, Hello, ProcessId, Reply, Request, Start, ToGuest, ToHost, VERSION};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    mount::{MountFlags, mount},
+    process::{WaitOptions, waitpid},
+};
+
+use crate::{
+    identity, init, network,
+    port::Port,
+    process::{Channel, Process, boottime_ns},
+};
+
+/// The disk with the program under test, and where it is mounted.
+const APP_DISK: &str = "/dev/vda";
+const APP: &str = "/app";
+
+const BLKFLSBUF: libc::Ioctl = 0x1261;
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    port: Port,
+    /// The indices of the machine's NICs.
+    nics: Vec<u32>,
+    processes: BTreeMap<ProcessId, Process>,
+    last_process: ProcessId,
+    /// Becomes readable when a child has ended.
+    children: OwnedFd,
+}
+
+impl Agent {
+    pub(crate) fn new(port: Port, nics: Vec<u32>) -> Result<Self, String> {
+        let children = watch_children().map_err(|error| format!("cannot watch children: {error}"))?;
+        Ok(Self { port, nics, processes: BTreeMap::new(), last_process: 0, children })
+    }
+
+    /// Serves until the host goes away.
+    pub(crate) fn serve(mut self) -> Result<(), String> {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        self.port.send(&ToHost::Ready(Hello { version: VERSION, kernel }));
+        loop {
+            let trouble = |error: std::io::Error| format!("the host's port: {error}");
+            self.port.flush().map_err(trouble)?;
+            let ready = self.wait().map_err(|error| format!("poll: {error}"))?;
+            if ready.host_gone {
+                return Ok(());
+            }
+            if ready.host {
+                self.port.receive().map_err(trouble)?;
+                while let Some(message) = self.port.message()? {
+                    self.take(message);
+                }
+            }
+            for (id, channel) in ready.channels {
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.serve(channel, &mut self.port);
+                }
+            }
+            if ready.children {
+                self.reap();
+            }
+            let port = &mut self.port;
+            self.processes.retain(|_, process| !process.finish(port));
+        }
+    }
+
+    fn wait(&self) -> rustix::io::Result<Ready> {
+        let room = !self.port.is_full();
+        let (mut fds, channels): (Vec<_>, Vec<_>) = self
+            .processes
+            .values()
+            .flat_map(|process| {
+                process.interests(room).map(|(fd, channel)| {
+                    let wanted = match channel {
+                        Channel::Input => PollFlags::OUT,
+                        Channel::Output(_) => PollFlags::IN,
+                    };
+                    (PollFd::from_borrowed_fd(fd, wanted), (process.id(), channel))
+                })
+            })
+            .unzip();
+        fds.push(PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(self.port.fd(), self.port.interest()));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        let mut happened = fds.iter().map(PollFd::revents);
+        let channels = channels
+            .into_iter()
+            .filter(|_| happened.next().is_some_and(|events| !events.is_empty()))
+            .collect();
+        let children = happened.next().unwrap_or(PollFlags::empty());
+        let host = happened.next().unwrap_or(PollFlags::empty());
+        Ok(Ready {
+            channels,
+            children: !children.is_empty(),
+            host: host.contains(PollFlags::IN),
+            host_gone: host.intersects(PollFlags::HUP | PollFlags::ERR),
+        })
+    }
+
+    fn take(&mut self, message: ToGuest) {
+        match message {
+            ToGuest::Request { id, body } => {
+                let body = self.answer(body);
+                self.port.send(&ToHost::Reply { id, body });
+            }
+            // It may have ended while this was on its way.
+            ToGuest::Input { process, data } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.input(&data);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Reply, String> {
+        match request {
+            Request::Ping => {
+                return Ok(Reply::Pong { boottime_ns: boottime_ns() });
+            }
+            Request::Identify(identity) => identity::take(&identity)?,
+            Request::Network(network) => network::set_up(&network, &self.nics)?,
+            Request::MountApp => mount_app()?,
+            Request::Start(start) => return self.start(&start),
+            Request::Signal { process, signal } => self.process(process)?.signal(signal)?,
+            Request::Resize { process, size } => self.process(process)?.resize(size)?,
+            Request::WriteFile { path, mode, data } => write_file(&path, mode, &data)?,
+            Request::ReadFile { path, limit } => return read_file(&path, limit),
+            Request::PowerOff => init::power_off(),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn start(&mut self, start: &Start) -> Result<Reply, String> {
+        let id = self.last_process.checked_add(1).ok_or("too many processes have been started")?;
+        let process = Process::start(id, start)?;
+        self.last_process = id;
+        self.processes.insert(id, process);
+        Ok(Reply::Started { process: id })
+    }
+
+    fn process(&self, id: ProcessId) -> Result<&Process, String> {
+        self.processes.get(&id).ok_or_else(|| format!("process {id} has ended, or never was"))
+    }
+
+    /// Takes note of children that have ended; as PID 1, also of those whose parents have.
+    fn reap(&mut self) {
+        let mut record = [0; size_of::<libc::signalfd_siginfo>()];
+        while rustix::io::read(&self.children, &mut record).is_ok_and(|count| count > 0) {}
+        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+            let how = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => continue,
+            };
+            let pid = pid.as_raw_nonzero().get();
+            let process = self.processes.values_mut().find(|process| process.pid() == pid);
+            if let Some(process) = process {
+                process.end(how);
+            }
+        }
+    }
+}
+
+/// What can be done without waiting.
+struct Ready {
+    channels: Vec<(ProcessId, Channel)>,
+    children: bool,
+    host: bool,
+    host_gone: bool,
+}
+
+fn watch_children() -> std::io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by `sigemptyset`; the descriptor is fresh and nobody else's. The program has one
+    // thread, so that no other can take the signal.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        match libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) {
+            -1 => Err(std::io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+fn mount_app() -> Result<(), String> {
+    let disk = File::open(APP_DISK).map_err(|error| format!("cannot open {APP_DISK}: {error}"))?;
+    // The template's kernel has read another disk here.
+    // SAFETY: this request takes no argument.
+    let flushed = unsafe { libc::ioctl(disk.as_raw_fd(), BLKFLSBUF, 0) };
+    if flushed != 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(format!("cannot flush what is cached of {APP_DISK}: {error}"));
+    }
+    mount(APP_DISK, APP, "squashfs", MountFlags::RDONLY, None)
+        .map_err(|error| format!("cannot mount {APP_DISK} at {APP}: {error}"))
+}
+
+fn write_file(path: &str, mode: u32, data: &[u8]) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot write {path}: {error}");
+    if let Some(folder) = Path::new(path).parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(data).map_err(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)
+}
+
+fn read_file(path: &str, limit: u64) -> Result<Reply, String> {
+    let failed = |error: std::io::Error| format!("cannot read {path}: {error}");
+    // A frame has some bytes beside the file's.
+    let limit = limit.min(natrig_agent_proto::MAX_FRAME as u64 - 64);
+    let mut data = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut data).map_err(failed)?;
+    if data.len() as u64 > limit {
+        return Err(format!("{path} has more than {limit} bytes"));
+    }
+    Ok(Reply::File { data })
+}
