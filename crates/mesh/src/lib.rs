@@ -1,1 +1,46 @@
 //! The omerta-mesh node as a sans-IO state machine.
+//!
+//! [`Node`] has no sockets, no clock, no threads and no randomness of its own: its driver hands it datagrams, commands
+//! and the time, and seeds it. After each call the driver drains, in this order,
+//!
+//! 1. [`Node::poll_socket`]: sockets to open and to close,
+//! 2. [`Node::poll_transmit`]: datagrams to send, each from a named socket,
+//! 3. [`Node::poll_event`]: what happened,
+//!
+//! and calls [`Node::handle_timeout`] at the time that [`Node::poll_timeout`] says, unless something else comes first.
+//!
+//! A closed socket's remaining datagrams are dropped. Nothing that comes from outside makes the node panic.
+
+#![forbid(unsafe_code)]
+
+mod announce;
+mod budget;
+mod config;
+mod control;
+mod coordination;
+mod crypto;
+mod detect;
+mod directory;
+mod event;
+mod identity;
+mod nat;
+mod net;
+mod node;
+mod probe;
+mod punch;
+mod quic;
+mod relay;
+mod replay;
+mod strategy;
+mod wire;
+
+pub use config::{Bootstrap, Config, Service};
+pub use crypto::{CryptoSetupError, QuicCrypto, RustlsCrypto};
+pub use detect::{Confidence, Detection};
+pub use event::{Event, Kind, MessageId, PathKind};
+pub use identity::{Identity, InvalidPeerId, PeerId};
+pub use nat::{Filtering, Mapping, NatClass};
+pub use net::{Path, SocketId, SocketRequest, Transmit};
+pub use node::Node;
+pub use strategy::Strategy;
+pub use wire::{Kind as DatagramKind, Protocol};

@@ -1,0 +1,197 @@
+//! What a node tells the mesh of itself, signed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use crate::identity::{Identity, PeerId};
+use crate::nat::NatClass;
+
+/// How long an announcement holds.
+pub(crate) const TTL: Duration = Duration::from_secs(3600);
+/// How often it is repeated.
+pub(crate) const REPEAT: Duration = Duration::from_secs(300);
+const MAX_ENDPOINTS: usize = 8;
+const MAX_LENGTH: usize = 1024;
+
+/// A node's word about itself.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub(crate) struct Announcement {
+    #[n(0)]
+    pub id: PeerId,
+    /// Larger in each newer announcement.
+    #[n(1)]
+    pub sequence: u64,
+    /// Seconds that it holds.
+    #[n(2)]
+    pub ttl: u64,
+    #[n(3)]
+    pub class: NatClass,
+    /// Whether it takes relay sessions.
+    #[n(4)]
+    pub relays: bool,
+    /// Where anybody can reach it; empty behind most NATs. Only a claim, until a probe confirms it.
+    #[n(5)]
+    pub endpoints: Vec<SocketAddr>,
+}
+
+#[derive(Encode, Decode)]
+struct Signed {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    announcement: Vec<u8>,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    signature: [u8; 64],
+}
+
+/// Why an announcement was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AnnouncementError {
+    #[error("it is malformed")]
+    Malformed,
+    #[error("it is too long")]
+    Long,
+    #[error("its signature is not its sender's")]
+    Signature,
+    #[error("it holds for too long")]
+    Ttl,
+    #[error("one of its endpoints can be nobody's")]
+    Endpoint,
+}
+
+impl Announcement {
+    /// The announcement in its signed form.
+    pub fn sign(&self, identity: &Identity) -> Vec<u8> {
+        let announcement = encoded(self);
+        let signature = identity.sign(&announcement);
+        encoded(&Signed { announcement, signature })
+    }
+
+    /// Reads a signed announcement; the signature is checked over the bytes as they came.
+    pub fn verify(signed: &[u8]) -> Result<Self, AnnouncementError> {
+        if signed.len() > MAX_LENGTH {
+            return Err(AnnouncementError::Long);
+        }
+        let signed: Signed = minicbor::decode(signed).map_err(|_| AnnouncementError::Malformed)?;
+        let announcement: Self =
+            minicbor::decode(&signed.announcement).map_err(|_| AnnouncementError::Malformed)?;
+        if !announcement.id.verifies(&signed.announcement, &signed.signature) {
+            return Err(AnnouncementError::Signature);
+        }
+        if announcement.endpoints.len() > MAX_ENDPOINTS {
+            return Err(AnnouncementError::Long);
+        }
+        if announcement.ttl > TTL.as_secs() {
+            return Err(AnnouncementError::Ttl);
+        }
+        if !announcement.endpoints.iter().all(is_possible) {
+            return Err(AnnouncementError::Endpoint);
+        }
+        Ok(announcement)
+    }
+}
+
+/// Whether a datagram to `endpoint` can arrive at another host.
+pub(crate) fn is_possible(endpoint: &SocketAddr) -> bool {
+    let somebodys = match endpoint.ip() {
+        IpAddr::V4(ip) => {
+            !(ip.is_unspecified()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.octets()[0] >= 240
+                || ip.octets()[0] == 0)
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_unicast_link_local())
+        }
+    };
+    somebodys && endpoint.port() != 0
+}
+
+/// `value` in CBOR. Writing to memory cannot fail.
+pub(crate) fn encoded<T: Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity() -> Identity {
+        Identity::from_seed(&[4; 32])
+    }
+
+    fn announcement() -> Announcement {
+        Announcement {
+            id: identity().id(),
+            sequence: 7,
+            ttl: 3600,
+            class: NatClass::FullCone,
+            relays: false,
+            endpoints: vec!["192.168.1.2:4400".parse().expect("an address")],
+        }
+    }
+
+    #[test]
+    fn a_signed_announcement_reads_back() {
+        let signed = announcement().sign(&identity());
+        assert_eq!(Announcement::verify(&signed), Ok(announcement()));
+    }
+
+    #[test]
+    fn the_signer_must_be_who_it_speaks_of() {
+        let signed = announcement().sign(&Identity::from_seed(&[5; 32]));
+        assert_eq!(Announcement::verify(&signed), Err(AnnouncementError::Signature));
+    }
+
+    #[test]
+    fn impossible_content_is_refused_though_signed() {
+        let refused = |change: fn(&mut Announcement)| {
+            let mut bad = announcement();
+            change(&mut bad);
+            Announcement::verify(&bad.sign(&identity())).expect_err("refused")
+        };
+        assert_eq!(refused(|a| a.ttl = 3601), AnnouncementError::Ttl);
+        assert_eq!(refused(|a| a.endpoints = vec![a.endpoints[0]; 9]), AnnouncementError::Long);
+        for nobody in [
+            "0.0.0.0:1",
+            "127.0.0.1:1",
+            "169.254.0.1:1",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+            "240.0.0.1:1",
+            "[::1]:1",
+            "[ff02::1]:1",
+            "[fe80::1]:1",
+            "9.9.9.9:0",
+        ] {
+            let mut bad = announcement();
+            bad.endpoints = vec![nobody.parse().expect("an address")];
+            assert_eq!(
+                Announcement::verify(&bad.sign(&identity())),
+                Err(AnnouncementError::Endpoint),
+                "{nobody}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_is_noticed(at in 0usize..400, flip in 1u8..) {
+            let mut signed = announcement().sign(&identity());
+            let at = at % signed.len();
+            signed[at] ^= flip;
+            // A change that leaves content and signature alone (a CBOR length in another form) may pass.
+            if let Ok(read) = Announcement::verify(&signed) {
+                prop_assert_eq!(read, announcement());
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Announcement::verify(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a node is told at its start.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::identity::PeerId;
+
+/// A node's settings.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Public nodes to begin with.
+    pub bootstrap: Vec<Bootstrap>,
+    /// STUN servers to detect the NAT with.
+    pub stun: Vec<SocketAddr>,
+    /// The port of the main socket.
+    pub port: u16,
+    /// Addresses of this host, by which an untranslated socket is recognised.
+    pub host_addresses: Vec<IpAddr>,
+    /// Whether, and how, this node serves others.
+    pub service: Service,
+    /// Whether to take part in birthday searches.
+    pub birthday: bool,
+    /// Source of everything random: fresh for each start, or fixed to repeat a run.
+    pub seed: [u8; 32],
+    /// Larger at each start of the same identity (say, microseconds since 1970): guards against replays.
+    pub epoch: u64,
+    /// Longest message taken from a peer, in bytes.
+    pub max_message: usize,
+}
+
+impl Config {
+    /// The defaults, with this seed.
+    pub fn new(seed: [u8; 32], epoch: u64) -> Self {
+        Self {
+            bootstrap: Vec::new(),
+            stun: Vec::new(),
+            port: 0,
+            host_addresses: Vec::new(),
+            service: Service::None,
+            birthday: true,
+            seed,
+            epoch,
+            max_message: 256 << 20,
+        }
+    }
+}
+
+/// A public node that others start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Who it is.
+    pub id: PeerId,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+/// What a node does for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Nothing: an ordinary node.
+    None,
+    /// Bootstrap and coordination.
+    Coordinator,
+    /// The same, and relay sessions.
+    Relay {
+        /// How many sessions at once.
+        sessions: usize,
+    },
+}
+
+impl Service {
+    /// Sessions of a relay unless told otherwise.
+    pub const DEFAULT_SESSIONS: usize = 50;
+
+    /// Whether this node answers lookups and coordinates.
+    pub fn coordinates(self) -> bool {
+        self != Self::None
+    }
+
+    /// How many relay sessions are served.
+    pub fn sessions(self) -> usize {
+        match self {
+            Self::Relay { sessions } => sessions,
+            Self::None | Self::Coordinator => 0,
+        }
+    }
+}

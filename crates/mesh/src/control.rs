@@ -1,0 +1,148 @@
+//! What connected nodes say to each other on QUIC streams, besides their owners' messages.
+
+use std::net::SocketAddr;
+
+use minicbor::{Decode, Encode};
+
+use crate::event::Kind;
+use crate::identity::PeerId;
+use crate::relay::SessionId;
+
+/// Begins a message stream: what follows is a [`Notice`].
+pub(crate) const NOTICE: u8 = 0;
+/// Begins a message stream: what follows is the owner's message.
+pub(crate) const MESSAGE: u8 = 1;
+
+/// Asked on a stream of its own.
+#[derive(Debug, PartialEq, Encode, Decode)]
+pub(crate) enum Request {
+    /// Take note of me.
+    #[n(0)]
+    Announce {
+        /// A signed announcement.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        signed: Vec<u8>,
+    },
+    /// Who is this, and where?
+    #[n(1)]
+    Lookup {
+        #[n(0)]
+        peer: PeerId,
+    },
+    /// Relay between me and this peer.
+    #[n(2)]
+    OpenSession {
+        #[n(0)]
+        peer: PeerId,
+    },
+    /// A relay says: this peer wants a session with you.
+    #[n(3)]
+    Offer {
+        #[n(0)]
+        session: SessionId,
+        #[n(1)]
+        peer: PeerId,
+    },
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, PartialEq, Encode, Decode)]
+pub(crate) enum Reply {
+    #[n(0)]
+    Announced {
+        /// Peers known here.
+        #[n(0)]
+        peers: u64,
+        /// Whether sessions can be had here.
+        #[n(1)]
+        relays: bool,
+    },
+    #[n(1)]
+    Found {
+        /// The peer's own signed announcement.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        signed: Vec<u8>,
+        /// Where it was seen, if it is connected here.
+        #[n(1)]
+        observed: Option<SocketAddr>,
+    },
+    #[n(2)]
+    NotFound,
+    #[n(3)]
+    Session {
+        #[n(0)]
+        session: SessionId,
+    },
+    #[n(4)]
+    Accepted,
+    #[n(5)]
+    Refused {
+        #[n(0)]
+        reason: String,
+    },
+}
+
+/// Said without an answer.
+#[derive(Debug, PartialEq, Encode, Decode)]
+pub(crate) enum Notice {
+    /// From the initiator, first of all: this connection is for messages between our owners.
+    #[n(0)]
+    Contact,
+    /// From the initiator: the attempts are over, and this is how the path came to be.
+    #[n(1)]
+    Settled {
+        #[n(0)]
+        kind: Kind,
+    },
+    /// From a relay: a session is no more.
+    #[n(2)]
+    SessionClosed {
+        #[n(0)]
+        session: SessionId,
+    },
+    /// To the coordinator that was asked: what came of it.
+    #[n(3)]
+    Outcome {
+        #[n(0)]
+        target: PeerId,
+        #[n(1)]
+        success: bool,
+        #[n(2)]
+        probes: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordination::Coordination;
+    use crate::probe::{Probe, ProbeAnswer, ProbeEcho};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bodies_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            // Reading them must end; whether any of them is well-formed is chance.
+            let _ = minicbor::decode::<Request>(&bytes);
+            let _ = minicbor::decode::<Reply>(&bytes);
+            let _ = minicbor::decode::<Notice>(&bytes);
+            let _ = minicbor::decode::<Coordination>(&bytes);
+            let _ = minicbor::decode::<Probe>(&bytes);
+            let _ = minicbor::decode::<ProbeAnswer>(&bytes);
+            let _ = minicbor::decode::<ProbeEcho>(&bytes);
+        }
+
+        #[test]
+        fn damaged_replies_never_panic(at in 0usize..64, flip in 1u8..) {
+            let reply = Reply::Found {
+                signed: vec![7; 30],
+                observed: "1.2.3.4:5".parse().ok(),
+            };
+            let mut bytes = minicbor::to_vec(&reply).expect("encodes");
+            prop_assert_eq!(minicbor::decode::<Reply>(&bytes).expect("reads back"), reply);
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            let _ = minicbor::decode::<Reply>(&bytes);
+        }
+    }
+}

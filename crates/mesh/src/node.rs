@@ -1,0 +1,500 @@
+//! The node: everything put together.
+
+mod contact;
+mod entrance;
+mod path;
+mod service;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use minicbor::Encode;
+use natrig_stun::{Class, Message};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::announce::encoded;
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::control::{MESSAGE, NOTICE, Notice, Reply, Request};
+use crate::coordination::{Coordination, Side};
+use crate::crypto::QuicCrypto;
+use crate::detect::{Detection, Detector};
+use crate::directory::Directory;
+use crate::event::{Event, MessageId, PathKind};
+use crate::identity::{Identity, PeerId};
+use crate::nat::NatClass;
+use crate::net::{Path, SocketId, SocketRequest, Transmit};
+use crate::probe::Tokens;
+use crate::quic::{Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
+use crate::relay::{SessionId, Sessions};
+use crate::replay::Start;
+use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
+
+use entrance::Entrance;
+use path::Peer;
+
+/// The socket of the filtering test, which asks one address only.
+const DETECTION_SOCKET: SocketId = SocketId(1);
+const FIRST_FREE_SOCKET: u32 = 2;
+
+/// A node of the mesh. See the crate's documentation for how to drive it.
+pub struct Node {
+    identity: Identity,
+    config: Config,
+    rng: StdRng,
+    sealer: Sealer,
+    tokens: Tokens,
+    quic: Quic,
+    detector: Option<Detector>,
+    detection: Option<Detection>,
+    entrances: Vec<Entrance>,
+    announcements: u64,
+    directory: Directory,
+    peers: IndexMap<PeerId, Peer>,
+    /// Whose a proven path is.
+    routes: HashMap<Path, PeerId>,
+    /// Sessions that we serve.
+    sessions: Sessions,
+    /// Sessions that we are a member of.
+    memberships: HashMap<SessionId, Membership>,
+    pending: HashMap<(PeerId, RequestId), Pending>,
+    /// Messages on their way, with receiver and length.
+    messages: HashMap<MessageId, (PeerId, u64)>,
+    next_message: u64,
+    next_socket: u32,
+    attempts: u64,
+    /// Bounds the key agreements that datagrams of unknown senders cost us.
+    strangers: Budget,
+    rejections: Budget,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    sockets: VecDeque<SocketRequest>,
+}
+
+/// A relay session seen from a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Membership {
+    relay: PeerId,
+    peer: PeerId,
+}
+
+/// What the answer to a request of ours is for.
+enum Pending {
+    Announce,
+    Lookup {
+        peer: PeerId,
+    },
+    Session {
+        peer: PeerId,
+    },
+    /// We relay: a session waits for its second member.
+    Offer {
+        session: SessionId,
+        requester: PeerId,
+        stream: StreamRef,
+    },
+}
+
+impl Node {
+    /// A node that starts `now`: it begins to detect its NAT and to look for its bootstrap nodes.
+    pub fn new(now: Instant, identity: Identity, config: Config, crypto: Arc<dyn QuicCrypto>) -> Self {
+        let mut rng = StdRng::from_seed(config.seed);
+        let start = Start { epoch: config.epoch, salt: rng.random() };
+        let quic = Quic::new(identity.id(), crypto, &mut rng, config.max_message);
+        let mut node = Self {
+            sealer: Sealer::new(identity.clone(), start),
+            tokens: Tokens::new(rng.random()),
+            quic,
+            detector: None,
+            detection: None,
+            entrances: config
+                .bootstrap
+                .iter()
+                .filter(|bootstrap| bootstrap.id != identity.id())
+                .map(|&bootstrap| Entrance::new(now, bootstrap))
+                .collect(),
+            announcements: 0,
+            directory: Directory::default(),
+            peers: IndexMap::new(),
+            routes: HashMap::new(),
+            sessions: Sessions::new(config.service.sessions()),
+            memberships: HashMap::new(),
+            pending: HashMap::new(),
+            messages: HashMap::new(),
+            next_message: 0,
+            next_socket: FIRST_FREE_SOCKET,
+            attempts: 0,
+            strangers: Budget::new(now, 100.0, 200.0),
+            rejections: Budget::new(now, 2.0, 10.0),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            sockets: VecDeque::new(),
+            rng,
+            identity,
+            config,
+        };
+        node.begin_detection(now);
+        node.drive(now);
+        node
+    }
+
+    /// Who this node is.
+    pub fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+
+    /// Asks for a connection with `peer`: [`Event::Connected`] and [`Event::Settled`] follow, or
+    /// [`Event::ConnectFailed`].
+    pub fn connect(&mut self, now: Instant, peer: PeerId) {
+        self.begin_contact(now, peer);
+        self.drive(now);
+    }
+
+    /// Sends a message to a peer that is connected or being connected to.
+    pub fn send(&mut self, now: Instant, peer: PeerId, data: Vec<u8>) -> MessageId {
+        let message = MessageId(self.next_message);
+        self.next_message += 1;
+        self.messages.insert(message, (peer, data.len() as u64));
+        self.send_or_queue(now, peer, message, data.into());
+        self.drive(now);
+        message
+    }
+
+    /// Says goodbye to everybody. What [`Self::poll_transmit`] still gives should be sent.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.quic.close_all(now, b"goodbye");
+        while let Some((peer, packet)) = self.quic.poll_transmit() {
+            self.send_packet(peer, packet);
+        }
+    }
+
+    /// Takes a datagram that came to `socket`.
+    pub fn handle_datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
+        let path = Path { socket, remote: from };
+        match Protocol::of(datagram) {
+            Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
+            Some(Protocol::Quic) => self.handle_packet(now, path, datagram),
+            Some(Protocol::Mesh(DatagramKind::RelayData)) => {
+                self.handle_relay_frame(now, path, datagram);
+            }
+            Some(Protocol::Mesh(kind)) => self.handle_sealed(now, path, kind, datagram),
+            None => {}
+        }
+        self.drive(now);
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(detector) = &mut self.detector {
+            detector.handle_timeout(now);
+        }
+        self.quic.handle_timeout(now);
+        self.drive_entrances(now);
+        self.drive_contacts(now);
+        self.drive_paths(now);
+        self.end_idle_sessions(now);
+        self.drive(now);
+    }
+
+    /// A socket that [`Self::poll_socket`] asked for could not be opened.
+    pub fn socket_failed(&mut self, socket: SocketId, why: &str) {
+        // What would have been sent from it is lost like any datagram; the attempt that wanted it has others or ends.
+        self.events.push_back(Event::Error { message: format!("cannot open socket {}: {why}", socket.0) });
+    }
+
+    /// What to do with sockets next.
+    pub fn poll_socket(&mut self) -> Option<SocketRequest> {
+        self.sockets.pop_front()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        [
+            self.detector.as_ref().and_then(Detector::poll_timeout),
+            self.quic.poll_timeout(),
+            self.entrances_timeout(),
+            self.contacts_timeout(),
+            self.paths_timeout(),
+            self.sessions.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// What others shall know of our side of an attempt.
+    fn side(&self) -> Side {
+        Side { class: self.class(), birthday: self.config.birthday }
+    }
+
+    fn class(&self) -> NatClass {
+        match &self.detection {
+            Some(detection) => detection.name,
+            None if self.config.service.coordinates() => NatClass::Public,
+            None => NatClass::Unknown,
+        }
+    }
+
+    fn begin_detection(&mut self, now: Instant) {
+        if self.config.stun.is_empty() && self.config.service.coordinates() {
+            return;
+        }
+        self.sockets.push_back(SocketRequest::Open(DETECTION_SOCKET));
+        self.detector = Some(Detector::new(
+            now,
+            StdRng::from_seed(self.rng.random()),
+            &self.config.stun,
+            DETECTION_SOCKET,
+            self.config.host_addresses.clone(),
+            self.config.port,
+        ));
+    }
+
+    fn end_detection(&mut self, now: Instant, detection: Detection) {
+        self.detector = None;
+        self.detection = Some(detection);
+        self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));
+        self.events.push_back(Event::NatDetected(detection));
+        self.announce(now);
+    }
+
+    fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let Ok(message) = Message::decode(datagram) else {
+            return;
+        };
+        if message.class == Class::Request {
+            self.answer_stun(path, message);
+        } else if let Some(detector) = &mut self.detector {
+            detector.handle_message(now, path.socket, path.remote, &message);
+        }
+    }
+
+    fn handle_sealed(&mut self, now: Instant, path: Path, kind: DatagramKind, datagram: &[u8]) {
+        let known = claimed_sender(datagram).is_some_and(|sender| self.sealer.knows(&sender));
+        if !known && !self.strangers.take(now) {
+            self.reject(now, kind, "too many unknown senders", path.remote);
+            return;
+        }
+        let (peer, body) = match self.sealer.open(datagram) {
+            Ok(opened) => opened,
+            Err(error) => return self.reject(now, kind, error, path.remote),
+        };
+        let understood = match kind {
+            DatagramKind::Probe => {
+                minicbor::decode(&body).map(|probe| self.handle_probe(peer, path, probe)).is_ok()
+            }
+            DatagramKind::ProbeAnswer => {
+                minicbor::decode(&body).map(|answer| self.handle_answer(now, peer, path, answer)).is_ok()
+            }
+            DatagramKind::ProbeEcho => {
+                minicbor::decode(&body).map(|echo| self.handle_echo(now, peer, path, echo)).is_ok()
+            }
+            DatagramKind::Coordinate => minicbor::decode::<Coordination>(&body)
+                .map(|coordination| self.handle_coordination(now, peer, path, coordination))
+                .is_ok(),
+            DatagramKind::RelayData => false,
+        };
+        if !understood {
+            self.reject(now, kind, "malformed", path.remote);
+        }
+    }
+
+    fn reject(&mut self, now: Instant, what: impl std::fmt::Debug, why: impl ToString, from: SocketAddr) {
+        if self.rejections.take(now) {
+            self.events.push_back(Event::Rejected { what: format!("{what:?}"), why: why.to_string(), from });
+        }
+    }
+
+    /// Sends a sealed datagram. To an ID that is no key nothing can be said.
+    fn send_sealed<T: Encode<()>>(&mut self, kind: DatagramKind, peer: &PeerId, path: Path, body: &T) {
+        if let Some(payload) = self.sealer.seal(kind, peer, &encoded(body)) {
+            self.transmits.push_back(Transmit { path, payload });
+        }
+    }
+
+    fn ask(&mut self, now: Instant, whom: PeerId, request: &Request, pending: Pending) {
+        if let Some(id) = self.quic.request(now, &whom, encoded(request)) {
+            self.pending.insert((whom, id), pending);
+        }
+    }
+
+    fn notify(&mut self, now: Instant, peer: &PeerId, notice: &Notice) {
+        let parts = [Bytes::from_static(&[NOTICE]), encoded(notice).into()];
+        self.quic.send_message(now, peer, parts, None);
+    }
+
+    /// Works off what one step has set in motion.
+    fn drive(&mut self, now: Instant) {
+        if let Some(detector) = &mut self.detector {
+            while let Some(transmit) = detector.poll_transmit() {
+                self.transmits.push_back(transmit);
+            }
+            if let Some(detection) = detector.result() {
+                self.end_detection(now, detection);
+            }
+        }
+        loop {
+            while let Some((peer, packet)) = self.quic.poll_transmit() {
+                self.send_packet(peer, packet);
+            }
+            match self.quic.poll_event() {
+                Some(QuicEvent::Connected(peer)) => self.handle_connected(now, peer),
+                Some(QuicEvent::Lost(peer, reason)) => self.handle_lost(now, peer, reason),
+                Some(QuicEvent::Stream(peer, event)) => self.handle_stream(now, peer, event),
+                None => break,
+            }
+        }
+    }
+
+    fn handle_connected(&mut self, now: Instant, peer: PeerId) {
+        self.entrance_connected(now, &peer);
+        self.contact_connected(now, peer);
+    }
+
+    /// A connection is gone, and with it all that hung on it.
+    fn handle_lost(&mut self, now: Instant, peer: PeerId, reason: String) {
+        let unanswered: Vec<(PeerId, RequestId)> =
+            self.pending.keys().filter(|(whom, _)| *whom == peer).copied().collect();
+        for key in unanswered {
+            if let Some(pending) = self.pending.remove(&key) {
+                let reason = reason.clone();
+                self.handle_reply(now, peer, pending, Reply::Refused { reason });
+            }
+        }
+        let unsent: Vec<MessageId> =
+            self.messages.iter().filter(|(_, (to, _))| *to == peer).map(|(&message, _)| message).collect();
+        for message in unsent {
+            self.fail_message(message, &reason);
+        }
+        self.end_sessions_of(now, &peer);
+        self.entrance_lost(now, &peer);
+        self.leave_relay(now, &peer);
+        self.contact_lost(&peer, reason);
+        self.forget_peer(&peer);
+    }
+
+    fn handle_stream(&mut self, now: Instant, peer: PeerId, event: StreamEvent) {
+        match event {
+            StreamEvent::Message(mut data) => match data.first().copied() {
+                Some(MESSAGE) => {
+                    data.remove(0);
+                    let path = self.received_by(&peer);
+                    self.events.push_back(Event::MessageReceived { peer, data, path });
+                }
+                Some(NOTICE) => {
+                    if let Ok(notice) = minicbor::decode(&data[1..]) {
+                        self.handle_notice(now, peer, notice);
+                    }
+                }
+                _ => {}
+            },
+            StreamEvent::Request(stream, body) => {
+                let request = minicbor::decode(&body);
+                if let Some(reply) = self.handle_request(now, peer, stream, request.ok()) {
+                    self.quic.respond(now, &peer, stream, encoded(&reply));
+                }
+            }
+            StreamEvent::Answer(id, body) => {
+                let Some(pending) = self.pending.remove(&(peer, id)) else {
+                    return;
+                };
+                let reply = body
+                    .and_then(|body| minicbor::decode(&body).ok())
+                    .unwrap_or(Reply::Refused { reason: "no answer".to_owned() });
+                self.handle_reply(now, peer, pending, reply);
+            }
+            StreamEvent::Delivered(tag) => {
+                if let Some((peer, bytes)) = self.messages.remove(&MessageId(tag)) {
+                    self.events.push_back(Event::Sent {
+                        peer,
+                        message: MessageId(tag),
+                        bytes,
+                        path: self.sent_by(&peer),
+                    });
+                }
+            }
+            StreamEvent::Refused(tag) => self.fail_message(MessageId(tag), "the peer refused it"),
+        }
+    }
+
+    fn handle_reply(&mut self, now: Instant, from: PeerId, pending: Pending, reply: Reply) {
+        match pending {
+            Pending::Announce => self.handle_announced(now, from, reply),
+            Pending::Lookup { peer } => self.handle_lookup(now, from, peer, reply),
+            Pending::Session { peer } => self.handle_session(now, from, peer, reply),
+            Pending::Offer { session, requester, stream } => {
+                let reply = self.conclude_offer(session, reply);
+                self.quic.respond(now, &requester, stream, encoded(&reply));
+            }
+        }
+    }
+
+    fn handle_notice(&mut self, now: Instant, peer: PeerId, notice: Notice) {
+        match notice {
+            Notice::Contact => self.handle_contact_notice(now, peer),
+            Notice::Settled { kind } => self.handle_settled_notice(now, peer, kind),
+            Notice::Outcome { target, success, probes } => {
+                tracing::debug!(%peer, %target, success, probes, "outcome of a punch");
+            }
+            Notice::SessionClosed { session } => {
+                let ours = |membership: &&Membership| membership.relay == peer;
+                if let Some(&membership) = self.memberships.get(&session).filter(ours) {
+                    self.memberships.remove(&session);
+                    self.lose_relay_path(now, &membership.peer, "the relay has ended the session");
+                }
+            }
+        }
+    }
+
+    fn send_or_queue(&mut self, now: Instant, peer: PeerId, message: MessageId, data: Bytes) {
+        if self.quic.is_connected(&peer) {
+            let parts = [Bytes::from_static(&[MESSAGE]), data];
+            self.quic.send_message(now, &peer, parts, Some(message.0));
+        } else if let Some(contact) = self.contact(&peer) {
+            contact.outbox.push((message, data));
+        } else {
+            self.fail_message(message, "not connected; connect first");
+        }
+    }
+
+    fn fail_message(&mut self, message: MessageId, reason: &str) {
+        if let Some((peer, _)) = self.messages.remove(&message) {
+            self.events.push_back(Event::SendFailed { peer, message, reason: reason.to_owned() });
+        }
+    }
+
+    fn open_socket(&mut self) -> SocketId {
+        let socket = SocketId(self.next_socket);
+        self.next_socket += 1;
+        self.sockets.push_back(SocketRequest::Open(socket));
+        socket
+    }
+
+    fn sent_by(&self, peer: &PeerId) -> PathKind {
+        self.peers.get(peer).and_then(|peer| peer.carrying).unwrap_or(PathKind::Relay)
+    }
+
+    fn received_by(&self, peer: &PeerId) -> PathKind {
+        self.peers.get(peer).and_then(|peer| peer.received).unwrap_or(PathKind::Relay)
+    }
+
+    /// The round trip time to a connected node, or a guess.
+    fn round_trip(&self, peer: &PeerId) -> Duration {
+        self.quic.rtt(peer).unwrap_or(Duration::from_millis(100))
+    }
+}

@@ -1,0 +1,670 @@
+//! Contacts: bringing two nodes together for their owners.
+//!
+//! The initiator looks the peer up, takes a relay session where it can have one, dials, asks the coordinator when nobody
+//! answers, punches, and says in the end how the path came to be. The responder follows the coordinator's call.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::announce::Announcement;
+use crate::control::{Notice, Reply, Request};
+use crate::coordination::{Coordination, Side};
+use crate::event::{Event, Kind, MessageId, PathKind};
+use crate::identity::PeerId;
+use crate::nat::NatClass;
+use crate::net::{Path, SocketId};
+use crate::probe::{Purpose, Token};
+use crate::punch::{Punch, Role};
+use crate::strategy::Strategy;
+use crate::wire::Kind as DatagramKind;
+
+use super::path::Proof;
+use super::{Node, Pending};
+
+const LOOKUP_GAP: Duration = Duration::from_millis(250);
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+const DIAL_GAP: Duration = Duration::from_millis(100);
+const DIAL_PROBES: u32 = 3;
+const MIN_DIAL: Duration = Duration::from_millis(300);
+const ASK_GAP: Duration = Duration::from_millis(200);
+const ASK_LIMIT: Duration = Duration::from_secs(3);
+/// For a connection to come about once there is a path, and for what nobody speaks of any more.
+const LINK_LIMIT: Duration = Duration::from_secs(15);
+
+/// One attempt to be connected with a peer, and what became of it.
+pub(super) struct Contact {
+    role: Role,
+    asked: Instant,
+    stage: Stage,
+    relay: RelaySearch,
+    /// The node that is connected to both of us.
+    coordinator: Option<PeerId>,
+    /// What the peer says of its NAT.
+    peer_class: NatClass,
+    probes: u64,
+    punching: bool,
+    /// How the direct path came to be.
+    kind: Option<Kind>,
+    /// The initiator's last word, if we are the responder.
+    verdict: Option<Kind>,
+    pub connected: bool,
+    settled: bool,
+    /// When a stage without an end of its own is given up.
+    give_up: Option<Instant>,
+    /// Messages that wait for the connection.
+    pub outbox: Vec<(MessageId, Bytes)>,
+}
+
+enum Stage {
+    Lookup {
+        next: Instant,
+        until: Instant,
+    },
+    Dial {
+        target: SocketAddr,
+        sent: u32,
+        next: Option<Instant>,
+        until: Instant,
+    },
+    Ask {
+        transaction: Token,
+        next: Instant,
+        until: Instant,
+    },
+    Punch(Punch),
+    /// No more attempts at a direct path.
+    Over,
+}
+
+/// Where the search for a relay session stands.
+enum RelaySearch {
+    /// These are still to be asked; the first is being asked.
+    Asking(Vec<PeerId>),
+    Found,
+    None,
+}
+
+impl Contact {
+    fn new(now: Instant, role: Role, stage: Stage) -> Self {
+        Self {
+            role,
+            asked: now,
+            stage,
+            relay: RelaySearch::None,
+            coordinator: None,
+            peer_class: NatClass::Unknown,
+            probes: 0,
+            punching: false,
+            kind: None,
+            verdict: None,
+            connected: false,
+            settled: false,
+            give_up: None,
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Whether probes go to this address.
+    pub fn is_towards(&self, address: IpAddr) -> bool {
+        match &self.stage {
+            Stage::Dial { target, .. } => target.ip() == address,
+            Stage::Punch(punch) => punch.is_towards(address),
+            _ => false,
+        }
+    }
+
+    /// Sockets that were opened for its punch.
+    pub fn sockets(&self) -> &[SocketId] {
+        match &self.stage {
+            Stage::Punch(punch) => punch.sockets(),
+            _ => &[],
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        let stage = match &self.stage {
+            Stage::Lookup { next, until } => Some(*next.min(until)),
+            Stage::Dial { next, until, .. } => Some(next.map_or(*until, |next| next.min(*until))),
+            Stage::Ask { next, until, .. } => Some(*next.min(until)),
+            Stage::Punch(punch) => Some(punch.poll_timeout()),
+            Stage::Over => None,
+        };
+        [stage, self.give_up].into_iter().flatten().min()
+    }
+}
+
+impl Node {
+    pub(super) fn contact(&mut self, id: &PeerId) -> Option<&mut Contact> {
+        self.peers.get_mut(id)?.contact.as_mut()
+    }
+
+    pub(super) fn contacts_timeout(&self) -> Option<Instant> {
+        self.peers.values().filter_map(|peer| peer.contact.as_ref()?.timeout()).min()
+    }
+
+    /// Our owner wants to be connected with `id`.
+    pub(super) fn begin_contact(&mut self, now: Instant, id: PeerId) {
+        if id == self.id() {
+            return self.events.push_back(Event::ConnectFailed {
+                peer: id,
+                reason: "that is this node's own ID".to_owned(),
+            });
+        }
+        if self.contact(&id).is_some() {
+            // Under way or done already; its events come, or have come.
+            return;
+        }
+        let reached = self.peers.get(&id).is_some_and(|peer| peer.direct.is_some());
+        let stage = match reached {
+            true => Stage::Over,
+            false => Stage::Lookup { next: now, until: now + LOOKUP_LIMIT },
+        };
+        let mut contact = Contact::new(now, Role::Initiator, stage);
+        contact.kind = reached.then_some(Kind::Direct);
+        self.peer(id).contact = Some(contact);
+        if self.quic.is_connected(&id) {
+            self.contact_connected(now, id);
+        } else if reached {
+            self.begin_connection(now, &id);
+        }
+        self.drive_contact(now, id);
+    }
+
+    pub(super) fn drive_contacts(&mut self, now: Instant) {
+        let due: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| {
+                let timeout = peer.contact.as_ref().and_then(Contact::timeout);
+                timeout.is_some_and(|timeout| timeout <= now)
+            })
+            .map(|(&id, _)| id)
+            .collect();
+        for id in due {
+            self.drive_contact(now, id);
+        }
+    }
+
+    fn drive_contact(&mut self, now: Instant, id: PeerId) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        if contact.give_up.is_some_and(|give_up| give_up <= now) {
+            contact.give_up = None;
+            return self.give_up(now, id);
+        }
+        match &mut contact.stage {
+            Stage::Lookup { next, until } => {
+                if *until <= now {
+                    let reason = match self.open_entrances().is_empty() {
+                        true => "not connected to any bootstrap node",
+                        false => "no bootstrap node knows this peer",
+                    };
+                    self.contact_failed(&id, reason);
+                } else if *next <= now {
+                    *next = now + LOOKUP_GAP;
+                    for entrance in self.open_entrances() {
+                        let lookup = Request::Lookup { peer: id };
+                        self.ask(now, entrance, &lookup, Pending::Lookup { peer: id });
+                    }
+                }
+            }
+            Stage::Dial { target, sent, next, until } => {
+                let target = *target;
+                if *until <= now {
+                    self.ask_coordinator(now, id);
+                } else if next.is_some_and(|next| next <= now) {
+                    *sent += 1;
+                    *next = (*sent < DIAL_PROBES).then(|| now + DIAL_GAP);
+                    contact.probes += 1;
+                    self.send_probe(id, Path::main(target), Purpose::Dial);
+                }
+            }
+            Stage::Ask { transaction, next, until } => {
+                if *until <= now {
+                    self.end_attempt(now, id, false);
+                } else if *next <= now {
+                    *next = now + ASK_GAP;
+                    let transaction = *transaction;
+                    let coordinator = contact.coordinator;
+                    self.send_ask(id, coordinator, transaction);
+                }
+            }
+            Stage::Punch(punch) => {
+                if punch.is_over(now) {
+                    return self.end_attempt(now, id, false);
+                }
+                let mut due = Vec::new();
+                while let Some(path) = punch.poll_probe(now) {
+                    due.push(path);
+                }
+                contact.probes += due.len() as u64;
+                for path in due {
+                    self.send_probe(id, path, Purpose::Punch);
+                }
+            }
+            Stage::Over => {}
+        }
+    }
+
+    /// A bootstrap node tells of a peer that we look for.
+    pub(super) fn handle_lookup(&mut self, now: Instant, from: PeerId, id: PeerId, reply: Reply) {
+        let Reply::Found { signed, observed } = reply else {
+            return;
+        };
+        let announcement = match Announcement::verify(&signed) {
+            Ok(announcement) if announcement.id == id => announcement,
+            _ => return,
+        };
+        let looking = matches!(self.contact(&id), Some(Contact { stage: Stage::Lookup { .. }, .. }));
+        let claimed = announcement.endpoints.first().copied();
+        let Some(target) = observed.or(claimed).filter(|_| looking) else {
+            return;
+        };
+        let class = announcement.class;
+        if self.directory.learn(now, announcement, signed) == crate::directory::Learned::New {
+            self.events.push_back(Event::PeerDiscovered { peer: id });
+        }
+        let mut relays = self.open_entrances();
+        relays.retain(|relay| self.entrance_relays(relay) && *relay != id);
+        relays.sort_by_key(|relay| *relay != from);
+        let patience = MIN_DIAL.max(2 * self.round_trip(&from));
+        self.renew_attempt(id);
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        contact.coordinator = observed.map(|_| from);
+        contact.peer_class = class;
+        contact.punching = true;
+        contact.stage = Stage::Dial { target, sent: 0, next: Some(now), until: now + patience };
+        contact.relay = RelaySearch::Asking(relays);
+        self.events.push_back(Event::PunchStarted { peer: id, strategy: Strategy::Dial });
+        self.ask_relay(now, id);
+        self.drive_contact(now, id);
+    }
+
+    fn entrance_relays(&self, id: &PeerId) -> bool {
+        self.entrance_of(id).is_some_and(|at| self.entrances[at].relays)
+    }
+
+    /// Asks the next relay for a session.
+    fn ask_relay(&mut self, now: Instant, id: PeerId) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let RelaySearch::Asking(relays) = &contact.relay else {
+            return;
+        };
+        match relays.first().copied() {
+            Some(relay) => {
+                let request = Request::OpenSession { peer: id };
+                self.ask(now, relay, &request, Pending::Session { peer: id });
+            }
+            None => {
+                contact.relay = RelaySearch::None;
+                self.review(now, id);
+            }
+        }
+    }
+
+    pub(super) fn handle_session(&mut self, now: Instant, relay: PeerId, id: PeerId, reply: Reply) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let RelaySearch::Asking(relays) = &mut contact.relay else {
+            return;
+        };
+        match reply {
+            Reply::Session { session } => {
+                contact.relay = RelaySearch::Found;
+                self.join_session(now, relay, id, session);
+                self.begin_connection(now, &id);
+                self.review(now, id);
+            }
+            _ => {
+                relays.retain(|asked| *asked != relay);
+                self.ask_relay(now, id);
+            }
+        }
+    }
+
+    fn ask_coordinator(&mut self, now: Instant, id: PeerId) {
+        let transaction: Token = self.rng.random();
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let Some(coordinator) = contact.coordinator else {
+            return self.end_attempt(now, id, false);
+        };
+        contact.stage = Stage::Ask { transaction, next: now + ASK_GAP, until: now + ASK_LIMIT };
+        self.send_ask(id, Some(coordinator), transaction);
+    }
+
+    fn send_ask(&mut self, target: PeerId, coordinator: Option<PeerId>, transaction: Token) {
+        let side = self.side();
+        let ask = Coordination::Ask { transaction, target, side };
+        let way = coordinator.and_then(|id| Some((id, self.peers.get(&id)?.direct?)));
+        if let Some((id, path)) = way {
+            self.send_sealed(DatagramKind::Coordinate, &id, path, &ask);
+        }
+    }
+
+    /// The coordinator tells us where the peer is and that it has been called.
+    pub(super) fn handle_coordinated(
+        &mut self,
+        now: Instant,
+        from: PeerId,
+        answered: Token,
+        id: PeerId,
+        endpoint: SocketAddr,
+        side: Side,
+    ) {
+        let asked = matches!(
+            self.contact(&id),
+            Some(Contact { stage: Stage::Ask { transaction, .. }, coordinator, .. })
+                if *transaction == answered && *coordinator == Some(from)
+        );
+        if asked {
+            let strategy = self.strategy(Role::Initiator, side);
+            self.begin_punch(now, id, strategy, endpoint, side.class, from);
+        }
+    }
+
+    pub(super) fn handle_coordination_refused(&mut self, now: Instant, refused: Token, id: PeerId) {
+        let asked = matches!(
+            self.contact(&id),
+            Some(Contact { stage: Stage::Ask { transaction, .. }, .. }) if *transaction == refused
+        );
+        if asked {
+            self.end_attempt(now, id, false);
+        }
+    }
+
+    /// A coordinator says that `asker` wants to be connected with us.
+    pub(super) fn handle_call(
+        &mut self,
+        now: Instant,
+        coordinator: PeerId,
+        asker: PeerId,
+        endpoint: SocketAddr,
+        side: Side,
+    ) {
+        let contact = self.peers.get(&asker).and_then(|peer| peer.contact.as_ref());
+        let busy = contact.is_some_and(|contact| match &contact.stage {
+            Stage::Punch(_) => true,
+            // Over for good, or because the initiator has said so; a fresh responder begins with `Over`, too.
+            Stage::Over => contact.punching || contact.settled || contact.kind.is_some(),
+            Stage::Lookup { .. } | Stage::Dial { .. } | Stage::Ask { .. } => false,
+        });
+        let reached = self.peers.get(&asker).is_some_and(|peer| peer.direct.is_some());
+        if busy || reached || asker == self.id() {
+            return;
+        }
+        let role = self.join_contact(now, asker);
+        let strategy = match role {
+            // Both have asked: we go by our own view of it.
+            Role::Initiator => self.strategy(Role::Initiator, side),
+            Role::Responder => self.strategy(Role::Responder, side),
+        };
+        self.renew_attempt(asker);
+        self.begin_punch(now, asker, strategy, endpoint, side.class, coordinator);
+    }
+
+    /// The contact with `id`: the one there is, or a new one as its responder.
+    fn join_contact(&mut self, now: Instant, id: PeerId) -> Role {
+        let contact = self.peer(id).contact.get_or_insert_with(|| {
+            let mut contact = Contact::new(now, Role::Responder, Stage::Over);
+            contact.give_up = Some(now + 2 * LINK_LIMIT);
+            contact
+        });
+        contact.role
+    }
+
+    fn strategy(&self, role: Role, other: Side) -> Strategy {
+        let birthday = self.config.birthday && other.birthday;
+        match role {
+            Role::Initiator => Strategy::between(self.class(), other.class, birthday),
+            Role::Responder => Strategy::between(other.class, self.class(), birthday),
+        }
+    }
+
+    fn begin_punch(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        strategy: Strategy,
+        target: SocketAddr,
+        peer_class: NatClass,
+        coordinator: PeerId,
+    ) {
+        let class = self.class();
+        let round_trip = self.round_trip(&coordinator);
+        let mut rng = StdRng::from_seed(self.rng.random());
+        let open = || self.open_socket();
+        let punch = Punch::new(now, strategy, class, target, round_trip, &mut rng, open);
+        if let Some(contact) = self.contact(&id) {
+            contact.stage = Stage::Punch(punch);
+            contact.punching = true;
+            contact.peer_class = peer_class;
+            contact.coordinator = Some(coordinator);
+        }
+        self.events.push_back(Event::PunchStarted { peer: id, strategy });
+        self.drive_contact(now, id);
+    }
+
+    /// A direct path to `id` was proven.
+    pub(super) fn contact_reached(&mut self, now: Instant, id: PeerId, proof: Proof) {
+        let class = self.class();
+        let birthday = self.config.birthday;
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        if contact.kind.is_none() {
+            let strategy = match &contact.stage {
+                Stage::Punch(punch) => punch.strategy,
+                _ => Strategy::between(class, contact.peer_class, birthday),
+            };
+            contact.kind = Some(kind_of(proof, strategy, class));
+        }
+        self.end_attempt(now, id, true);
+        self.begin_connection(now, &id);
+        self.review(now, id);
+    }
+
+    /// No more probes: either there is a direct path, or there will be none.
+    fn end_attempt(&mut self, now: Instant, id: PeerId, success: bool) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let stage = std::mem::replace(&mut contact.stage, Stage::Over);
+        let probes = contact.probes;
+        let coordinator = contact.coordinator;
+        let initiator = contact.role == Role::Initiator;
+        if !matches!(stage, Stage::Over) && contact.punching {
+            self.events.push_back(Event::PunchResult { peer: id, success, probes });
+            let asked = matches!(stage, Stage::Ask { .. } | Stage::Punch(_));
+            if let Some(coordinator) = coordinator.filter(|_| initiator && asked) {
+                let outcome = Notice::Outcome { target: id, success, probes };
+                self.notify(now, &coordinator, &outcome);
+            }
+        }
+        if let Stage::Punch(punch) = stage {
+            self.close_unused(&id, punch.sockets());
+        }
+        self.review(now, id);
+    }
+
+    /// The initiator begins the connection as soon as there is any path.
+    fn begin_connection(&mut self, now: Instant, id: &PeerId) {
+        let has_path = self.peers.get(id).is_some_and(|peer| peer.carrying.is_some());
+        let initiator = self.contact(id).is_some_and(|contact| contact.role == Role::Initiator);
+        if has_path && initiator && !self.quic.has_connection(id) {
+            self.quic.connect(now, *id);
+        }
+    }
+
+    pub(super) fn contact_connected(&mut self, now: Instant, id: PeerId) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        if contact.role == Role::Initiator {
+            self.notify(now, &id, &Notice::Contact);
+            self.now_connected(now, id);
+        }
+    }
+
+    /// The peer that began this connection wants to speak with our owner.
+    pub(super) fn handle_contact_notice(&mut self, now: Instant, id: PeerId) {
+        self.join_contact(now, id);
+        self.now_connected(now, id);
+    }
+
+    fn now_connected(&mut self, now: Instant, id: PeerId) {
+        let path = self.sent_by(&id);
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        if !std::mem::replace(&mut contact.connected, true) {
+            contact.give_up = None;
+            let elapsed = now.saturating_duration_since(contact.asked);
+            let outbox = std::mem::take(&mut contact.outbox);
+            self.events.push_back(Event::Connected { peer: id, kind: path, elapsed });
+            for (message, data) in outbox {
+                self.send_or_queue(now, id, message, data);
+            }
+        }
+        self.review(now, id);
+    }
+
+    pub(super) fn handle_settled_notice(&mut self, now: Instant, id: PeerId, kind: Kind) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        if contact.role == Role::Responder {
+            contact.verdict = Some(kind);
+            if kind == Kind::Relay {
+                self.end_attempt(now, id, false);
+            } else {
+                self.review(now, id);
+            }
+        }
+    }
+
+    /// Settles the contact, or fails it, once nothing more can change.
+    fn review(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let (direct, relay) = (peer.direct.is_some(), peer.relay.is_some());
+        let Some(contact) = &mut peer.contact else {
+            return;
+        };
+        if contact.settled || !contact.is_over() {
+            return;
+        }
+        let kind = match contact.role {
+            Role::Initiator if direct => contact.kind.or(Some(Kind::Direct)),
+            Role::Initiator => match &contact.relay {
+                RelaySearch::Found if relay => Some(Kind::Relay),
+                RelaySearch::Found | RelaySearch::None => {
+                    let reason = "no direct path was found and no relay carries it";
+                    return self.contact_failed(&id, reason);
+                }
+                RelaySearch::Asking(_) => None,
+            },
+            Role::Responder => contact.verdict.filter(|verdict| *verdict == Kind::Relay || direct),
+        };
+        match kind {
+            Some(kind) if contact.connected => {
+                contact.settled = true;
+                contact.give_up = None;
+                let elapsed = now.saturating_duration_since(contact.asked);
+                let path = match direct {
+                    true => PathKind::Direct,
+                    false => PathKind::Relay,
+                };
+                let says = contact.role == Role::Initiator;
+                self.events.push_back(Event::Settled {
+                    peer: id,
+                    path,
+                    kind: if direct { kind } else { Kind::Relay },
+                    elapsed,
+                });
+                if says {
+                    self.notify(now, &id, &Notice::Settled { kind });
+                }
+            }
+            // A path, or the hope for one, but no connection yet.
+            _ => {
+                contact.give_up.get_or_insert(now + LINK_LIMIT);
+            }
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, id: PeerId) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        match contact.role {
+            Role::Initiator => {
+                self.quic.close(now, &id, b"gave up");
+                self.contact_failed(&id, "the peer does not complete the connection");
+            }
+            Role::Responder if contact.connected => {
+                // The initiator never said that it has settled; what there is stays.
+                contact.verdict.get_or_insert(Kind::Relay);
+                self.review(now, id);
+            }
+            Role::Responder => {
+                self.end_attempt(now, id, false);
+                self.forget_peer(&id);
+            }
+        }
+    }
+
+    fn contact_failed(&mut self, id: &PeerId, reason: &str) {
+        let Some(contact) = self.peers.get_mut(id).and_then(|peer| peer.contact.take()) else {
+            return;
+        };
+        for (message, _) in contact.outbox {
+            self.fail_message(message, reason);
+        }
+        self.events.push_back(Event::ConnectFailed { peer: *id, reason: reason.to_owned() });
+        if !self.quic.has_connection(id) && self.entrance_of(id).is_none() {
+            self.forget_peer(id);
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn contact_lost(&mut self, id: &PeerId, reason: String) {
+        let Some(contact) = self.contact(id) else {
+            return;
+        };
+        if contact.connected {
+            self.events.push_back(Event::Disconnected { peer: *id, reason });
+        } else if contact.role == Role::Initiator {
+            self.contact_failed(id, &reason);
+        }
+    }
+}
+
+/// How a path came to be, from how it was proven to the initiator.
+fn kind_of(proof: Proof, strategy: Strategy, class: NatClass) -> Kind {
+    match (proof, strategy) {
+        (Proof::Answer(Purpose::Dial), _) => Kind::Direct,
+        (_, Strategy::ResponderFirst) => Kind::Reversal,
+        (_, Strategy::Birthday) => Kind::Birthday,
+        // It could be reached all along; only the first packets were lost.
+        (Proof::Answer(_), Strategy::Dial) => Kind::Direct,
+        (Proof::Echo, Strategy::Dial) if class.is_reachable() => Kind::Reversal,
+        _ => Kind::Punch,
+    }
+}

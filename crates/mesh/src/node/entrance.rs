@@ -1,0 +1,232 @@
+//! The bootstrap nodes: finding them, announcing to them, coming back after a loss.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use crate::announce::{Announcement, REPEAT, TTL, is_possible};
+use crate::config::Bootstrap;
+use crate::control::{Reply, Request};
+use crate::event::Event;
+use crate::identity::PeerId;
+use crate::nat::NatClass;
+use crate::net::Path;
+use crate::probe::Purpose;
+
+use super::{Node, Pending};
+
+/// Gaps between the probes of one try.
+const DIAL_GAPS: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1500),
+];
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+
+/// A bootstrap node and how far we are with it.
+pub(super) struct Entrance {
+    pub bootstrap: Bootstrap,
+    stage: Stage,
+    failures: u32,
+    /// Whether it takes relay sessions, once it has said so.
+    pub relays: bool,
+}
+
+enum Stage {
+    Dialling {
+        sent: usize,
+        next: Instant,
+    },
+    /// The path is proven, the QUIC handshake goes on.
+    Linking,
+    Up {
+        announce_at: Option<Instant>,
+    },
+    Waiting {
+        until: Instant,
+    },
+}
+
+impl Entrance {
+    pub fn new(now: Instant, bootstrap: Bootstrap) -> Self {
+        Self { bootstrap, stage: Stage::Dialling { sent: 0, next: now }, failures: 0, relays: false }
+    }
+
+    pub fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up { .. })
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Dialling { next, .. } => Some(next),
+            Stage::Linking => None,
+            Stage::Up { announce_at } => announce_at,
+            Stage::Waiting { until } => Some(until),
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn entrances_timeout(&self) -> Option<Instant> {
+        self.entrances.iter().filter_map(Entrance::timeout).min()
+    }
+
+    pub(super) fn drive_entrances(&mut self, now: Instant) {
+        for at in 0..self.entrances.len() {
+            self.drive_entrance(now, at);
+        }
+    }
+
+    fn drive_entrance(&mut self, now: Instant, at: usize) {
+        let Bootstrap { id, address } = self.entrances[at].bootstrap;
+        match self.entrances[at].stage {
+            Stage::Dialling { sent, next } if next <= now => {
+                let Some(gap) = DIAL_GAPS.get(sent) else {
+                    return self.entrance_failed(now, at);
+                };
+                if sent == 0 {
+                    self.renew_attempt(id);
+                }
+                self.send_probe(id, Path::main(address), Purpose::Dial);
+                self.entrances[at].stage = Stage::Dialling { sent: sent + 1, next: now + *gap };
+            }
+            Stage::Waiting { until } if until <= now => {
+                self.entrances[at].stage = Stage::Dialling { sent: 0, next: now };
+                self.drive_entrance(now, at);
+            }
+            Stage::Up { announce_at: Some(due) } if due <= now => self.announce_to(now, at),
+            _ => {}
+        }
+    }
+
+    fn entrance_failed(&mut self, now: Instant, at: usize) {
+        let entrance = &mut self.entrances[at];
+        entrance.failures += 1;
+        let backoff = Duration::from_secs(1) * 2u32.pow((entrance.failures - 1).min(6));
+        let jitter = self.rng.random_range(0.8..1.2);
+        entrance.stage = Stage::Waiting { until: now + backoff.min(MAX_BACKOFF).mul_f64(jitter) };
+        let Bootstrap { id, address } = entrance.bootstrap;
+        if !self.peers.get(&id).is_some_and(|peer| peer.contact.is_some()) {
+            self.forget_peer(&id);
+        }
+        let none_left = self.entrances.iter().all(|entrance| matches!(entrance.stage, Stage::Waiting { .. }));
+        if none_left {
+            self.events.push_back(Event::Error {
+                message: format!(
+                    "no bootstrap node answers (last tried: {address}); is one running there, and is UDP let through? \
+                     Trying again"
+                ),
+            });
+        }
+    }
+
+    /// There is a proven path to `id`: if it is a bootstrap node, connect.
+    pub(super) fn entrance_reached(&mut self, now: Instant, id: &PeerId) {
+        let sought = |entrance: &&mut Entrance| {
+            entrance.bootstrap.id == *id && matches!(entrance.stage, Stage::Dialling { .. })
+        };
+        if let Some(entrance) = self.entrances.iter_mut().find(sought) {
+            entrance.stage = Stage::Linking;
+            if self.quic.is_connected(id) {
+                self.entrance_connected(now, id);
+            } else {
+                self.quic.connect(now, *id);
+            }
+        }
+    }
+
+    pub(super) fn entrance_connected(&mut self, now: Instant, id: &PeerId) {
+        let Some(at) = self.entrance_of(id) else {
+            return;
+        };
+        self.entrances[at].stage = Stage::Up { announce_at: None };
+        if self.detector.is_none() {
+            self.announce_to(now, at);
+        }
+    }
+
+    pub(super) fn entrance_lost(&mut self, now: Instant, id: &PeerId) {
+        let Some(at) = self.entrance_of(id) else {
+            return;
+        };
+        let entrance = &mut self.entrances[at];
+        entrance.stage = Stage::Dialling { sent: 0, next: now + Duration::from_millis(200) };
+        if std::mem::take(&mut entrance.relays) {
+            self.events.push_back(Event::RelayLost { relay: *id });
+        }
+    }
+
+    /// Tells all connected bootstrap nodes who and what we are.
+    pub(super) fn announce(&mut self, now: Instant) {
+        for at in 0..self.entrances.len() {
+            if self.entrances[at].is_up() {
+                self.announce_to(now, at);
+            }
+        }
+    }
+
+    fn announce_to(&mut self, now: Instant, at: usize) {
+        let signed = self.announcement().sign(&self.identity);
+        let entrance = &mut self.entrances[at];
+        entrance.stage = Stage::Up { announce_at: Some(now + REPEAT) };
+        let id = entrance.bootstrap.id;
+        self.ask(now, id, &Request::Announce { signed }, Pending::Announce);
+    }
+
+    fn announcement(&mut self) -> Announcement {
+        self.announcements += 1;
+        let observed = self.detection.and_then(|detection| detection.observed);
+        let reachable = matches!(self.class(), NatClass::Public | NatClass::FullCone);
+        Announcement {
+            id: self.id(),
+            sequence: self.config.epoch.saturating_add(self.announcements),
+            ttl: TTL.as_secs(),
+            class: self.class(),
+            relays: self.sessions.is_served(),
+            endpoints: observed.filter(|endpoint| reachable && is_possible(endpoint)).into_iter().collect(),
+        }
+    }
+
+    pub(super) fn handle_announced(&mut self, now: Instant, from: PeerId, reply: Reply) {
+        let Some(at) = self.entrance_of(&from) else {
+            return;
+        };
+        match reply {
+            Reply::Announced { peers, relays } => {
+                let entrance = &mut self.entrances[at];
+                entrance.failures = 0;
+                let newly_relays = relays && !entrance.relays;
+                entrance.relays = relays;
+                if newly_relays {
+                    self.events.push_back(Event::RelaySelected { relay: from });
+                }
+                self.events.push_back(Event::Bootstrapped { peers });
+            }
+            Reply::Refused { reason } => {
+                self.events.push_back(Event::Error {
+                    message: format!("bootstrap node {from} does not take our announcement: {reason}"),
+                });
+                self.entrances[at].stage = Stage::Up { announce_at: Some(now + MAX_BACKOFF) };
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn entrance_of(&self, id: &PeerId) -> Option<usize> {
+        self.entrances.iter().position(|entrance| entrance.bootstrap.id == *id)
+    }
+
+    /// Connected bootstrap nodes, the nearest first.
+    pub(super) fn open_entrances(&self) -> Vec<PeerId> {
+        let mut open: Vec<PeerId> = self
+            .entrances
+            .iter()
+            .filter(|entrance| entrance.is_up())
+            .map(|entrance| entrance.bootstrap.id)
+            .collect();
+        open.sort_by_key(|id| (self.round_trip(id), *id));
+        open
+    }
+}

@@ -1,0 +1,205 @@
+//! What a public node does for others: STUN, announcements, lookups, coordination, relay sessions.
+
+use std::time::Instant;
+
+use natrig_stun::{Class, Message};
+use rand::Rng;
+
+use crate::announce::Announcement;
+use crate::control::{Notice, Reply, Request};
+use crate::coordination::Coordination;
+use crate::directory::Learned;
+use crate::event::Event;
+use crate::identity::PeerId;
+use crate::net::{Path, Transmit};
+use crate::quic::StreamRef;
+use crate::relay::{Session, SessionId};
+use crate::wire::Kind as DatagramKind;
+
+use super::{Node, Pending};
+
+impl Node {
+    /// Answers a plain Binding request, if we serve others.
+    pub(super) fn answer_stun(&mut self, path: Path, request: Message) {
+        let plain = request.unknown.is_empty()
+            && request.change_request.is_none_or(|change| !change.ip && !change.port);
+        if self.config.service.coordinates() && plain {
+            let mut answer = Message::new(Class::Success, request.transaction);
+            answer.mapped_address = Some(path.remote);
+            self.transmits.push_back(Transmit { path, payload: answer.encode() });
+        }
+    }
+
+    /// Answers a request; `None` where the answer follows later.
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        from: PeerId,
+        stream: StreamRef,
+        request: Option<Request>,
+    ) -> Option<Reply> {
+        match request {
+            Some(Request::Announce { signed }) => Some(self.take_announcement(now, from, signed)),
+            Some(Request::Lookup { peer }) => Some(self.look_up(now, peer)),
+            Some(Request::OpenSession { peer }) => self.open_session(now, from, stream, peer),
+            Some(Request::Offer { session, peer }) => Some(self.take_offer(now, from, session, peer)),
+            None => Some(refused("not understood")),
+        }
+    }
+
+    fn take_announcement(&mut self, now: Instant, from: PeerId, signed: Vec<u8>) -> Reply {
+        if !self.config.service.coordinates() {
+            return refused("this node keeps no announcements");
+        }
+        let why = match Announcement::verify(&signed) {
+            Ok(announcement) if announcement.id == from => {
+                match self.directory.learn(now, announcement, signed) {
+                    Learned::New => self.events.push_back(Event::PeerDiscovered { peer: from }),
+                    Learned::Full => return refused("there is no room for more announcements"),
+                    Learned::Renewed | Learned::Stale => {}
+                }
+                return Reply::Announced {
+                    peers: self.directory.len(now).saturating_sub(1) as u64,
+                    relays: self.sessions.is_served(),
+                };
+            }
+            Ok(_) => "it speaks of another node".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if let Some(path) = self.peers.get(&from).and_then(|peer| peer.direct) {
+            self.reject(now, "Announcement", &why, path.remote);
+        }
+        refused(&why)
+    }
+
+    fn look_up(&self, now: Instant, peer: PeerId) -> Reply {
+        match self.directory.find(now, &peer) {
+            Some(entry) => Reply::Found {
+                signed: entry.signed.clone(),
+                observed: self.observed(&peer).map(|path| path.remote),
+            },
+            None => Reply::NotFound,
+        }
+    }
+
+    /// The proven path of a connected node.
+    fn observed(&self, peer: &PeerId) -> Option<Path> {
+        self.quic.is_connected(peer).then(|| self.peers.get(peer)?.direct)?
+    }
+
+    fn open_session(
+        &mut self,
+        now: Instant,
+        requester: PeerId,
+        stream: StreamRef,
+        peer: PeerId,
+    ) -> Option<Reply> {
+        if peer == requester || self.observed(&peer).is_none() {
+            return Some(refused("that peer is not connected here"));
+        }
+        let fresh = SessionId(self.rng.random());
+        match self.sessions.open(now, requester, peer, fresh) {
+            Ok(session) => {
+                let offer = Request::Offer { session, peer: requester };
+                let pending = Pending::Offer { session, requester, stream };
+                self.ask(now, peer, &offer, pending);
+                None
+            }
+            Err(error) => Some(refused(&error.to_string())),
+        }
+    }
+
+    /// What to tell the requester now that the other member has answered.
+    pub(super) fn conclude_offer(&mut self, session: SessionId, reply: Reply) -> Reply {
+        match reply {
+            Reply::Accepted => Reply::Session { session },
+            _ => {
+                self.sessions.close(session);
+                refused("the peer does not want the session")
+            }
+        }
+    }
+
+    /// A relay offers a session with `peer`.
+    fn take_offer(&mut self, now: Instant, relay: PeerId, session: SessionId, peer: PeerId) -> Reply {
+        if self.entrance_of(&relay).is_none() || peer == self.id() || peer == relay {
+            return refused("not from a relay of ours");
+        }
+        self.join_session(now, relay, peer, session);
+        Reply::Accepted
+    }
+
+    pub(super) fn end_idle_sessions(&mut self, now: Instant) {
+        let ended = self.sessions.close_idle(now);
+        self.tell_members(now, ended);
+    }
+
+    pub(super) fn end_sessions_of(&mut self, now: Instant, member: &PeerId) {
+        let ended = self.sessions.close_all_of(member);
+        self.tell_members(now, ended);
+    }
+
+    fn tell_members(&mut self, now: Instant, ended: Vec<(SessionId, Session)>) {
+        for (id, session) in ended {
+            tracing::debug!(session = id.0, frames = session.frames, bytes = session.bytes, "session ended");
+            for member in session.members {
+                self.notify(now, &member, &Notice::SessionClosed { session: id });
+            }
+        }
+    }
+
+    pub(super) fn handle_coordination(
+        &mut self,
+        now: Instant,
+        from: PeerId,
+        path: Path,
+        coordination: Coordination,
+    ) {
+        // Only connected nodes, and only from where they are known to be.
+        if self.observed(&from) != Some(path) {
+            self.reject(now, DatagramKind::Coordinate, "not from a connected node", path.remote);
+            return;
+        }
+        match coordination {
+            Coordination::Ask { transaction, target, side } => {
+                let way = self.observed(&target).filter(|_| self.config.service.coordinates());
+                match way {
+                    Some(way) => {
+                        let call =
+                            Coordination::Call { transaction, asker: from, endpoint: path.remote, side };
+                        self.send_sealed(DatagramKind::Coordinate, &target, way, &call);
+                    }
+                    None => {
+                        let refused = Coordination::Refused { transaction, target };
+                        self.send_sealed(DatagramKind::Coordinate, &from, path, &refused);
+                    }
+                }
+            }
+            Coordination::Called { transaction, asker, side } => {
+                let way = self.observed(&asker).filter(|_| self.config.service.coordinates());
+                if let Some(way) = way {
+                    let answer =
+                        Coordination::Answer { transaction, target: from, endpoint: path.remote, side };
+                    self.send_sealed(DatagramKind::Coordinate, &asker, way, &answer);
+                }
+            }
+            Coordination::Call { transaction, asker, endpoint, side } => {
+                if self.entrance_of(&from).is_some() {
+                    let called = Coordination::Called { transaction, asker, side: self.side() };
+                    self.send_sealed(DatagramKind::Coordinate, &from, path, &called);
+                    self.handle_call(now, from, asker, endpoint, side);
+                }
+            }
+            Coordination::Answer { transaction, target, endpoint, side } => {
+                self.handle_coordinated(now, from, transaction, target, endpoint, side);
+            }
+            Coordination::Refused { transaction, target } => {
+                self.handle_coordination_refused(now, transaction, target);
+            }
+        }
+    }
+}
+
+fn refused(reason: &str) -> Reply {
+    Reply::Refused { reason: reason.to_owned() }
+}

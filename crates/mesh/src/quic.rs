@@ -1,0 +1,433 @@
+//! QUIC connections that belong to peers, not to addresses.
+//!
+//! quinn-proto sees one made-up IPv6 address for each peer; which path a packet takes is the node's business. So a
+//! connection outlives every change of path, and only a real switch is told to it ([`Quic::path_changed`]).
+
+mod streams;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use indexmap::{IndexMap, IndexSet};
+use quinn_proto::{
+    ClientConfig, Connection, ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionIdGenerator,
+    DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
+    ValidationTokenConfig, VarInt,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::crypto::{QuicCrypto, SeededKey};
+use crate::identity::PeerId;
+
+use streams::Streams;
+pub(crate) use streams::{RequestId, StreamEvent, StreamRef};
+
+/// Silence after which a connection is dead. Both sides ping after half of it.
+const IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+const CONNECTION_ID_LENGTH: usize = 8;
+
+/// What the connections tell the node.
+#[derive(Debug)]
+pub(crate) enum QuicEvent {
+    /// Established, and the peer has proven its ID.
+    Connected(PeerId),
+    /// Gone.
+    Lost(PeerId, String),
+    /// Something on a stream.
+    Stream(PeerId, StreamEvent),
+}
+
+struct Slot {
+    connection: Connection,
+    peer: PeerId,
+    streams: Streams,
+    established: bool,
+}
+
+/// All connections of a node.
+pub(crate) struct Quic {
+    own: PeerId,
+    endpoint: Endpoint,
+    client: ClientConfig,
+    crypto: Arc<dyn QuicCrypto>,
+    slots: IndexMap<ConnectionHandle, Slot>,
+    /// The one connection of each peer that counts; others are on their way out.
+    current: HashMap<PeerId, ConnectionHandle>,
+    addresses: HashMap<PeerId, SocketAddr>,
+    dirty: IndexSet<ConnectionHandle>,
+    transmits: VecDeque<(PeerId, Vec<u8>)>,
+    events: VecDeque<QuicEvent>,
+    max_message: usize,
+}
+
+impl Quic {
+    pub fn new(own: PeerId, crypto: Arc<dyn QuicCrypto>, rng: &mut StdRng, max_message: usize) -> Self {
+        let mut transport = TransportConfig::default();
+        transport
+            .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+            .keep_alive_interval(Some(KEEPALIVE))
+            .initial_rtt(INITIAL_RTT)
+            .mtu_discovery_config(None)
+            .max_concurrent_bidi_streams(VarInt::from_u32(64))
+            .max_concurrent_uni_streams(VarInt::from_u32(64))
+            .datagram_receive_buffer_size(None);
+        let transport = Arc::new(transport);
+
+        let mut config = EndpointConfig::new(Arc::new(SeededKey::new(rng.random())));
+        let cid_seed: [u8; 32] = rng.random();
+        config
+            .grease_quic_bit(false)
+            .rng_seed(Some(rng.random()))
+            .cid_generator(move || Box::new(SeededCids(StdRng::from_seed(cid_seed))));
+
+        let mut server = ServerConfig::new(crypto.server(), Arc::new(SeededKey::new(rng.random())));
+        let mut no_tokens = ValidationTokenConfig::default();
+        no_tokens.sent(0);
+        server
+            .migration(false)
+            .validation_token_config(no_tokens)
+            .max_incoming(256)
+            .transport_config(transport.clone());
+
+        let mut client = ClientConfig::new(crypto.client());
+        let initial_ids = Mutex::new(SeededCids(StdRng::from_seed(rng.random())));
+        client
+            .initial_dst_cid_provider(Arc::new(move || {
+                let mut ids = initial_ids.lock().unwrap_or_else(|broken| broken.into_inner());
+                ids.generate_cid()
+            }))
+            .transport_config(transport);
+
+        Self {
+            own,
+            endpoint: Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None),
+            client,
+            crypto,
+            slots: IndexMap::new(),
+            current: HashMap::new(),
+            addresses: HashMap::new(),
+            dirty: IndexSet::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            max_message,
+        }
+    }
+
+    /// Begins a connection to `peer`, unless there is one already.
+    pub fn connect(&mut self, now: Instant, peer: PeerId) {
+        if self.current.contains_key(&peer) {
+            return;
+        }
+        let address = self.address(peer);
+        let name = self.crypto.server_name(&peer);
+        match self.endpoint.connect(now, self.client.clone(), address, &name) {
+            Ok((handle, connection)) => self.install(now, handle, connection, peer),
+            Err(error) => {
+                let reason = format!("cannot begin a QUIC connection: {error}");
+                self.events.push_back(QuicEvent::Lost(peer, reason));
+            }
+        }
+    }
+
+    /// Takes a QUIC packet that came over a path of `peer`.
+    pub fn handle_datagram(&mut self, now: Instant, peer: PeerId, packet: &[u8]) {
+        let address = self.address(peer);
+        let mut response = Vec::new();
+        let data = BytesMut::from(packet);
+        match self.endpoint.handle(now, address, None, None, data, &mut response) {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                // A packet counts for the peer's own connections only.
+                if self.slots.get(&handle).is_some_and(|slot| slot.peer == peer) {
+                    self.connection_event(now, handle, event);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                self.handle_incoming(now, peer, incoming, &mut response);
+            }
+            Some(DatagramEvent::Response(transmit)) => {
+                response.truncate(transmit.size);
+                self.transmits.push_back((peer, response));
+            }
+            None => {}
+        }
+    }
+
+    /// Both dialled: the connection that the smaller ID began stays. A new one from a peer that has one already means
+    /// that the peer has started anew.
+    fn handle_incoming(&mut self, now: Instant, peer: PeerId, incoming: Incoming, response: &mut Vec<u8>) {
+        let dialling = self
+            .current
+            .get(&peer)
+            .and_then(|handle| self.slots.get(handle))
+            .is_some_and(|slot| slot.connection.side().is_client() && !slot.established);
+        if dialling && self.own < peer {
+            self.endpoint.ignore(incoming);
+            return;
+        }
+        match self.endpoint.accept(incoming, now, response, None) {
+            Ok((handle, connection)) => {
+                if let Some(old) = self.current.remove(&peer) {
+                    if self.slots.get(&old).is_some_and(|slot| slot.established) {
+                        let reason = "the peer has begun anew".to_owned();
+                        self.events.push_back(QuicEvent::Lost(peer, reason));
+                    }
+                    self.abandon(now, old, b"superseded");
+                }
+                self.install(now, handle, connection, peer);
+            }
+            Err(error) => {
+                if let Some(transmit) = error.response {
+                    response.truncate(transmit.size);
+                    self.transmits.push_back((peer, std::mem::take(response)));
+                }
+            }
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due: Vec<ConnectionHandle> = self
+            .slots
+            .iter_mut()
+            .filter_map(|(&handle, slot)| {
+                let due = slot.connection.poll_timeout().is_some_and(|at| at <= now);
+                due.then(|| slot.connection.handle_timeout(now))?;
+                Some(handle)
+            })
+            .collect();
+        self.dirty.extend(due);
+        self.drive(now);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        self.slots.values_mut().filter_map(|slot| slot.connection.poll_timeout()).min()
+    }
+
+    /// The next packet, and the peer that it is for.
+    pub fn poll_transmit(&mut self) -> Option<(PeerId, Vec<u8>)> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<QuicEvent> {
+        self.events.pop_front()
+    }
+
+    /// Tells the connection that its packets take another way from now on.
+    pub fn path_changed(&mut self, now: Instant, peer: &PeerId) {
+        if let Some((handle, slot)) = self.slot(peer) {
+            slot.connection.path_changed(now);
+            self.dirty.insert(handle);
+            self.drive(now);
+        }
+    }
+
+    /// Whether there is an established connection with `peer`.
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.current.get(peer).and_then(|handle| self.slots.get(handle)).is_some_and(|slot| slot.established)
+    }
+
+    /// Whether there is a connection with `peer`, if only a beginning one.
+    pub fn has_connection(&self, peer: &PeerId) -> bool {
+        self.current.contains_key(peer)
+    }
+
+    /// Whether `peer` began the connection that there is with it.
+    pub fn is_begun_by_peer(&self, peer: &PeerId) -> bool {
+        self.current
+            .get(peer)
+            .and_then(|handle| self.slots.get(handle))
+            .is_some_and(|slot| slot.connection.side().is_server())
+    }
+
+    /// The smoothed round trip time to `peer`.
+    pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+        let slot = self.slots.get(self.current.get(peer)?)?;
+        slot.established.then(|| slot.connection.rtt())
+    }
+
+    /// Ends the connection with `peer`.
+    pub fn close(&mut self, now: Instant, peer: &PeerId, reason: &'static [u8]) {
+        if let Some(handle) = self.current.remove(peer) {
+            self.abandon(now, handle, reason);
+            self.drive(now);
+        }
+    }
+
+    /// Ends all connections.
+    pub fn close_all(&mut self, now: Instant, reason: &'static [u8]) {
+        self.current.clear();
+        let handles: Vec<_> = self.slots.keys().copied().collect();
+        for handle in handles {
+            self.abandon(now, handle, reason);
+        }
+        self.drive(now);
+    }
+
+    /// Sends `parts` as one message on a stream of its own; false without a connection.
+    pub fn send_message(&mut self, now: Instant, peer: &PeerId, parts: [Bytes; 2], tag: Option<u64>) -> bool {
+        let Some((handle, slot)) = self.slot(peer) else {
+            return false;
+        };
+        slot.streams.send_message(&mut slot.connection, parts, tag);
+        self.dirty.insert(handle);
+        self.drive(now);
+        true
+    }
+
+    /// Asks something; the answer comes as an event with the same number.
+    pub fn request(&mut self, now: Instant, peer: &PeerId, body: Vec<u8>) -> Option<RequestId> {
+        let (handle, slot) = self.slot(peer)?;
+        let id = slot.streams.request(&mut slot.connection, body);
+        self.dirty.insert(handle);
+        self.drive(now);
+        Some(id)
+    }
+
+    /// Answers a request.
+    pub fn respond(&mut self, now: Instant, peer: &PeerId, to: StreamRef, body: Vec<u8>) {
+        if let Some((handle, slot)) = self.slot(peer) {
+            slot.streams.respond(&mut slot.connection, to, body);
+            self.dirty.insert(handle);
+            self.drive(now);
+        }
+    }
+
+    fn slot(&mut self, peer: &PeerId) -> Option<(ConnectionHandle, &mut Slot)> {
+        let handle = *self.current.get(peer)?;
+        Some((handle, self.slots.get_mut(&handle)?))
+    }
+
+    fn install(&mut self, now: Instant, handle: ConnectionHandle, connection: Connection, peer: PeerId) {
+        self.slots.insert(
+            handle,
+            Slot { connection, peer, streams: Streams::new(self.max_message), established: false },
+        );
+        self.current.insert(peer, handle);
+        self.dirty.insert(handle);
+        self.drive(now);
+    }
+
+    fn abandon(&mut self, now: Instant, handle: ConnectionHandle, reason: &'static [u8]) {
+        if let Some(slot) = self.slots.get_mut(&handle) {
+            let code = VarInt::from_u32(0);
+            slot.connection.close(now, code, Bytes::from_static(reason));
+            self.dirty.insert(handle);
+        }
+    }
+
+    fn connection_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) {
+        if let Some(slot) = self.slots.get_mut(&handle) {
+            slot.connection.handle_event(event);
+            self.dirty.insert(handle);
+            self.drive(now);
+        }
+    }
+
+    /// Lets all touched connections say what they have to say.
+    fn drive(&mut self, now: Instant) {
+        while let Some(handle) = self.dirty.pop() {
+            self.drive_one(now, handle);
+        }
+    }
+
+    fn drive_one(&mut self, now: Instant, handle: ConnectionHandle) {
+        let Some(slot) = self.slots.get_mut(&handle) else {
+            return;
+        };
+        let is_current = self.current.get(&slot.peer) == Some(&handle);
+        let peer = slot.peer;
+        let mut lost = None;
+        loop {
+            while let Some(event) = slot.connection.poll() {
+                match event {
+                    quinn_proto::Event::Connected => {
+                        match self.crypto.peer(slot.connection.crypto_session()) {
+                            Some(proven) if proven == peer => {
+                                slot.established = true;
+                                if is_current {
+                                    self.events.push_back(QuicEvent::Connected(peer));
+                                }
+                            }
+                            _ => {
+                                let reason = Bytes::from_static(b"not the peer that was expected");
+                                slot.connection.close(now, VarInt::from_u32(1), reason);
+                                lost = Some("the other side is not the peer it should be".to_owned());
+                            }
+                        }
+                    }
+                    quinn_proto::Event::ConnectionLost { reason } => {
+                        lost.get_or_insert(reason.to_string());
+                    }
+                    quinn_proto::Event::Stream(event) if slot.established => {
+                        slot.streams.handle_event(&mut slot.connection, event);
+                    }
+                    _ => {}
+                }
+            }
+            while let Some(event) = slot.streams.poll_event() {
+                if is_current {
+                    self.events.push_back(QuicEvent::Stream(peer, event));
+                }
+            }
+            let mut packet = Vec::new();
+            while let Some(transmit) = slot.connection.poll_transmit(now, 1, &mut packet) {
+                packet.truncate(transmit.size);
+                self.transmits.push_back((peer, std::mem::take(&mut packet)));
+            }
+            let mut quiet = true;
+            while let Some(event) = slot.connection.poll_endpoint_events() {
+                quiet = false;
+                if let Some(answer) = self.endpoint.handle_event(handle, event) {
+                    slot.connection.handle_event(answer);
+                }
+            }
+            if quiet {
+                break;
+            }
+        }
+        let drained = slot.connection.is_drained();
+        if let Some(reason) = lost
+            && is_current
+        {
+            self.current.remove(&peer);
+            self.events.push_back(QuicEvent::Lost(peer, reason));
+        }
+        if drained {
+            self.slots.shift_remove(&handle);
+        }
+    }
+
+    /// The made-up address of `peer`.
+    fn address(&mut self, peer: PeerId) -> SocketAddr {
+        let next = self.addresses.len() as u64 + 1;
+        *self.addresses.entry(peer).or_insert_with(|| {
+            let [a, b, c, d] = [48, 32, 16, 0].map(|shift| (next >> shift) as u16);
+            SocketAddr::from((Ipv6Addr::new(0xfd6f, 0x6d65, 0x7274, 0, a, b, c, d), 1))
+        })
+    }
+}
+
+/// Connection IDs from the node's seed.
+struct SeededCids(StdRng);
+
+impl ConnectionIdGenerator for SeededCids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&self.0.random::<[u8; CONNECTION_ID_LENGTH]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
