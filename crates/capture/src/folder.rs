@@ -5,12 +5,15 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use crate::pcapng::{Interface, Record};
-use crate::{Sighting, What, Writer};
+use crate::{Direction, Sighting, What, Writer};
 
 /// The name of the capture of dropped frames; no link may have it.
 pub const DROPPED: &str = "dropped";
 
-/// Marks the record of a drop; the reason follows.
+/// Describes the interfaces whose packets were dropped.
+const DROPPED_DESCRIPTION: &str = "frames dropped on this link";
+
+/// Begins the first comment of a packet that was dropped; the reason follows.
 const DROPPED_COMMENT: &str = "dropped: ";
 
 /// Writes what a switch sees into one pcapng file per link, `<link>.pcapng`.
@@ -49,7 +52,7 @@ impl Folder {
             .map(|link| Capture::create(folder, link.as_ref(), [Interface::ethernet(link.as_ref())]))
             .collect::<Result<_, _>>()?;
         let interfaces = links.iter().map(|link| Interface {
-            description: Some("frames dropped on this link".to_owned()),
+            description: Some(DROPPED_DESCRIPTION.to_owned()),
             ..Interface::ethernet(link.as_ref())
         });
         Ok(Self { links: files, dropped: Capture::create(folder, DROPPED, interfaces)? })
@@ -57,7 +60,7 @@ impl Folder {
 
     /// Adds a sighting to the capture it belongs to.
     pub fn write(&mut self, sighting: &Sighting) -> Result<(), FolderError> {
-        use crate::Direction::{Inbound, Outbound};
+        use Direction::{Inbound, Outbound};
         let (direction, reason) = match sighting.what {
             What::Entered => (Inbound, None),
             What::Delivered => (Outbound, None),
@@ -144,9 +147,18 @@ impl Capture {
     }
 }
 
-/// The reason in a record of a drop; `None` in all others, and `Some(Err)` with a reason nobody knows.
-pub(crate) fn drop_reason(record: &Record) -> Option<Result<crate::DropReason, ()>> {
-    record.comments.iter().find_map(|comment| comment.strip_prefix(DROPPED_COMMENT)).map(str::parse)
+/// What happened to the frame of a record; `None` if no [`Folder`] writes such a record.
+pub(crate) fn what(interface: &Interface, record: &Record) -> Option<What> {
+    let direction = record.direction?;
+    if interface.description.as_deref() == Some(DROPPED_DESCRIPTION) {
+        // Later comments are notes of others.
+        let reason = record.comments.first()?.strip_prefix(DROPPED_COMMENT)?;
+        return Some(What::Dropped(direction, reason.parse().ok()?));
+    }
+    Some(match direction {
+        Direction::Inbound => What::Entered,
+        Direction::Outbound => What::Delivered,
+    })
 }
 
 fn is_file_name(name: &str) -> bool {

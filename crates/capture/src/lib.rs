@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod annotate;
 mod folder;
 mod packet;
 mod pcapng;
@@ -18,6 +19,7 @@ mod sighting;
 mod trace;
 mod writer;
 
+pub use annotate::{AnnotateError, annotate};
 pub use folder::{DROPPED, Extent, Folder, FolderError};
 pub use packet::{
     Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport, Udp,

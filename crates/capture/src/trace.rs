@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::folder::drop_reason;
+use crate::folder::what;
 use crate::{Direction, DropReason, Extent, LinkId, ReadError, Reader, Sighting, What};
 
 /// All frames that the links of one switch saw, in the order of their entry.
@@ -238,12 +238,8 @@ impl Collector {
             }
             let Some(record) = record else { return Ok(()) };
             let link = *links.get(record.interface).ok_or_else(foreign)?;
-            let direction = record.direction.ok_or_else(foreign)?;
-            let what = match (drop_reason(&record), direction) {
-                (Some(reason), _) => What::Dropped(direction, reason.map_err(|()| foreign())?),
-                (None, Direction::Inbound) => What::Entered,
-                (None, Direction::Outbound) => What::Delivered,
-            };
+            let interface = reader.interfaces().get(record.interface).ok_or_else(foreign)?;
+            let what = what(interface, &record).ok_or_else(foreign)?;
             let frame = record.id.ok_or_else(foreign)?;
             self.sightings.push(Sighting { frame, link, at_ns: record.at_ns, what, data: record.data });
         }
@@ -431,14 +427,18 @@ mod tests {
         let bytes = writer.into_inner();
         assert_eq!(Trace::read([("a".into(), &bytes[..])]).unwrap().frames().len(), 1);
 
+        let link = Interface::ethernet("eth0");
+        let drops = Interface { description: Some("frames dropped on this link".to_owned()), ..link.clone() };
         let unknown = vec!["dropped: by a whim".to_owned()];
-        for record in [
-            Record { id: None, ..whole.clone() },
-            Record { direction: None, ..whole.clone() },
-            Record { comments: unknown, ..whole },
+        for (interface, record) in [
+            (&link, Record { id: None, ..whole.clone() }),
+            (&link, Record { direction: None, ..whole.clone() }),
+            (&Interface { name: None, ..link.clone() }, whole.clone()),
+            (&drops, whole.clone()),
+            (&drops, Record { comments: unknown, ..whole }),
         ] {
             let mut writer = Writer::new(Vec::new()).unwrap();
-            writer.interface(&Interface::ethernet("eth0")).unwrap();
+            writer.interface(interface).unwrap();
             writer.record(&record).unwrap();
             let error = Trace::read([("eth0.pcapng".into(), &writer.into_inner()[..])]).unwrap_err();
             assert!(matches!(&error, TraceError::Foreign { capture } if capture == "eth0.pcapng"), "{error}");

@@ -204,14 +204,17 @@ impl Engine {
             self.obey();
             // Before anything is read: a frame that arrives now must not overtake one that was due before.
             self.arrive();
+            self.transmit_all();
             for event in &events {
                 match event.data.u64() {
                     WAKE => {}
                     TIMER => self.disarm(),
-                    index => self.receive(Port(index as usize), 1),
+                    index => {
+                        self.receive(Port(index as usize), 1);
+                        self.transmit_all();
+                    }
                 }
             }
-            self.transmit_all();
         }
         Ok(())
     }
@@ -512,8 +515,8 @@ impl Engine {
         self.arrive();
         for index in 0..self.ports.len() {
             self.receive(Port(index), DRAIN);
+            self.transmit_all();
         }
-        self.transmit_all();
         match &mut self.taps {
             Some(taps) => taps.flush(answer),
             None => {

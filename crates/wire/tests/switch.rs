@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use natrig_capture::{DropReason, Frame, Trace};
 use natrig_wire::{
     BuildError, Closed, Conditions, Direction, MAX_FRAME, Port, QUEUE_FRAMES, Switch, SwitchBuilder,
+    SwitchError,
 };
 
 const IPV4: [u8; 2] = [0x08, 0x00];
@@ -493,6 +494,30 @@ fn a_capture_that_cannot_be_written_is_an_error() {
     let error = builder.start().unwrap_err();
     assert!(matches!(error, BuildError::Capture(_)));
     assert!(error.to_string().contains("m1.pcapng"), "{error}");
+}
+
+#[test]
+fn a_capture_that_breaks_off_is_an_error_at_the_next_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    // A pipe whose reader goes away takes the place of a link's capture.
+    let path = folder.path().join("m1.pcapng");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let reader = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let (switch, mut machines) = segment_of::<2>(Some(folder.path()));
+    switch.flush().unwrap();
+    drop(reader);
+    introduce(&mut machines);
+    for error in [switch.flush().unwrap_err(), switch.flush().unwrap_err(), switch.stop().unwrap_err()] {
+        assert!(matches!(error, SwitchError::Capture(_)), "{error}");
+        assert!(error.to_string().contains("m1.pcapng"), "{error}");
+    }
 }
 
 #[test]
