@@ -229,3 +229,29 @@ fn mistakes_are_shown_where_they_are() {
         insta::assert_snapshot!(stem, problem.render(false));
     }
 }
+
+/// The examples in the documentation are scenarios, or parts of one.
+#[test]
+fn documented_examples_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/scenarios.md")).unwrap();
+    let mut examples: Vec<String> = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .map(str::to_owned)
+        .collect();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let indented = readme.lines().skip_while(|line| !line.starts_with("    name:"));
+    examples.push(indented.map_while(|line| line.strip_prefix("    ")).collect::<Vec<_>>().join("\n"));
+    assert!(examples.len() > 7);
+    for example in examples {
+        let whole = match example.contains("name:") {
+            true => example,
+            false => format!("name: Example\nnat1: public\nnat2: public\nexpected: direct\n{example}"),
+        };
+        if let Err(problem) = Scenario::parse("example.yaml", &whole) {
+            panic!("{}", problem.render(false));
+        }
+    }
+}
