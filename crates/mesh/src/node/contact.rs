@@ -194,6 +194,7 @@ impl Node {
     }
 
     fn drive_contact(&mut self, now: Instant, id: PeerId) {
+        let alone = self.entrances.is_empty();
         let Some(contact) = self.contact(&id) else {
             return;
         };
@@ -203,10 +204,13 @@ impl Node {
         }
         match &mut contact.stage {
             Stage::Lookup { next, until } => {
-                if *until <= now {
-                    let reason = match self.open_entrances().is_empty() {
-                        true => "not connected to any bootstrap node",
-                        false => "no bootstrap node knows this peer",
+                if *until <= now || alone {
+                    let reason = if alone {
+                        "no bootstrap node is configured"
+                    } else if self.open_entrances().is_empty() {
+                        "not connected to any bootstrap node"
+                    } else {
+                        "no bootstrap node knows this peer"
                     };
                     self.contact_failed(&id, reason);
                 } else if *next <= now {

@@ -1,0 +1,295 @@
+//! A node on real sockets.
+//!
+//! The main socket is read here. Sockets of a punch, of which there may be 256 for some seconds, have a small task each
+//! that passes on what comes; sending needs no task.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use omerta_mesh_core::{
+    Config, CryptoSetupError, Event, Identity, Node, PeerId, RustlsCrypto, SocketId, SocketRequest, Transmit,
+};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const MAX_DATAGRAM: usize = 2048;
+/// Datagrams taken from the main socket before timers and commands get their turn.
+const BATCH: usize = 64;
+/// Asked of the kernel for the main socket; what it grants is enough.
+const BUFFER: usize = 1 << 20;
+/// Datagrams of side sockets that wait to be handled; more are lost, as datagrams may be.
+const SIDE_QUEUE: usize = 1024;
+
+/// A node could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The main socket could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Crypto(#[from] CryptoSetupError),
+}
+
+enum Command {
+    Connect(PeerId),
+    Send(PeerId, Vec<u8>),
+    Quit,
+}
+
+/// Commands a running node. All handles dropped: the node goes on.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Handle {
+    /// Asks for a connection.
+    pub fn connect(&self, peer: PeerId) {
+        self.command(Command::Connect(peer));
+    }
+
+    /// Sends a message.
+    pub fn send(&self, peer: PeerId, data: Vec<u8>) {
+        self.command(Command::Send(peer, data));
+    }
+
+    /// Says goodbye to all peers and ends [`Driver::run`].
+    pub fn quit(&self) {
+        self.command(Command::Quit);
+    }
+
+    fn command(&self, command: Command) {
+        // A node that has ended takes no commands; its event channel tells so.
+        let _ = self.commands.send(command);
+    }
+}
+
+struct SideSocket {
+    socket: Arc<UdpSocket>,
+    reader: JoinHandle<()>,
+}
+
+impl Drop for SideSocket {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+struct Arrival {
+    socket: SocketId,
+    from: SocketAddr,
+    datagram: Vec<u8>,
+}
+
+/// A node with its sockets.
+pub struct Driver {
+    node: Node,
+    main: UdpSocket,
+    local: SocketAddr,
+    side: HashMap<SocketId, SideSocket>,
+    arrivals: mpsc::Receiver<Arrival>,
+    arrivals_in: mpsc::Sender<Arrival>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Driver {
+    /// Binds `listen` and starts a node on it. `config.port` is set here.
+    pub fn start(
+        identity: Identity,
+        mut config: Config,
+        listen: SocketAddr,
+    ) -> Result<(Self, Handle, mpsc::UnboundedReceiver<Event>), StartError> {
+        let failed = |source| StartError::Bind { address: listen, source };
+        let main = bind_main(listen).map_err(failed)?;
+        let local = main.local_addr().map_err(failed)?;
+        config.port = local.port();
+        let crypto = Arc::new(RustlsCrypto::new(&identity)?);
+        let (command_sender, commands) = mpsc::unbounded_channel();
+        let (events, event_receiver) = mpsc::unbounded_channel();
+        let (arrivals_in, arrivals) = mpsc::channel(SIDE_QUEUE);
+        let driver = Self {
+            node: Node::new(Instant::now(), identity, config, crypto),
+            main,
+            local,
+            side: HashMap::new(),
+            arrivals,
+            arrivals_in,
+            commands,
+            events,
+        };
+        let handle = Handle { commands: command_sender };
+        Ok((driver, handle, event_receiver))
+    }
+
+    /// Who the node is.
+    pub fn id(&self) -> PeerId {
+        self.node.id()
+    }
+
+    /// Where it listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Runs the node until it is told to quit.
+    pub async fn run(mut self) {
+        let mut buffer = [0; MAX_DATAGRAM];
+        let mut commands_open = true;
+        self.drain().await;
+        loop {
+            let deadline = self.node.poll_timeout();
+            let timer = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = self.main.readable() => {
+                    if ready.is_ok() {
+                        self.read_main(&mut buffer);
+                    }
+                }
+                Some(arrival) = self.arrivals.recv() => {
+                    let Arrival { socket, from, datagram } = arrival;
+                    self.node.handle_datagram(Instant::now(), socket, from, &datagram);
+                }
+                command = self.commands.recv(), if commands_open => match command {
+                    Some(Command::Connect(peer)) => self.node.connect(Instant::now(), peer),
+                    Some(Command::Send(peer, data)) => {
+                        self.node.send(Instant::now(), peer, data);
+                    }
+                    Some(Command::Quit) => break,
+                    None => commands_open = false,
+                },
+                () = timer => {}
+            }
+            // Under load the timer's branch may never win, so what is due is looked at each time.
+            let now = Instant::now();
+            if self.node.poll_timeout().is_some_and(|at| at <= now) {
+                self.node.handle_timeout(now);
+            }
+            self.drain().await;
+        }
+        self.node.shutdown(Instant::now());
+        self.drain().await;
+    }
+
+    fn read_main(&mut self, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            match self.main.try_recv_from(buffer) {
+                Ok((length, from)) => {
+                    let datagram = &buffer[..length];
+                    self.node.handle_datagram(Instant::now(), SocketId::MAIN, from, datagram);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An ICMP error of an earlier datagram; nothing was read.
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn drain(&mut self) {
+        loop {
+            let mut idle = true;
+            while let Some(request) = self.node.poll_socket() {
+                idle = false;
+                match request {
+                    SocketRequest::Open(id) => self.open(id),
+                    SocketRequest::Close(id) => drop(self.side.remove(&id)),
+                }
+            }
+            while let Some(transmit) = self.node.poll_transmit() {
+                idle = false;
+                self.transmit(transmit).await;
+            }
+            while let Some(event) = self.node.poll_event() {
+                idle = false;
+                // Nobody listening is no reason to stop.
+                let _ = self.events.send(event);
+            }
+            if idle {
+                break;
+            }
+        }
+    }
+
+    fn open(&mut self, id: SocketId) {
+        let address = SocketAddr::new(self.local.ip(), 0);
+        match bind_side(address) {
+            Ok(socket) => {
+                let socket = Arc::new(socket);
+                let reader = tokio::spawn(read_side(id, socket.clone(), self.arrivals_in.clone()));
+                self.side.insert(id, SideSocket { socket, reader });
+            }
+            Err(error) => self.node.socket_failed(id, &error.to_string()),
+        }
+    }
+
+    async fn transmit(&self, transmit: Transmit) {
+        let socket = match transmit.path.socket {
+            SocketId::MAIN => &self.main,
+            id => match self.side.get(&id) {
+                Some(side) => side.socket.as_ref(),
+                // Closed meanwhile.
+                None => return,
+            },
+        };
+        // A datagram that cannot be sent (no route, say) is lost like any other.
+        if let Err(error) = socket.send_to(&transmit.payload, transmit.path.remote).await {
+            tracing::debug!(%error, to = %transmit.path.remote, "not sent");
+        }
+    }
+}
+
+async fn read_side(id: SocketId, socket: Arc<UdpSocket>, arrivals: mpsc::Sender<Arrival>) {
+    let mut buffer = [0; MAX_DATAGRAM];
+    loop {
+        if let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let arrival = Arrival { socket: id, from, datagram: buffer[..length].to_vec() };
+            if let Err(mpsc::error::TrySendError::Closed(_)) = arrivals.try_send(arrival) {
+                return;
+            }
+        }
+    }
+}
+
+fn bind_main(address: SocketAddr) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    // The kernel grants what it may.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    let _ = socket.set_send_buffer_size(BUFFER);
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn bind_side(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+/// An epoch for [`Config`]: microseconds since 1970.
+fn epoch() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    since.as_micros() as u64
+}
+
+/// A configuration with the system's randomness and clock in it.
+pub fn seeded_config() -> Config {
+    Config::new(rand::random(), epoch())
+}
