@@ -13,16 +13,16 @@ use natrig_lab::{
     verdict::{Case, Window, verdict},
 };
 use natrig_record::{Cell, Claim, Evidence, Outcome, Path as WirePath, Step, Verdict, What};
-use natrig_scenario::{Link, Machine, Moment, Scenario, Side};
+use natrig_scenario::{Link, Moment, Scenario, Side};
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
 use crate::{
-    App, COORDINATION, Lab, Rig, Trouble, Who,
+    COORDINATION, Lab, Rig, Trouble, Who,
     app::INBOX,
-    gateway::{self, Listing},
-    lab::log,
+    gateway::{self, Listing, each_side},
     node::{Node, NodeEvent},
+    nodes::{Events, Nodes},
 };
 
 /// The lab's bytes, each way.
@@ -30,9 +30,6 @@ const BYTES: usize = 256 * 1024;
 
 /// Where they lie before they are sent.
 const OUTBOX: &str = "/run/natrig.bin";
-
-/// How long a node may take to start and to find its relay.
-const READY: Duration = Duration::from_secs(30);
 
 /// How long the lab's bytes may take. Emulated relays are slow when cells run side by side.
 const CARRY: Duration = Duration::from_secs(30);
@@ -74,8 +71,6 @@ impl Backend for Rig {
     }
 }
 
-type Events = std::sync::mpsc::Sender<What>;
-
 struct Run<'a> {
     rig: &'a Rig,
     scenario: &'a Scenario,
@@ -84,15 +79,6 @@ struct Run<'a> {
     step: Step,
     entered: Instant,
     cell: Cell,
-}
-
-/// The three nodes.
-struct Nodes {
-    _relay: Node,
-    /// Initiator, responder.
-    peers: [Node; 2],
-    /// Their names on the mesh.
-    ids: [String; 2],
 }
 
 impl Run<'_> {
@@ -120,7 +106,11 @@ impl Run<'_> {
 
     fn experiment(&mut self, lab: &Lab, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Nodes, events)?;
-        let nodes = self.start_nodes(lab, events)?;
+        each_side(|side| {
+            let agent = lab.agent(side.peer())?;
+            Ok(agent.write_file(OUTBOX, 0o644, bytes(self.rig.seed, self.scenario, side))?)
+        })?;
+        let nodes = Nodes::start(lab, self.scenario, self.folder, self.halt, events)?;
         self.faults(lab, Moment::Bootstrapped, events)?;
 
         self.enter(Step::Connect, events)?;
@@ -163,39 +153,6 @@ impl Run<'_> {
             self.cell.failure = Some(trouble.lines(lines).failure(step));
         }
         Ok(())
-    }
-
-    /// The public node first, since the peers must know its name; then both peers, until each has found it.
-    fn start_nodes(&mut self, lab: &Lab, events: &Events) -> Result<Nodes, Trouble> {
-        let deadline = Instant::now() + READY;
-        let start = |name: Machine, argv: Vec<String>| -> Result<Node, Trouble> {
-            let events = events.clone();
-            Node::start(
-                lab.agent(name)?,
-                name,
-                argv,
-                log(self.folder, &format!("{name}.log"))?,
-                move |what| {
-                    let _ = events.send(what);
-                },
-            )
-        };
-        let relay = start(Machine::Relay, App.relay(self.scenario))?;
-        let relay_id = identity(&relay, deadline, self.halt)?;
-        let peer = |side: Side| -> Result<(Node, String), Trouble> {
-            let name = side.peer();
-            lab.agent(name)?.write_file(OUTBOX, 0o644, self.bytes(side))?;
-            let node = start(name, App.peer(self.scenario, lab.topology(), name, &relay_id))?;
-            let id = identity(&node, deadline, self.halt)?;
-            node.wait_for("it had found its relay", deadline, self.halt, |event| event.is("bootstrapped"))?;
-            Ok((node, id))
-        };
-        let [one, two] = gateway::each_side(peer)?;
-        let (initiator, responder) = match self.scenario.initiator {
-            Side::One => (one, two),
-            Side::Two => (two, one),
-        };
-        Ok(Nodes { _relay: relay, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
     }
 
     /// Tells the initiator to connect and waits until both peers have reported their final path.
@@ -244,7 +201,9 @@ impl Run<'_> {
         for sender in 0..2 {
             let receiver = &nodes.peers[1 - sender];
             match self.received(lab, receiver, &nodes.ids[sender], deadline) {
-                Ok(content) => arrived[sender] = alike(&content, &self.bytes(sides[sender])),
+                Ok(content) => {
+                    arrived[sender] = alike(&content, &bytes(self.rig.seed, self.scenario, sides[sender]))
+                }
                 Err(trouble) => undelivered = undelivered.or(Some(trouble)),
             }
         }
@@ -263,17 +222,6 @@ impl Run<'_> {
             return Err(Trouble::node(format!("{}: `{file}` is not in its inbox", node.name())));
         }
         Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)
-    }
-
-    /// The lab's bytes of one side: random, the same whenever they are asked for.
-    fn bytes(&self, side: Side) -> Vec<u8> {
-        let salt =
-            self.scenario.id.bytes().fold(u64::from(side.number()), |sum, byte| {
-                sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
-            });
-        let mut bytes = vec![0; BYTES];
-        rand::rngs::StdRng::seed_from_u64(self.rig.seed ^ salt).fill_bytes(&mut bytes);
-        bytes
     }
 
     fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
@@ -336,13 +284,15 @@ impl Run<'_> {
     }
 }
 
-/// A node's name on the mesh, by its own event.
-fn identity(node: &Node, deadline: Instant, halt: &Halt) -> Result<String, Trouble> {
-    let started = node.wait_for("it had started", deadline, halt, |event| event.is("started"))?;
-    let id = started
-        .text("id")
-        .ok_or_else(|| Trouble::node(format!("{}: `started` without an id", node.name())))?;
-    Ok(id.to_owned())
+/// The lab's bytes of one side: random, and the same whenever they are asked for.
+fn bytes(seed: u64, scenario: &Scenario, side: Side) -> Vec<u8> {
+    let salt = scenario
+        .id
+        .bytes()
+        .fold(u64::from(side.number()), |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+    let mut bytes = vec![0; BYTES];
+    rand::rngs::StdRng::seed_from_u64(seed ^ salt).fill_bytes(&mut bytes);
+    bytes
 }
 
 fn claim(node: &Node, event: &NodeEvent) -> Claim {

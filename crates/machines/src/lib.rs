@@ -12,9 +12,11 @@ mod error;
 pub mod gateway;
 mod lab;
 pub mod node;
+mod nodes;
 mod rig;
 
 pub use app::{App, COORDINATION};
 pub use error::{Trouble, Who};
 pub use lab::{Lab, Member};
-pub use rig::{Programs, Rig, RigError};
+pub use nodes::{Events, Nodes};
+pub use rig::{Programs, Rig, RigError, build_image};

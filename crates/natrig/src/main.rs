@@ -1,1 +1,50 @@
-fn main() {}
+//! natrig: a test rig for NAT traversal.
+
+mod clean;
+mod cli;
+mod doctor;
+mod failure;
+mod folder;
+mod host;
+mod image;
+mod keep;
+mod prepare;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("NATRIG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{}", failure.render());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    match cli.command {
+        Command::Doctor => doctor::doctor(),
+        Command::Image { what } => image::image(what),
+        Command::Run(arguments) => run::files(arguments),
+        Command::Matrix(arguments) => run::matrix(arguments),
+        Command::Up(arguments) => keep::up(arguments),
+        Command::Keep(arguments) => keep::daemon(arguments),
+        Command::Down { lab } => keep::down(&lab.name),
+        Command::Status { lab } => keep::status(&lab.name),
+        Command::Exec { lab, node, argv } => keep::exec(&lab.name, &node, argv),
+        Command::Shell { lab, node } => keep::shell(&lab.name, &node),
+        Command::Logs { lab, node, follow } => keep::logs(&lab.name, &node, follow),
+        Command::Clean { images } => clean::clean(images),
+    }
+}

@@ -61,6 +61,15 @@ impl AppDisk {
         Ok(Self { path })
     }
 
+    /// Removes all disks from the cache. Running copies do not notice.
+    pub fn remove_all(store: &Store) -> Result<()> {
+        let folder = store.folder("disks")?;
+        for entry in std::fs::read_dir(&folder).on("list", &folder)? {
+            crate::store::remove(&entry.on("list", &folder)?.path())?;
+        }
+        Ok(())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

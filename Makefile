@@ -1,0 +1,39 @@
+# natrig: what there is to do. Everything here works as an ordinary user, but for `setup` where packages are missing.
+
+TARGET := x86_64-unknown-linux-gnu
+PROGRAMS := target/release/natrig target/release/natrig-guest target/release/omerta-mesh
+export NATRIG_PROGRAMS := $(CURDIR)/target/release
+
+.PHONY: run matrix build setup test test-full bench lint clean
+
+run: build
+	target/release/natrig run scenarios/seed/scenario-*.yaml
+
+matrix: build
+	target/release/natrig matrix
+
+# The guests' programs are static: a guest has no other libraries than those of its own programs.
+build: setup
+	cargo build --locked --release -p natrig
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(TARGET) -p natrig-guest -p omerta-mesh
+	ln -f target/$(TARGET)/release/natrig-guest target/$(TARGET)/release/omerta-mesh target/release/
+
+setup:
+	@scripts/setup
+
+test: build
+	scripts/test
+
+test-full: build
+	scripts/test full
+
+bench: build
+	scripts/bench
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps
+
+clean:
+	cargo clean

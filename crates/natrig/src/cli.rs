@@ -1,0 +1,177 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A test rig for NAT traversal: real kernels, proven NATs, verdicts from the wire.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 all as expected, 1 any not as expected or disagreeing, 2 could not run \
+(lab error), 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what this host can do and, for each lack, the command that mends it
+    Doctor,
+    /// Make, list and remove guest images
+    Image {
+        /// What with them.
+        #[command(subcommand)]
+        what: ImageCommand,
+    },
+    /// Run scenario files
+    Run(RunArguments),
+    /// Run all 25 pairs of the five NATs
+    Matrix(MatrixArguments),
+    /// Boot a scenario's machines and keep them up
+    Up(UpArguments),
+    #[command(hide = true)]
+    Keep(UpArguments),
+    /// Take a lab down
+    Down {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+    },
+    /// Say what a lab is made of
+    Status {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+    },
+    /// Run a program in a machine of a lab
+    Exec {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+        /// The machine: nat1, nat2, peer1, peer2 or relay
+        node: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        argv: Vec<String>,
+    },
+    /// Open a shell in a machine of a lab
+    Shell {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+        /// The machine
+        node: String,
+    },
+    /// Show what a machine's node and kernel have written
+    Logs {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+        /// The machine
+        node: String,
+        /// Go on until interrupted
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Remove templates, disks and leftovers of killed runs from the cache
+    Clean {
+        /// Remove images and packages as well
+        #[arg(long)]
+        images: bool,
+    },
+}
+
+/// What to do with images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Make the image of this version, if it is not there
+    Build {
+        /// Take packages from a folder of .deb files instead of fetching them
+        #[arg(long, value_name = "DIR")]
+        packages: Option<PathBuf>,
+    },
+    /// List images
+    Ls,
+    /// Remove images, by the start of their ID
+    Rm {
+        /// Which; all with `--all`
+        ids: Vec<String>,
+        /// All
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// Options of everything that runs scenarios.
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// Leave results in this folder [default: natrig-runs/<time>, with a link `latest`]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The seed of everything random that the lab draws [default: drawn]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How many cells run side by side [default: what the host has room for]
+    #[arg(long, short)]
+    pub jobs: Option<usize>,
+    /// Print results.json instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Take packages from a folder of .deb files instead of fetching them
+    #[arg(long, value_name = "DIR")]
+    pub packages: Option<PathBuf>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Scenario files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only cells with these IDs
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Options.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Arguments of `matrix`.
+#[derive(Debug, Args)]
+pub struct MatrixArguments {
+    /// Only cells with these IDs (T2.M.1 to T2.M.25)
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Options.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Which lab that is up.
+#[derive(Debug, Clone, Args)]
+pub struct LabName {
+    /// The lab's name
+    #[arg(long = "lab", default_value = "lab", value_name = "NAME")]
+    pub name: String,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// A scenario file
+    pub file: PathBuf,
+    /// The cell, where the file has several
+    #[arg(long, value_name = "ID")]
+    pub only: Option<String>,
+    /// Which lab.
+    #[command(flatten)]
+    pub lab: LabName,
+    /// Leave captures and logs in this folder [default: natrig-runs/<time>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}

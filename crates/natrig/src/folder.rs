@@ -1,0 +1,59 @@
+//! The folder of a run.
+
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use crate::failure::Failure;
+
+/// Where runs go when nothing is said.
+const RUNS: &str = "natrig-runs";
+
+/// Makes the folder of a run: the one that is named, which must be empty or new, or `natrig-runs/<time>`, to which
+/// `natrig-runs/latest` then leads.
+pub fn create(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    match named {
+        Some(folder) => {
+            let wrong = |source| Failure::File { what: "make", path: folder.to_owned(), source };
+            fs::create_dir_all(folder).map_err(wrong)?;
+            if fs::read_dir(folder).map_err(wrong)?.next().is_some() {
+                return Err(Failure::Usage(format!(
+                    "{} is not empty; evidence of two runs must not mix\nhint: name another folder with --out",
+                    folder.display()
+                )));
+            }
+            Ok(folder.to_owned())
+        }
+        None => by_time(Path::new(RUNS)),
+    }
+}
+
+fn by_time(runs: &Path) -> Result<PathBuf, Failure> {
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Failure::File { what: "make", path, source }
+    };
+    fs::create_dir_all(runs).map_err(wrong(runs))?;
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "");
+    // Two runs may start in the same second.
+    for number in 1.. {
+        let name = if number == 1 { time.clone() } else { format!("{time}-{number}") };
+        let folder = runs.join(&name);
+        match fs::create_dir(&folder) {
+            Ok(()) => {
+                // A link that cannot be made is a comfort less, not a failed run.
+                let fresh = runs.join(format!(".latest-{name}"));
+                if symlink(&name, &fresh).is_ok() {
+                    let _ = fs::rename(&fresh, runs.join("latest"));
+                }
+                return Ok(folder);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(wrong(&folder)(error)),
+        }
+    }
+    unreachable!("there is always another number")
+}

@@ -1,0 +1,233 @@
+//! The process that a lab belongs to.
+
+use std::{
+    io::{self, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use natrig_agent_proto::Start;
+use natrig_lab::Halt;
+use natrig_machines::{Lab, Nodes, Trouble, gateway};
+use natrig_record::What;
+use natrig_scenario::Scenario;
+use natrig_vmm::ProcessEvent;
+
+use super::protocol::{Answer, Ask, Channel, address};
+use crate::{cli::UpArguments, failure::Failure, folder, prepare, run::halt_on_signals};
+
+/// The line on stdout after which the parent may go.
+pub const READY: &str = "ready";
+
+/// How often a lab looks whether it shall end.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Boots a lab and serves it until it is taken down. Stdout tells the parent how far things are.
+pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
+    let listener = claim(&arguments.lab.name)?;
+    let scenario = pick(&arguments)?;
+    let folder = folder::create(arguments.out.as_deref())?;
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let halt = halt_on_signals();
+    let rig = prepare::rig(None, rand::random(), &mut |message| say(message))?;
+    let (lab, nodes) = stand(&rig, &scenario, &folder, &halt)
+        .map_err(|trouble| Failure::Lab(format!("{trouble}\n{}", trouble.lines.join("\n"))))?;
+    let text = describe(&arguments.lab.name, &scenario, &lab, &nodes, &folder);
+    say(&text);
+    say(READY);
+    serve(&listener, Arc::new(Served { lab, _nodes: nodes, text, halt }))
+}
+
+struct Served {
+    lab: Lab,
+    _nodes: Nodes,
+    text: String,
+    halt: Halt,
+}
+
+/// The listener is also the lock: no two labs of a user have one name.
+fn claim(name: &str) -> Result<UnixListener, Failure> {
+    let bound = address(name).and_then(|address| UnixListener::bind_addr(&address));
+    bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::Usage(format!(
+            "a lab called `{name}` is up already\nhint: natrig down --lab {name}, or give this one another --lab NAME"
+        )),
+        _ => Failure::Lab(format!("cannot make the lab's socket: {error}")),
+    })
+}
+
+fn pick(arguments: &UpArguments) -> Result<Scenario, Failure> {
+    let scenarios = Scenario::load(&arguments.file)?;
+    let known: Vec<String> = scenarios.iter().map(|scenario| scenario.id.clone()).collect();
+    let mut wanted = scenarios
+        .into_iter()
+        .filter(|scenario| arguments.only.as_ref().is_none_or(|only| *only == scenario.id));
+    match (wanted.next(), wanted.next()) {
+        (Some(scenario), None) => Ok(scenario),
+        _ => Err(Failure::Usage(format!(
+            "{} holds several cells; name one\nhint: --only {}",
+            arguments.file.display(),
+            known.join(" | ")
+        ))),
+    }
+}
+
+fn stand(
+    rig: &natrig_machines::Rig,
+    scenario: &Scenario,
+    folder: &Path,
+    halt: &Halt,
+) -> Result<(Lab, Nodes), Trouble> {
+    let lab = Lab::boot(rig, scenario, folder, halt)?;
+    gateway::start_stun(&lab)?;
+    gateway::load(&lab, scenario, folder)?;
+    let proofs = gateway::measure(&lab, scenario)?;
+    gateway::refuse(&proofs)?;
+    gateway::flush(&lab, scenario)?;
+    // Events go to the nodes' logs; nobody else listens.
+    let (events, _) = mpsc::channel::<What>();
+    let nodes = Nodes::start(&lab, scenario, folder, halt, &events)?;
+    Ok((lab, nodes))
+}
+
+fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &Path) -> String {
+    let mut text = format!("lab `{name}`: {} ({})\n", scenario.id, gateway::title(scenario.nats));
+    for host in lab.topology().hosts() {
+        let nics: Vec<String> = host
+            .nics
+            .iter()
+            .map(|nic| {
+                let addresses: Vec<String> =
+                    nic.addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect();
+                format!("{} on {}: {}", nic.name, nic.link.segment(), addresses.join(", "))
+            })
+            .collect();
+        let role = host.gateway.map_or(String::new(), |preset| format!(" ({preset})"));
+        text.push_str(&format!("  {}{role}  {}\n", host.machine, nics.join("; ")));
+    }
+    for (node, id) in nodes.peers.iter().zip(&nodes.ids) {
+        text.push_str(&format!("  node in {}: {id}\n", node.name()));
+    }
+    text.push_str(&format!("  captures and logs: {}", folder.display()));
+    text
+}
+
+fn serve(listener: &UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
+    let wrong = |error: io::Error| Failure::Lab(format!("the lab's socket failed: {error}"));
+    let (down, asked) = mpsc::channel::<UnixStream>();
+    let accepting = Arc::clone(&served);
+    let listener = listener.try_clone().map_err(wrong)?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (served, down) = (Arc::clone(&accepting), down.clone());
+            std::thread::spawn(move || answer(&served, stream, &down));
+        }
+    });
+    loop {
+        match asked.recv_timeout(LOOK) {
+            Ok(stream) => {
+                end(&served);
+                let _ = Channel::new(stream).send(&Answer::Done);
+                return Ok(0);
+            }
+            Err(_) if served.halt.raised() => {
+                end(&served);
+                return Ok(0);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Ends the machines one by one, so that captures are whole when this returns.
+fn end(served: &Served) {
+    for member in served.lab.members() {
+        if let Err(error) = member.machine().kill() {
+            tracing::warn!("{}: {error}", member.name);
+        }
+    }
+    if let Err(error) = served.lab.switch().stop() {
+        tracing::warn!("{error}");
+    }
+}
+
+/// Serves one command. Its own user only: an abstract socket has no permissions of its own.
+fn answer(served: &Served, stream: UnixStream, down: &mpsc::Sender<UnixStream>) {
+    let same = rustix::net::sockopt::socket_peercred(&stream)
+        .is_ok_and(|peer| peer.uid == rustix::process::getuid());
+    if !same {
+        return;
+    }
+    let Ok(copy) = stream.try_clone() else { return };
+    let mut channel = Channel::new(stream);
+    let result = match channel.receive::<Ask>() {
+        Ok(Some(Ask::Down)) => {
+            let _ = down.send(copy);
+            return;
+        }
+        Ok(Some(Ask::Status)) => channel.send(&Answer::Text(served.text.clone())),
+        Ok(Some(Ask::Exec { machine, argv, terminal })) => {
+            execute(served, &mut channel, &machine, argv, terminal)
+        }
+        _ => channel.send(&Answer::Refused("that is no question".to_owned())),
+    };
+    if let Err(error) = result {
+        tracing::debug!("a command went away: {error}");
+    }
+}
+
+fn execute(
+    served: &Served,
+    channel: &mut Channel,
+    machine: &str,
+    argv: Vec<String>,
+    terminal: Option<(u16, u16)>,
+) -> io::Result<()> {
+    let Some(member) = served.lab.members().iter().find(|member| member.name.name() == machine) else {
+        let names: Vec<&str> = served.lab.members().iter().map(|member| member.name.name()).collect();
+        let message = format!("no machine is called `{machine}`\nhint: there are {}", names.join(", "));
+        return channel.send(&Answer::Refused(message));
+    };
+    let mut back = channel.try_clone()?;
+    let (process, events) = match member.agent().start(Start { argv, terminal, ..Start::default() }) {
+        Ok(started) => started,
+        Err(error) => return channel.send(&Answer::Refused(error.to_string())),
+    };
+    let writer = std::thread::spawn(move || -> io::Result<()> {
+        for event in events {
+            match event {
+                ProcessEvent::Output { stream, data, .. } => back.send(&Answer::Output(stream, data))?,
+                ProcessEvent::Exited { status, .. } => return back.send(&Answer::Exited(status)),
+                ProcessEvent::Lost { reason, .. } => return back.send(&Answer::Refused(reason)),
+            }
+        }
+        Ok(())
+    });
+    // Ends when the command closes its side: after the program's end, or because it was interrupted.
+    while let Ok(Some(ask)) = channel.receive::<Ask>() {
+        let done = match ask {
+            Ask::Input(data) if data.is_empty() => process.close_input(),
+            Ask::Input(data) => process.input(&data),
+            Ask::Resize(size) => process.resize(size),
+            _ => Ok(()),
+        };
+        if done.is_err() {
+            break;
+        }
+    }
+    if !writer.is_finished() {
+        // The one who asked is gone: what it started goes, too.
+        let _ = process.signal(15);
+    }
+    Ok(())
+}
+
+/// Tells the parent; if it is gone before the lab stands, nobody wants the lab any more.
+fn say(line: &str) {
+    let mut out = io::stdout();
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(130);
+    }
+}

@@ -1,0 +1,201 @@
+//! `natrig run` and `natrig matrix`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Instant, SystemTime},
+};
+
+use natrig_lab::{Backend, Halt};
+use natrig_machines::Rig;
+use natrig_record::{Cell, Event, Results, RunInfo, SCHEMA, Sink, Totals, What};
+use natrig_report::{Progress, Style};
+use natrig_scenario::Scenario;
+use natrig_vmm::Slots;
+
+use crate::{
+    cli::{MatrixArguments, RunArguments, RunOptions},
+    failure::Failure,
+    folder, host, prepare,
+};
+
+/// The file behind `natrig matrix`.
+const MATRIX: (&str, &str) =
+    ("all-combinations.yaml", include_str!("../../../scenarios/all-combinations.yaml"));
+
+/// Machines of one cell.
+const MACHINES: usize = 5;
+
+/// Runs scenario files.
+pub fn files(arguments: RunArguments) -> Result<u8, Failure> {
+    let scenarios = natrig_scenario::load_all(&arguments.files)?;
+    run(pick(scenarios, &arguments.only)?, arguments.options)
+}
+
+/// Runs the 25 cells.
+pub fn matrix(arguments: MatrixArguments) -> Result<u8, Failure> {
+    let scenarios = Scenario::parse(MATRIX.0, MATRIX.1)?;
+    run(pick(scenarios, &arguments.only)?, arguments.options)
+}
+
+fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, Failure> {
+    if let Some(unknown) = only.iter().find(|id| !scenarios.iter().any(|scenario| scenario.id == **id)) {
+        let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
+        return Err(Failure::Usage(format!(
+            "no cell has the ID `{unknown}`\nhint: there are {}",
+            known.join(", ")
+        )));
+    }
+    Ok(scenarios.into_iter().filter(|scenario| only.is_empty() || only.contains(&scenario.id)).collect())
+}
+
+fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
+    let halt = halt_on_signals();
+    let folder = folder::create(options.out.as_deref())?;
+    let seed = options.seed.unwrap_or_else(rand::random);
+    let started = Instant::now();
+    let progress = Progress::stderr();
+    let emit = |cell: Option<usize>, what: What| {
+        progress.event(Event { at_ms: started.elapsed().as_secs_f64() * 1000.0, cell, what });
+    };
+    let rig = prepare::rig(options.packages, seed, &mut |message| {
+        emit(None, What::Preparing { message: message.to_owned() });
+    })?;
+    if halt.raised() {
+        return Err(Failure::Interrupted);
+    }
+    let mut info = about(&rig, seed, &folder);
+    let titles = scenarios.iter().map(|scenario| scenario.id.clone()).collect();
+    emit(None, What::RunStarted { info: Box::new(info.clone()), cells: titles });
+    let jobs = jobs(options.jobs, scenarios.len())?;
+    let cells = cells(&rig, &scenarios, &folder, jobs, &halt, &emit)?;
+    info.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
+    let results = Results {
+        schema: SCHEMA.to_owned(),
+        run: info,
+        totals: Totals::of(&cells),
+        interrupted: halt.raised(),
+        cells,
+    };
+    emit(None, What::RunFinished { totals: results.totals, interrupted: results.interrupted });
+    natrig_report::write_all(&folder, &results)?;
+    show(&results, options.json)?;
+    Ok(if results.interrupted { 130 } else { results.totals.exit_code() })
+}
+
+/// Runs cells side by side; the results are in the order of the scenarios. A cell that was never begun has none.
+fn cells(
+    rig: &Rig,
+    scenarios: &[Scenario],
+    folder: &Path,
+    jobs: usize,
+    halt: &Halt,
+    emit: &(dyn Fn(Option<usize>, What) + Sync),
+) -> Result<Vec<Cell>, Failure> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<Cell>>> = Mutex::new(vec![None; scenarios.len()]);
+    let work = || -> Result<(), Failure> {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(scenario) = scenarios.get(index).filter(|_| !halt.raised()) else {
+                return Ok(());
+            };
+            let evidence = folder.join(&scenario.id);
+            fs::create_dir_all(&evidence).map_err(|source| Failure::File {
+                what: "make",
+                path: evidence.clone(),
+                source,
+            })?;
+            emit(Some(index), What::CellStarted { title: scenario.id.clone() });
+            let cell = rig.run(scenario, &evidence, &|what| emit(Some(index), what), halt);
+            emit(Some(index), What::CellFinished { cell: Box::new(cell.clone()) });
+            if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+                *place = Some(cell);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| Err(Failure::Lab("a worker panicked".to_owned())))
+        })
+    })?;
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect())
+}
+
+/// As many cells as there are cores for, and slots for their machines.
+fn jobs(asked: Option<usize>, cells: usize) -> Result<usize, Failure> {
+    let room = (Slots::of_host()? / MACHINES).max(1);
+    let jobs = match asked {
+        Some(0) => return Err(Failure::Usage("--jobs 0 would run nothing".to_owned())),
+        Some(jobs) => jobs.min(room),
+        None => host::cores().min(room),
+    };
+    Ok(jobs.min(cells).max(1))
+}
+
+fn about(rig: &Rig, seed: u64, folder: &Path) -> RunInfo {
+    RunInfo {
+        natrig: env!("CARGO_PKG_VERSION").to_owned(),
+        backend: "vm".to_owned(),
+        accelerator: rig.accelerator().accelerator.to_string(),
+        host: host::describe(),
+        qemu: rig.qemu().version().to_owned(),
+        guest_kernel: rig.image().manifest().kernel.clone(),
+        image: rig.image().id().chars().take(12).collect(),
+        command: std::env::args().collect(),
+        seed,
+        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        elapsed_ms: 0.0,
+        folder: folder.display().to_string(),
+    }
+}
+
+fn show(results: &Results, json: bool) -> Result<(), Failure> {
+    use std::io::Write;
+    let style = Style::of(&std::io::stdout());
+    let text = if json {
+        serde_json::to_string_pretty(results).unwrap_or_default() + "\n"
+    } else {
+        let mut text = String::new();
+        if let Some(grid) = natrig_report::grid(results, style) {
+            text.push_str(&grid);
+            text.push('\n');
+        }
+        text.push_str(&natrig_report::table(results, style));
+        text.push('\n');
+        text.push_str(&natrig_report::failures(results, style));
+        text.push_str(&natrig_report::summary(results));
+        text.push('\n');
+        text
+    };
+    let written = std::io::stdout().write_all(text.as_bytes());
+    // A reader that has seen enough is no error.
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::File { what: "write to", path: PathBuf::from("stdout"), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first signal ends the run in order, the second at once; machines die with this process in any case.
+pub fn halt_on_signals() -> Halt {
+    let halt = Halt::default();
+    let raised = halt.clone();
+    let set = ctrlc::set_handler(move || {
+        if raised.raised() {
+            std::process::exit(130);
+        }
+        raised.raise();
+        eprintln!("interrupted: ending the machines; once more to end at once");
+    });
+    if let Err(error) = set {
+        tracing::warn!("Ctrl-C will end this at once, without results: {error}");
+    }
+    halt
+}
