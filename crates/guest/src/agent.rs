@@ -15,7 +15,7 @@ use natrig_agent_proto::{Exit, Hello, ProcessId, Reply, Request, Start, ToGuest,
 use rustix::{
     event::{PollFd, PollFlags, poll},
     mount::{MountFlags, mount},
-    process::{WaitOptions, waitpid},
+    process::{WaitOptions, wait},
 };
 
 use crate::{
@@ -162,7 +162,7 @@ impl Agent {
     fn reap(&mut self) {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
         while rustix::io::read(&self.children, &mut record).is_ok_and(|count| count > 0) {}
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let how = match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => Exit::Code(code),
                 (None, Some(signal)) => Exit::Signal(signal),

@@ -154,6 +154,9 @@ impl Batch {
 
     /// Sends all and waits for each one's acknowledgement; the first refusal is the error.
     fn send(self) -> Result<(), String> {
+        if self.subjects.is_empty() {
+            return Ok(());
+        }
         let failed = |error: io::Error| format!("netlink: {error}");
         let socket = self.exchange().map_err(failed)?;
         let mut refused = None;
