@@ -169,7 +169,7 @@ impl Node {
     pub fn shutdown(&mut self, now: Instant) {
         self.quic.close_all(now, b"goodbye");
         while let Some((peer, packet)) = self.quic.poll_transmit() {
-            self.send_packet(peer, packet);
+            self.send_packet(now, peer, packet);
         }
     }
 
@@ -350,7 +350,7 @@ impl Node {
         }
         loop {
             while let Some((peer, packet)) = self.quic.poll_transmit() {
-                self.send_packet(peer, packet);
+                self.send_packet(now, peer, packet);
             }
             match self.quic.poll_event() {
                 Some(QuicEvent::Connected(peer)) => self.handle_connected(now, peer),

@@ -32,6 +32,7 @@ const DIAL_PROBES: u32 = 3;
 const MIN_DIAL: Duration = Duration::from_millis(300);
 const ASK_GAP: Duration = Duration::from_millis(200);
 const ASK_LIMIT: Duration = Duration::from_secs(3);
+const MAX_SEARCHES: usize = 4;
 /// For a connection to come about once there is a path, and for what nobody speaks of any more.
 const LINK_LIMIT: Duration = Duration::from_secs(15);
 
@@ -451,6 +452,11 @@ impl Node {
     ) {
         let class = self.class();
         let round_trip = self.round_trip(&coordinator);
+        // Searches are costly to us and to the network, and others can ask for them.
+        let strategy = match strategy {
+            Strategy::Birthday if self.searches() >= MAX_SEARCHES => Strategy::Impossible,
+            other => other,
+        };
         let mut rng = StdRng::from_seed(self.rng.random());
         let open = || self.open_socket();
         let punch = Punch::new(now, strategy, class, target, round_trip, &mut rng, open);
@@ -462,6 +468,15 @@ impl Node {
         }
         self.events.push_back(Event::PunchStarted { peer: id, strategy });
         self.drive_contact(now, id);
+    }
+
+    /// Birthday searches going on.
+    fn searches(&self) -> usize {
+        let searches = |peer: &&super::path::Peer| {
+            let stage = peer.contact.as_ref().map(|contact| &contact.stage);
+            matches!(stage, Some(Stage::Punch(punch)) if punch.strategy == Strategy::Birthday)
+        };
+        self.peers.values().filter(searches).count()
     }
 
     /// A direct path to `id` was proven.

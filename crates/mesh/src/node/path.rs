@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indexmap::IndexSet;
 
+use crate::budget::Budget;
 use crate::event::{Event, PathKind};
 use crate::identity::PeerId;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
@@ -16,6 +17,15 @@ use super::contact::Contact;
 
 /// Proven paths kept beside the one in use.
 const MAX_ALTERNATES: usize = 4;
+/// Silence after a packet of ours that makes a direct path suspect, at least.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
+/// A suspect path is probed this often, at this pace, before it counts as failed.
+const CHECKS: u32 = 4;
+const CHECK_GAP: Duration = Duration::from_millis(200);
+/// Where there is no other path, the checks go on after a rest.
+const CHECK_REST: Duration = Duration::from_secs(2);
+/// A node that has proven a path and then says nothing is forgotten.
+const UNLINKED: Duration = Duration::from_secs(30);
 /// A direct path silent for this long gives way to one that was proven just now.
 const STALE: Duration = Duration::from_secs(2);
 
@@ -40,9 +50,28 @@ pub(super) struct Peer {
     pub received: Option<PathKind>,
     /// When something last came directly.
     pub heard: Option<Instant>,
+    /// When the first packet was sent directly to which nothing has come back yet.
+    unanswered: Option<Instant>,
+    check: Option<Check>,
+    /// Bounds what this node may have us do.
+    pub budget: Option<Budget>,
     /// Makes the transactions of our probes fresh.
     pub attempt: u64,
     pub contact: Option<Contact>,
+}
+
+/// The probing of a suspect path.
+struct Check {
+    sent: u32,
+    next: Instant,
+}
+
+impl Peer {
+    fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.unanswered = None;
+        self.check = None;
+    }
 }
 
 /// How a path was proven.
@@ -125,7 +154,7 @@ impl Node {
         self.routes.insert(path, id);
         let peer = self.peer(id);
         match peer.direct {
-            Some(direct) if direct == path => peer.heard = Some(now),
+            Some(direct) if direct == path => peer.hear(now),
             Some(_) if !stale => {
                 if !peer.alternates.contains(&path) {
                     peer.alternates.push(path);
@@ -133,7 +162,7 @@ impl Node {
             }
             old => {
                 peer.direct = Some(path);
-                peer.heard = Some(now);
+                peer.hear(now);
                 peer.alternates.retain(|alternate| *alternate != path);
                 peer.alternates.extend(old);
                 let moved = old.is_some() && peer.carrying == Some(PathKind::Direct);
@@ -189,7 +218,9 @@ impl Node {
         };
         let follows = self.quic.is_begun_by_peer(&id);
         let peer = self.peer(id);
-        peer.heard = Some(now);
+        if peer.direct == Some(path) {
+            peer.hear(now);
+        }
         peer.received = Some(PathKind::Direct);
         if follows && peer.direct.is_some_and(|direct| direct != path) {
             // Both ways work; the side that began the connection chooses.
@@ -219,12 +250,15 @@ impl Node {
     }
 
     /// Sends a QUIC packet the way that is chosen; without one it is lost, as packets may be.
-    pub(super) fn send_packet(&mut self, id: PeerId, packet: Vec<u8>) {
-        let Some(peer) = self.peers.get(&id) else {
+    pub(super) fn send_packet(&mut self, now: Instant, id: PeerId, packet: Vec<u8>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let transmit = match (peer.carrying, peer.direct, peer.relay) {
-            (Some(PathKind::Direct), Some(path), _) => Some(Transmit { path, payload: packet }),
+            (Some(PathKind::Direct), Some(path), _) => {
+                peer.unanswered.get_or_insert(now);
+                Some(Transmit { path, payload: packet })
+            }
             (Some(PathKind::Relay), _, Some(relay)) => {
                 let path = self.peers.get(&relay.relay).and_then(|relay| relay.direct);
                 path.map(|path| Transmit { path, payload: frame(relay.session, &packet) })
@@ -296,9 +330,89 @@ impl Node {
         self.sockets.extend(extra.into_iter().map(SocketRequest::Close));
     }
 
-    pub(super) fn drive_paths(&mut self, _now: Instant) {}
+    /// Probes direct paths on which packets stay unanswered, and gives up those that fail.
+    pub(super) fn drive_paths(&mut self, now: Instant) {
+        let due: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(id, peer)| self.path_timeout(id, peer).is_some_and(|at| at <= now))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in due {
+            if self.is_unlinked(&id) {
+                self.forget_peer(&id);
+            } else {
+                self.check_path(now, id);
+            }
+        }
+    }
 
     pub(super) fn paths_timeout(&self) -> Option<Instant> {
-        None
+        self.peers.iter().filter_map(|(id, peer)| self.path_timeout(id, peer)).min()
+    }
+
+    fn path_timeout(&self, id: &PeerId, peer: &Peer) -> Option<Instant> {
+        if self.is_unlinked(id) {
+            return peer.heard.map(|heard| heard + UNLINKED);
+        }
+        match (peer.carrying, &peer.check, peer.unanswered) {
+            (Some(PathKind::Direct), Some(check), _) => Some(check.next),
+            (Some(PathKind::Direct), None, Some(since)) => Some(since + self.patience(id)),
+            _ => None,
+        }
+    }
+
+    fn patience(&self, id: &PeerId) -> Duration {
+        // A probe timeout is about two round trips.
+        MIN_PATIENCE.max(6 * self.quic.rtt(id).unwrap_or_default())
+    }
+
+    /// Whether nothing but a proven path is held of a node.
+    fn is_unlinked(&self, id: &PeerId) -> bool {
+        let wanted = self.peers.get(id).is_none_or(|peer| peer.contact.is_some());
+        !wanted && !self.quic.has_connection(id) && self.entrance_of(id).is_none()
+    }
+
+    fn check_path(&mut self, now: Instant, id: PeerId) {
+        let fresh = self.peers.get(&id).is_some_and(|peer| peer.check.is_none());
+        if fresh {
+            self.renew_attempt(id);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(path) = peer.direct else {
+            return;
+        };
+        let check = peer.check.get_or_insert(Check { sent: 0, next: now });
+        if check.sent < CHECKS {
+            check.sent += 1;
+            check.next = now + CHECK_GAP;
+            self.send_probe(id, path, Purpose::Check);
+        } else if peer.relay.is_some() {
+            peer.check = None;
+            peer.unanswered = None;
+            peer.direct = None;
+            // The peer may find it working again before we do.
+            peer.alternates.push(path);
+            self.events.push_back(Event::PathFailed {
+                peer: id,
+                path: PathKind::Direct,
+                reason: "packets and probes stay unanswered".to_owned(),
+            });
+            self.bound_alternates(&id);
+            self.choose_path(now, &id, "the direct path failed");
+        } else {
+            *check = Check { sent: 0, next: now + CHECK_REST };
+        }
+    }
+
+    /// Whether `id` may have us do something for it now.
+    pub(super) fn may_ask(&mut self, now: Instant, id: &PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        let budget = peer.budget.get_or_insert_with(|| Budget::new(now, 10.0, 40.0));
+        budget.take(now)
     }
 }

@@ -157,8 +157,11 @@ impl Node {
     ) {
         // Only connected nodes, and only from where they are known to be.
         if self.observed(&from) != Some(path) {
-            self.reject(now, DatagramKind::Coordinate, "not from a connected node", path.remote);
-            return;
+            let why = "not from a connected node";
+            return self.reject(now, DatagramKind::Coordinate, why, path.remote);
+        }
+        if !self.may_ask(now, &from) {
+            return self.reject(now, DatagramKind::Coordinate, "too often", path.remote);
         }
         match coordination {
             Coordination::Ask { transaction, target, side } => {

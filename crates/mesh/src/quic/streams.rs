@@ -60,6 +60,8 @@ pub(super) struct Streams {
     waiting: VecDeque<(Dir, Outgoing)>,
     outgoing: HashMap<StreamId, Outgoing>,
     incoming: HashMap<StreamId, Incoming>,
+    /// Bytes of messages that are not whole yet.
+    buffered: usize,
     events: VecDeque<StreamEvent>,
 }
 
@@ -71,6 +73,7 @@ impl Streams {
             waiting: VecDeque::new(),
             outgoing: HashMap::new(),
             incoming: HashMap::new(),
+            buffered: 0,
             events: VecDeque::new(),
         }
     }
@@ -166,7 +169,9 @@ impl Streams {
         match self.outgoing.remove(&id).map(|outgoing| outgoing.purpose) {
             Some(Purpose::Message(Some(tag))) => self.events.push_back(StreamEvent::Refused(tag)),
             Some(Purpose::Request(request)) => {
-                self.incoming.remove(&id);
+                if let Some(incoming) = self.incoming.remove(&id) {
+                    self.buffered -= incoming.data.len();
+                }
                 self.events.push_back(StreamEvent::Answer(request, None));
             }
             _ => {}
@@ -177,8 +182,10 @@ impl Streams {
         let Some(incoming) = self.incoming.get_mut(&id) else {
             return;
         };
+        // All unfinished messages together may be as long as the longest one.
+        let others = self.buffered - incoming.data.len();
         let limit = match id.dir() {
-            Dir::Uni => self.max_message,
+            Dir::Uni => self.max_message.saturating_sub(others),
             Dir::Bi => MAX_CONTROL,
         };
         enum Outcome {
@@ -205,6 +212,10 @@ impl Streams {
                 let _ = chunks.finalize();
                 outcome
             }
+        };
+        self.buffered = match outcome {
+            Outcome::Blocked => others + incoming.data.len(),
+            Outcome::Whole | Outcome::Broken => others,
         };
         let event = match outcome {
             Outcome::Blocked => return,
