@@ -8,13 +8,18 @@ mod identity;
 mod init;
 mod network;
 mod port;
+mod prober;
 mod process;
+mod stun_server;
 
 use std::{path::Path, process::ExitCode};
 
 /// What the program is under another name: either its own (`argv[0]`) or its first argument. Each takes the arguments
 /// that follow its name. Their links in the guest are made by `natrig-vmm` (`image::GUEST_APPLETS`).
-const APPLETS: &[(&str, fn(Vec<String>) -> ExitCode)] = &[];
+const APPLETS: &[(&str, fn(Vec<String>) -> ExitCode)] = &[
+    ("prober", |arguments| told(prober::run(&arguments))),
+    ("stun-server", |arguments| told(stun_server::run(&arguments))),
+];
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
@@ -37,4 +42,15 @@ fn main() -> ExitCode {
 
 fn applet(name: &str) -> Option<fn(Vec<String>) -> ExitCode> {
     APPLETS.iter().find(|(known, _)| *known == name).map(|(_, applet)| *applet)
+}
+
+/// An applet's end, its error on stderr.
+fn told(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -122,16 +122,16 @@ pub struct Listing([String; 2]);
 /// there after the cell.
 pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
     let script =
-        format!("nft -f {FLUSH} && conntrack -F 2>&1 >/dev/null && conntrack -C && nft -s list ruleset");
+        format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && conntrack -C && nft -s list ruleset");
     let listings = each_side(|side| {
         let gateway = side.gateway();
         let output =
             expect(lab.agent(gateway)?, &["sh", "-c", &script]).map_err(|trouble| trouble.at(gateway))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // conntrack says on standard error, here the same, what it did; the count is the first line of a number alone.
+
         let (count, rules) =
             text.split_once("table ").ok_or_else(|| Trouble::lab("no ruleset is loaded").at(gateway))?;
-        let count = count.lines().last().unwrap_or_default().trim();
+        let count = count.trim();
         if count != "0" {
             return Err(Trouble::lab(format!("{count} connections are left after the flush")).at(gateway));
         }
