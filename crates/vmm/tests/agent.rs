@@ -260,7 +260,7 @@ fn the_ruleset_of_a_nat_loads() {
             type nat hook postrouting priority srcnat;
             oifname "wan" meta l4proto udp masquerade to :1024-65535 fully-random
         }
-        chain fwd {
+        chain forwarded {
             type filter hook forward priority filter; policy drop;
             ct state established,related accept
             update @seen { ip saddr . udp sport . ip daddr }

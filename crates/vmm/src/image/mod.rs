@@ -24,8 +24,14 @@ use archive::Archive;
 use modules::Modules;
 use tree::Tree;
 
-/// Raised when images made by an older version of this crate are of no use any more.
-const FORMAT: &str = "1";
+/// How images are made is part of what they are made of: a change here makes other images.
+const RECIPE: [&str; 5] = [
+    include_str!("mod.rs"),
+    include_str!("archive.rs"),
+    include_str!("modules.rs"),
+    include_str!("programs.rs"),
+    include_str!("tree.rs"),
+];
 
 /// What an image is made of.
 #[derive(Debug, Clone)]
@@ -69,7 +75,10 @@ impl Image {
     pub fn build(store: &Store, spec: &ImageSpec<'_>, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let packages = packages::obtain(store, &spec.packages, progress)?;
         let program = sha256(spec.guest_program);
-        let mut key = Fingerprint::new("image").with(FORMAT).with(&program);
+        let mut key = Fingerprint::new("image").with(&program);
+        for part in RECIPE {
+            key = key.with(part);
+        }
         for package in &packages {
             key = key.with(&package.package.sha256);
         }
@@ -182,8 +191,9 @@ fn make(folder: &Path, id: &str, packages: &[packages::Fetched], guest_program: 
         load_order.push_str(&format!("/{}\n", module.path));
     }
     archive.file("etc/natrig/modules", 0o644, load_order.as_bytes());
-    archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
-    archive.file("etc/group", 0o644, b"root:x:0:\n");
+    for (path, content) in ACCOUNTS {
+        archive.file(path, 0o644, content.as_bytes());
+    }
     archive.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n");
     programs::add(&mut archive, &tree)?;
     let initrd = archive.finish();
@@ -208,6 +218,12 @@ fn make(folder: &Path, id: &str, packages: &[packages::Fetched], guest_program: 
     let text = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from);
     store::write_file(&path, &text.on("write", &path)?)
 }
+
+/// Debian's tcpdump becomes the user of its name once it has opened what it listens on.
+const ACCOUNTS: [(&str, &str); 2] = [
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/tmp:/bin/false\n"),
+    ("etc/group", "root:x:0:\ntcpdump:x:100:\n"),
+];
 
 /// What the guest program is also called, beside `/init`.
 const GUEST_APPLETS: [&str; 2] = ["stun-server", "prober"];

@@ -159,8 +159,10 @@ pub(super) fn add(archive: &mut Archive, tree: &Tree) -> Result<()> {
         .ok_or_else(|| Error::Image(format!("no package has the program loader {LOADER}")))?;
     archive.file(LOADER, 0o755, loader);
     // Tables for the jitter of `tc netem`.
-    for (path, content) in tree.files_under("usr/lib/tc/") {
-        archive.file(path, 0o644, content);
+    for folder in LIBRARY_FOLDERS {
+        for (path, content) in tree.files_under(&format!("{folder}/tc/")) {
+            archive.file(path, 0o644, content);
+        }
     }
     for applet in APPLETS {
         let path = format!("usr/bin/{applet}");
