@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use natrig_capture::Trace;
 use natrig_lab::{
     Backend, Halt,
     judge::{Wanted, judge},
@@ -225,8 +224,7 @@ impl Run<'_> {
     }
 
     fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
-        lab.switch().flush()?;
-        let trace = Trace::read_folder(lab.captures())?;
+        let trace = lab.trace()?;
         let case = Case {
             pair: lab.topology().pair(self.scenario.initiator),
             initiator_filtering: self.scenario.initiator_nat().filtering(),

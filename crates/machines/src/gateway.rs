@@ -3,7 +3,6 @@
 use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
-use natrig_capture::Trace;
 use natrig_lab::{
     proof::{Witness, prove},
     site,
@@ -78,8 +77,7 @@ pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
         serde_json::from_slice::<Report>(&output.stdout)
             .map_err(|error| Trouble::lab(format!("the prober in {peer} says what cannot be read: {error}")))
     })?;
-    lab.switch().flush()?;
-    let trace = Trace::read_folder(lab.captures())?;
+    let trace = lab.trace()?;
     SIDES
         .into_iter()
         .zip(reports)

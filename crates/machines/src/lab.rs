@@ -3,13 +3,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
     sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
-use natrig_capture::Direction;
+use natrig_capture::{Direction, Trace};
 use natrig_lab::{Halt, Host, Topology};
 use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario, Segment};
 use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
@@ -30,7 +30,6 @@ pub struct Lab {
     topology: Topology,
     members: Vec<Member>,
     switch: Switch,
-    captures: PathBuf,
     _slots: Slots,
 }
 
@@ -93,7 +92,7 @@ impl Lab {
             return Err(Trouble::lab("interrupted"));
         }
         let members = started.into_iter().collect::<Result<_, _>>()?;
-        Ok(Lab { topology, members, switch, captures, _slots: slots })
+        Ok(Lab { topology, members, switch, _slots: slots })
     }
 
     /// Where everything is.
@@ -124,9 +123,9 @@ impl Lab {
         &self.switch
     }
 
-    /// The folder with one capture per link; see [`Switch::flush`].
-    pub fn captures(&self) -> &Path {
-        &self.captures
+    /// All that the wires have seen so far, read back from the capture files.
+    pub fn trace(&self) -> Result<Trace, Trouble> {
+        Ok(Trace::read_extent(&self.switch.flush()?)?)
     }
 
     /// Does to a link what a fault says.
