@@ -110,7 +110,7 @@ fn a_terminal_is_one() {
 /// Waits until a program runs, or until it does not.
 fn wait_for(machine: &natrig_vmm::Machine, name: &str, running: bool) {
     let deadline = Instant::now() + PATIENCE;
-    while run(machine, &["pgrep", "-x", name]).status.success() != running {
+    while run(machine, &["pidof", name]).status.success() != running {
         assert!(Instant::now() < deadline, "waiting for {name} to be running={running}");
     }
 }

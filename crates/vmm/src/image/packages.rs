@@ -11,17 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result, Store,
     error::{Doing, complaint},
-    store::{self, sha256},
+    store::{self, Fingerprint, sha256},
 };
 
 /// What is asked of apt. Of what these depend on, libraries and the kernel itself are taken.
-const REQUESTED: [&str; 8] = [
+const REQUESTED: [&str; 10] = [
     "linux-image-cloud-amd64",
     "nftables",
     "iproute2",
     "conntrack",
     "tcpdump",
     "busybox-static",
+    "dash",
+    "bash",
     "libgcc-s1",
     "zlib1g",
 ];
@@ -118,7 +120,9 @@ impl Cache {
     }
 
     fn list_path(&self) -> PathBuf {
-        self.folder.join("list.json")
+        // Another version of this crate may want others.
+        let wanted = REQUESTED.iter().fold(Fingerprint::new("packages"), Fingerprint::with);
+        self.folder.join(format!("{}.json", wanted.finish()))
     }
 
     /// The files of a list, if all are there and sound.

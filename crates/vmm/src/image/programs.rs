@@ -6,15 +6,20 @@ use super::{archive::Archive, tree::Tree};
 use crate::{Error, Result};
 
 /// Programs that every image has; names under `/usr`.
-const PROGRAMS: [&str; 6] = ["sbin/nft", "bin/ip", "sbin/tc", "bin/ss", "sbin/conntrack", "bin/tcpdump"];
+const PROGRAMS: [&str; 8] =
+    ["sbin/nft", "bin/ip", "sbin/tc", "bin/ss", "sbin/conntrack", "bin/tcpdump", "bin/dash", "bin/bash"];
 
-/// The static shell and its applets, for those who look around in a guest.
+/// Small programs for scripts and for those who look around in a guest. Its shell is not the guest's: within that,
+/// `ip` and others would be its own and not Debian's.
 const BUSYBOX: &str = "bin/busybox";
 
 const APPLETS: &[&str] = &[
     "[",
+    "arp",
     "arping",
+    "ash",
     "awk",
+    "base64",
     "basename",
     "cat",
     "chmod",
@@ -36,6 +41,7 @@ const APPLETS: &[&str] = &[
     "false",
     "fgrep",
     "find",
+    "fold",
     "free",
     "grep",
     "gunzip",
@@ -45,6 +51,7 @@ const APPLETS: &[&str] = &[
     "hostname",
     "id",
     "ifconfig",
+    "ipcalc",
     "kill",
     "killall",
     "less",
@@ -59,31 +66,34 @@ const APPLETS: &[&str] = &[
     "mv",
     "nc",
     "netstat",
-    "nohup",
+    "nproc",
     "nslookup",
     "od",
-    "pgrep",
+    "paste",
+    "pidof",
     "ping",
-    "pkill",
     "printf",
     "ps",
     "pwd",
     "readlink",
     "reset",
+    "rev",
     "rm",
     "rmdir",
     "route",
     "sed",
     "seq",
     "setsid",
-    "sh",
+    "sha1sum",
     "sha256sum",
     "sleep",
     "sort",
     "stat",
+    "strings",
     "stty",
     "sync",
     "sysctl",
+    "tac",
     "tail",
     "tar",
     "tee",
@@ -164,6 +174,7 @@ pub(super) fn add(archive: &mut Archive, tree: &Tree) -> Result<()> {
             archive.file(path, 0o644, content);
         }
     }
+    archive.link("usr/bin/sh", "dash");
     for applet in APPLETS {
         let path = format!("usr/bin/{applet}");
         if !archive.contains(&path) {
