@@ -7,6 +7,7 @@
 use natrig_capture::Trace;
 use natrig_nat::Filtering;
 use natrig_record::{Direction, Kind, Path, Verdict};
+use serde::{Deserialize, Serialize};
 
 use crate::wires::{Crossing, Pair, Way, Wires, payload, ports};
 
@@ -16,8 +17,8 @@ const STRAY_PER_CENT: u64 = 5;
 /// More ports than this make a punch a birthday search.
 const MANY_PORTS: usize = 16;
 
-/// What is judged, beside the captures.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is judged, beside the captures; kept as `case.json` beside them, so that a verdict can be read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     /// The sites, the initiator's first.
     pub pair: Pair,
@@ -32,7 +33,7 @@ pub struct Case {
 }
 
 /// The lab's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Before the first byte was handed to a node.
     pub from_ns: u64,

@@ -6,9 +6,10 @@ use std::{
 };
 
 use natrig_capture::{Frame, LinkId, MacAddress, Trace, Transport};
+use serde::{Deserialize, Serialize};
 
 /// The links of one site, by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteLinks {
     /// The gateway's outside link, on the segment the sites share.
     pub wan: String,
@@ -19,7 +20,7 @@ pub struct SiteLinks {
 }
 
 /// Two sites on one segment, the initiator's first; all other machines there are third machines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// The sites.
     pub sites: [SiteLinks; 2],

@@ -232,6 +232,8 @@ impl Run<'_> {
             window,
             coordination: COORDINATION.to_vec(),
         };
+        let text = serde_json::to_vec_pretty(&case).map_err(Trouble::lab)?;
+        std::fs::write(self.folder.join("case.json"), text)?;
         let verdict = verdict(&trace, &case).map_err(Trouble::lab)?;
         self.cell.verdict = Some(verdict.clone());
         Ok(verdict)

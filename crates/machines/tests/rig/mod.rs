@@ -1,0 +1,40 @@
+//! Labs for tests: real machines, made from the programs that `make build` left.
+
+use std::{path::Path, sync::OnceLock};
+
+use natrig_agent_proto::Exit;
+use natrig_lab::Halt;
+use natrig_machines::{Lab, Programs, Rig};
+use natrig_scenario::{Machine, Scenario};
+use natrig_vmm::PackageSource;
+
+/// One for all tests of a binary.
+pub fn rig() -> &'static Rig {
+    static RIG: OnceLock<Rig> = OnceLock::new();
+    RIG.get_or_init(|| {
+        let programs = Programs::find().expect("`make build` makes the programs; NATRIG_PROGRAMS says where");
+        Rig::prepare(&programs, PackageSource::Apt, 7, &mut |line| eprintln!("{line}"))
+            .expect("machines run here")
+    })
+}
+
+/// A scenario with two NATs and nothing else of note.
+pub fn scenario(nat1: &str, nat2: &str) -> Scenario {
+    let text = format!("name: test\nnat1: {nat1}\nnat2: {nat2}\nexpected: truth\n");
+    Scenario::parse("test.yaml", &text).unwrap().remove(0)
+}
+
+/// Its machines, without nodes.
+pub fn boot(scenario: &Scenario, folder: &Path) -> Lab {
+    Lab::boot(rig(), scenario, folder, &Halt::default()).unwrap()
+}
+
+/// What a shell in a machine prints, and how it ends.
+pub fn shell(lab: &Lab, machine: Machine, script: &str) -> (String, Exit) {
+    let output = lab
+        .agent(machine)
+        .unwrap()
+        .run(&["sh", "-c", script], &[], std::time::Duration::from_secs(60))
+        .unwrap();
+    (String::from_utf8_lossy(&output.stdout).trim().to_owned(), output.status)
+}
