@@ -62,23 +62,23 @@ impl Accelerator {
             return Ok(choice);
         }
         progress("trying whether a guest boots on KVM here");
-        let failed = |error: Error| Choice {
+        let tcg = |why: &str| Choice {
             accelerator: Accelerator::Tcg,
-            reason: format!(
-                "/dev/kvm opens, but no guest booted on it: {}",
-                error.to_string().lines().next().unwrap_or_default()
-            ),
+            reason: format!("/dev/kvm opens, but no guest booted on it: {why}"),
         };
-        let choice = match try_kvm(qemu, image) {
+        let (choice, host) = match try_kvm(qemu, image) {
             Ok(()) => {
-                Choice { accelerator: Accelerator::Kvm, reason: "a guest was seen to boot on KVM".to_owned() }
+                let reason = "a guest was seen to boot on KVM".to_owned();
+                (Choice { accelerator: Accelerator::Kvm, reason }, host(qemu))
             }
-            Err(error @ Error::Boot { .. }) => failed(error),
-            // Soon tried again, and may have another cause than KVM.
-            Err(error @ Error::Start { .. }) => return Ok(failed(error)),
+            Err(Error::Boot { what, .. }) => (tcg(&what), host(qemu)),
+            // This may have another cause than KVM, and costs little to try again.
+            Err(Error::Start { reason, console }) => {
+                (tcg(console.lines().last().unwrap_or(&reason)), host_until_reboot(qemu))
+            }
             Err(error) => return Err(error),
         };
-        let path = store.folder("kvm")?.join(host(qemu));
+        let path = store.folder("kvm")?.join(host);
         let text = serde_json::to_vec_pretty(&choice).map_err(std::io::Error::from);
         store::write_file(&path, &text.on("write", &path)?)?;
         Ok(choice)
@@ -115,8 +115,12 @@ impl Accelerator {
                 },
             }));
         }
-        let kept = fs::read(store.folder("kvm")?.join(host(qemu))).ok();
-        Ok(kept.and_then(|kept| serde_json::from_slice(&kept).ok()))
+        let folder = store.folder("kvm")?;
+        let kept = [host(qemu), host_until_reboot(qemu)].into_iter().find_map(|host| {
+            let kept = fs::read(folder.join(host)).ok()?;
+            serde_json::from_slice(&kept).ok()
+        });
+        Ok(kept)
     }
 
     /// What templates made with it depend on beside the QEMU: on KVM the guest sees the host's processor.
@@ -146,6 +150,12 @@ fn host(qemu: &Qemu) -> String {
         .with(processor())
         .with(qemu.version())
         .finish()
+}
+
+/// As [`host`], but another name after a reboot.
+fn host_until_reboot(qemu: &Qemu) -> String {
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Fingerprint::new("kvm until reboot").with(host(qemu)).with(boot).finish()
 }
 
 fn processor() -> String {

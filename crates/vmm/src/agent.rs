@@ -260,6 +260,11 @@ impl AgentClient {
         }
     }
 
+    /// Closes the connection; the guest powers off.
+    pub fn close(&self) {
+        let _ = self.shared.stream.shutdown(Shutdown::Both);
+    }
+
     fn ask(&self, body: Request, sink: Option<Sink>, within: Duration) -> Result<Reply, AgentError> {
         let request = name(&body);
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);

@@ -172,7 +172,7 @@ impl Drop for NewFile {
 pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let new = NewFile::create(folder)?;
-    (&*new.file()).write_all(content).on("write", path)?;
+    new.file().write_all(content).on("write", path)?;
     new.publish(path)?;
     Ok(())
 }

@@ -337,6 +337,15 @@ fn a_machine_powers_off_when_asked() {
 }
 
 #[test]
+fn a_machine_powers_off_when_the_host_goes_away() {
+    let _slots = slots(1);
+    let machine = machine(&template(), "orphan");
+    machine.agent().start(start(&["cat", "/dev/zero"])).unwrap();
+    machine.agent().close();
+    assert!(machine.wait(PATIENCE).unwrap().is_some(), "it runs on");
+}
+
+#[test]
 fn a_bad_identity_is_refused() {
     let _slots = slots(1);
     let machine = template().spawn(spec()).unwrap();

@@ -73,27 +73,29 @@ pub struct Manifest {
 impl Image {
     /// Opens the image made of this, or makes it. Packages are fetched only where none are in the cache.
     pub fn build(store: &Store, spec: &ImageSpec<'_>, progress: &mut dyn FnMut(&str)) -> Result<Self> {
-        let packages = packages::obtain(store, &spec.packages, progress)?;
-        let program = sha256(spec.guest_program);
-        let mut key = Fingerprint::new("image").with(&program);
-        for part in RECIPE {
-            key = key.with(part);
-        }
-        for package in &packages {
-            key = key.with(&package.package.sha256);
-        }
-        let id = key.finish();
         let folder = store.folder("images")?;
-        if let Some(image) = Self::open(&folder, &id)? {
+        let id = |packages: &[Package]| {
+            let key = Fingerprint::new("image").with(sha256(spec.guest_program));
+            let key = RECIPE.iter().fold(key, Fingerprint::with);
+            let hashes = packages.iter().map(|package| &package.sha256);
+            hashes.fold(key, Fingerprint::with).finish()
+        };
+        // Most often there is nothing to do, and no need to look at the packages themselves.
+        if let Some(packages) = packages::known(store, &spec.packages)?
+            && let Some(image) = Self::open(&folder, &id(&packages))?
+        {
             return Ok(image);
         }
+        let fetched = packages::obtain(store, &spec.packages, progress)?;
+        let packages: Vec<Package> = fetched.iter().map(|fetched| fetched.package.clone()).collect();
+        let id = id(&packages);
         let _lock = store.lock("images")?;
         if let Some(image) = Self::open(&folder, &id)? {
             return Ok(image);
         }
         store::sweep(&folder)?;
         progress("putting the guest's image together");
-        make(&folder, &id, &packages, spec.guest_program)?;
+        make(&folder, &id, &fetched, spec.guest_program)?;
         Self::open(&folder, &id)?
             .ok_or_else(|| Error::Image("an image that was just made cannot be read back".to_owned()))
     }

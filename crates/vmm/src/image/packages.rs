@@ -70,6 +70,26 @@ pub(super) fn obtain(
     }
 }
 
+/// What [`obtain`] would give, if that is known without looking at the packages.
+pub(super) fn known(store: &Store, source: &PackageSource) -> Result<Option<Vec<Package>>> {
+    if *source != PackageSource::Apt {
+        return Ok(None);
+    }
+    let listed = listed(&store.folder("packages")?);
+    Ok(listed.map(|listed| listed.into_iter().map(|listed| listed.package).collect()))
+}
+
+fn list_path(folder: &Path) -> PathBuf {
+    // Another version of this crate may want others.
+    let wanted = REQUESTED.iter().fold(Fingerprint::new("packages"), Fingerprint::with);
+    folder.join(format!("{}.json", wanted.finish()))
+}
+
+fn listed(folder: &Path) -> Option<Vec<Listed>> {
+    let list = fs::read(list_path(folder)).ok()?;
+    serde_json::from_slice(&list).ok()
+}
+
 /// The packages that were fetched before.
 struct Cache {
     folder: PathBuf,
@@ -93,10 +113,7 @@ impl Cache {
     }
 
     fn obtain(&self, refresh: bool, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>> {
-        let listed = fs::read(self.list_path())
-            .ok()
-            .and_then(|list| serde_json::from_slice::<Vec<Listed>>(&list).ok());
-        if let Some(listed) = listed.filter(|_| !refresh)
+        if let Some(listed) = listed(&self.folder).filter(|_| !refresh)
             && let Some(fetched) = self.look_up(&listed)?
         {
             return Ok(fetched);
@@ -111,18 +128,13 @@ impl Cache {
             self.fetch(&apt, progress)
         })?;
         let text = serde_json::to_vec_pretty(&listed).map_err(std::io::Error::from);
-        store::write_file(&self.list_path(), &text.on("write", &self.list_path())?)?;
+        let list = list_path(&self.folder);
+        store::write_file(&list, &text.on("write", &list)?)?;
         self.drop_others(&listed)?;
         self.look_up(&listed)?.ok_or_else(|| Error::Packages {
             reason: "what apt fetched is not what its index says".to_owned(),
             hint: format!("remove {} and try again", self.folder.display()),
         })
-    }
-
-    fn list_path(&self) -> PathBuf {
-        // Another version of this crate may want others.
-        let wanted = REQUESTED.iter().fold(Fingerprint::new("packages"), Fingerprint::with);
-        self.folder.join(format!("{}.json", wanted.finish()))
     }
 
     /// The files of a list, if all are there and sound.
