@@ -21,6 +21,9 @@ use crate::{Rig, Trouble, rig::DEFAULT_MEMORY};
 /// How long a lab may wait for other labs on this host.
 const QUEUE: Duration = Duration::from_secs(600);
 
+/// How often a lab that waits for others looks whether the run is halted.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Connections a gateway can track; a guest's own default overflows in a birthday search.
 const CONNTRACK_MAX: &str = "65536";
 
@@ -58,7 +61,7 @@ impl Lab {
     /// Captures, and what the machines' kernels say, go into the folder.
     pub fn boot(rig: &Rig, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Self, Trouble> {
         let topology = Topology::of(scenario);
-        let slots = Slots::acquire(&rig.store, topology.hosts().len(), QUEUE)?;
+        let slots = room(rig, topology.hosts().len(), halt)?;
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;
         let (switch, mut cables) = wire(scenario, &captures, rig.seed)?;
@@ -140,6 +143,25 @@ impl Lab {
     /// Own memory of all machines, in bytes.
     pub fn own_memory(&self) -> Result<u64, Trouble> {
         self.members.iter().map(|member| Ok(member.machine.own_memory()?)).sum()
+    }
+}
+
+/// Waits until there is room for machines, unless the run is halted.
+fn room(rig: &Rig, count: usize, halt: &Halt) -> Result<Slots, Trouble> {
+    let deadline = Instant::now() + QUEUE;
+    loop {
+        match Slots::acquire(&rig.store, count, LOOK) {
+            Err(natrig_vmm::Error::Timeout { .. }) => {}
+            done => return Ok(done?),
+        }
+        if halt.raised() {
+            return Err(Trouble::lab("interrupted"));
+        }
+        if over(deadline, halt) {
+            let minutes = QUEUE.as_secs() / 60;
+            return Err(Trouble::lab(format!("no room for {count} more machines within {minutes} minutes"))
+                .hint("other labs run on this host; natrig down ends one that is kept up"));
+        }
     }
 }
 

@@ -43,14 +43,18 @@ pub enum RigError {
 impl Programs {
     /// Finds them beside the running program, or where `NATRIG_PROGRAMS` says.
     pub fn find() -> Result<Self, RigError> {
-        let folder = match std::env::var_os("NATRIG_PROGRAMS") {
-            Some(folder) => PathBuf::from(folder),
+        match std::env::var_os("NATRIG_PROGRAMS") {
+            Some(folder) => Programs::in_folder(Path::new(&folder)),
             None => {
                 let here = std::env::current_exe()
                     .map_err(|source| RigError::Program { path: "natrig".into(), source })?;
-                here.parent().map(Path::to_owned).unwrap_or_default()
+                Programs::in_folder(here.parent().unwrap_or(Path::new(".")))
             }
-        };
+        }
+    }
+
+    /// Those in a folder.
+    pub fn in_folder(folder: &Path) -> Result<Self, RigError> {
         let programs = Programs { guest: folder.join("natrig-guest"), node: folder.join("omerta-mesh") };
         for path in [&programs.guest, &programs.node] {
             std::fs::metadata(path).map_err(|source| RigError::Program { path: path.clone(), source })?;

@@ -12,7 +12,8 @@ use natrig_vmm::PackageSource;
 pub fn rig() -> &'static Rig {
     static RIG: OnceLock<Rig> = OnceLock::new();
     RIG.get_or_init(|| {
-        let programs = Programs::find().expect("`make build` makes the programs; NATRIG_PROGRAMS says where");
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release");
+        let programs = Programs::in_folder(&built).expect("`make build` makes the programs");
         Rig::prepare(&programs, PackageSource::Apt, 7, &mut |line| eprintln!("{line}"))
             .expect("machines run here")
     })
