@@ -14,9 +14,11 @@ mod stun_server;
 
 use std::{path::Path, process::ExitCode};
 
+type Applet = fn(Vec<String>) -> ExitCode;
+
 /// What the program is under another name: either its own (`argv[0]`) or its first argument. Each takes the arguments
 /// that follow its name. Their links in the guest are made by `natrig-vmm` (`image::GUEST_APPLETS`).
-const APPLETS: &[(&str, fn(Vec<String>) -> ExitCode)] = &[
+const APPLETS: &[(&str, Applet)] = &[
     ("prober", |arguments| told(prober::run(&arguments))),
     ("stun-server", |arguments| told(stun_server::run(&arguments))),
 ];
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn applet(name: &str) -> Option<fn(Vec<String>) -> ExitCode> {
+fn applet(name: &str) -> Option<Applet> {
     APPLETS.iter().find(|(known, _)| *known == name).map(|(_, applet)| *applet)
 }
 

@@ -15,11 +15,14 @@ use backhand::{
 use crate::{
     Error, Result, Store,
     error::Doing,
-    store::{Fingerprint, NewFile, sha256},
+    store::{self, Fingerprint, NewFile, sha256},
 };
 
 /// The size of every such disk: a template's guest has seen it once and for all. Files are sparse, so it costs nothing.
 pub const DISK_BYTES: u64 = 256 << 20;
+
+/// How many disks are kept: those of the last builds of programs under test.
+const KEPT: usize = 16;
 
 /// A disk file that a copy can be started with, kept by the hash of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +56,13 @@ impl AppDisk {
         let folder = store.folder("disks")?;
         let path = folder.join(format!("{}.squashfs", fingerprint.finish()));
         if path.metadata().is_ok_and(|there| there.len() == DISK_BYTES) {
+            store::touch(&path);
             return Ok(Self { path });
         }
         let disk = NewFile::create(&folder)?;
         write(disk.file(), contents).map_err(std::io::Error::other).on("write", &path)?;
         disk.publish(&path)?;
+        store::prune(&folder, KEPT)?;
         Ok(Self { path })
     }
 

@@ -1,6 +1,8 @@
 //! The cache folder.
 
 use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::{
@@ -8,7 +10,7 @@ use std::{
         unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -188,6 +190,33 @@ pub(crate) fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Notes that a file is in use, for [`prune`].
+pub(crate) fn touch(path: &Path) {
+    let now = std::time::SystemTime::now();
+    // Whoever may only read the cache prunes nothing either.
+    let _ = File::options().append(true).open(path).and_then(|file| file.set_modified(now));
+}
+
+/// Removes all but the `keep` things that were used last. Files are of one thing if they differ in their endings only.
+pub(crate) fn prune(folder: &Path, keep: usize) -> Result<()> {
+    let mut things: BTreeMap<OsString, (SystemTime, Vec<PathBuf>)> = BTreeMap::new();
+    for entry in fs::read_dir(folder).on("list", folder)? {
+        let path = entry.on("list", folder)?.path();
+        let Some(stem) = path.file_stem().map(OsStr::to_owned) else { continue };
+        // It may have gone meanwhile; another process prunes too.
+        let Ok(used) = path.metadata().and_then(|metadata| metadata.modified()) else { continue };
+        if stem.to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
+        let thing = things.entry(stem).or_insert((used, Vec::new()));
+        thing.0 = thing.0.max(used);
+        thing.1.push(path);
+    }
+    let mut things: Vec<_> = things.into_values().collect();
+    things.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
+    things.iter().skip(keep).flat_map(|(_, files)| files).try_for_each(|path| remove(path))
+}
+
 /// Removes a file that need not exist.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -230,4 +259,58 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
             .doing(|| "cannot draw random bytes".to_owned())?;
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_is_pruned_whole() {
+        let home = tempfile::tempdir().unwrap();
+        for (age, name) in [(40, "old.a"), (30, "old.b"), (20, "touched.a"), (10, "new.a")] {
+            let file = File::create(home.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        }
+        touch(&home.path().join("touched.a"));
+        let left = || {
+            let entries = fs::read_dir(home.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        prune(home.path(), 2).unwrap();
+        assert_eq!(left(), ["new.a", "touched.a"]);
+        prune(home.path(), 1).unwrap();
+        assert_eq!(left(), ["touched.a"]);
+    }
+
+    #[test]
+    fn a_file_is_published_whole_or_not_at_all() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        let unpublished = NewFile::create(home.path()).unwrap();
+        unpublished.file().write_all(b"half").unwrap();
+        drop(unpublished);
+        write_file(&path, b"old").unwrap();
+        write_file(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(".unfinished-0123"), b"half").unwrap();
+        fs::write(home.path().join("whole"), b"whole").unwrap();
+        sweep(home.path()).unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn lists_of_parts_do_not_run_together() {
+        let of = |parts: &[&str]| parts.iter().fold(Fingerprint::new("x"), Fingerprint::with).finish();
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_eq!(of(&["ab", "c"]).len(), 32);
+    }
 }

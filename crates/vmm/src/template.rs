@@ -24,6 +24,9 @@ use crate::{
 /// How long a guest may take to boot. Emulated on a busy host it has been seen to need 8 s.
 const BOOT_PATIENCE: Duration = Duration::from_secs(90);
 
+/// How many templates are kept: of the few sizes that a lab has, for the last builds of the guest program.
+const KEPT: usize = 8;
+
 /// Raised when templates made by an older version of this crate are of no use any more.
 const FORMAT: &str = "1";
 
@@ -109,6 +112,7 @@ impl Template {
         progress(&format!("booting a guest with {megabytes} MB once, to be copied from then on"));
         let began = Instant::now();
         let boot = files.make(qemu, image, accelerator, shape)?;
+        store::prune(files.folder(), KEPT)?;
         tracing::info!(
             boot_ms = boot.as_millis(),
             all_ms = began.elapsed().as_millis(),
@@ -226,6 +230,7 @@ impl Files {
         };
         let memory = whole(&self.memory, seal.memory_bytes, &seal.memory_hash);
         let state = whole(&self.state, seal.state_bytes, &seal.state_hash);
+        store::touch(&self.seal);
         Ok(memory.zip(state))
     }
 

@@ -24,6 +24,9 @@ use archive::Archive;
 use modules::Modules;
 use tree::Tree;
 
+/// How many images are kept: those for the last builds of the guest program.
+const KEPT: usize = 4;
+
 /// How images are made is part of what they are made of: a change here makes other images.
 const RECIPE: [&str; 5] = [
     include_str!("mod.rs"),
@@ -84,6 +87,7 @@ impl Image {
         if let Some(packages) = packages::known(store, &spec.packages)?
             && let Some(image) = Self::open(&folder, &id(&packages))?
         {
+            store::touch(&image.kernel);
             return Ok(image);
         }
         let fetched = packages::obtain(store, &spec.packages, progress)?;
@@ -96,6 +100,7 @@ impl Image {
         store::sweep(&folder)?;
         progress("putting the guest's image together");
         make(&folder, &id, &fetched, spec.guest_program)?;
+        store::prune(&folder, KEPT)?;
         Self::open(&folder, &id)?
             .ok_or_else(|| Error::Image("an image that was just made cannot be read back".to_owned()))
     }
