@@ -94,6 +94,16 @@ pub enum Error {
     Agent(#[from] crate::AgentError),
 }
 
+impl Error {
+    /// What happened, without a hint.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Error::Packages { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A result with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -120,7 +130,10 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "\nhint: free some space, or point NATRIG_CACHE at a folder with 1 GB free"
         }
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists => {
             "\nhint: NATRIG_CACHE may name another cache folder, one that you can write to"
         }
         _ => "",

@@ -245,6 +245,15 @@ impl Files {
         let bytes = u64::from(shape.memory_mb) << 20;
         memory.file().set_len(bytes).on("make room in", self.folder())?;
         let state = NewFile::create(self.folder())?;
+        // A guest's memory grows into its file; where that finds no room, QEMU only dies.
+        let space = rustix::fs::fstatvfs(memory.file()).on("ask for the space in", self.folder())?;
+        if space.f_bavail.saturating_mul(space.f_frsize) < bytes {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            let megabytes = shape.memory_mb;
+            return Err(full).doing(|| {
+                format!("no room for a template of {megabytes} MB in {}", self.folder().display())
+            });
+        }
 
         let began = Instant::now();
         let machine = boot(qemu, image, accelerator, shape, memory.file(), BOOT_PATIENCE)?;
@@ -293,9 +302,13 @@ pub(crate) fn boot(
         },
     )
     .map_err(|error| Error::Start { reason: error.to_string(), console: tail() })?;
-    machine.agent().wait_ready(within).map_err(|error| Error::Boot {
-        what: format!("a guest did not boot ({accelerator}): {error}"),
-        console: tail(),
+    machine.agent().wait_ready(within).map_err(|error| {
+        // Where QEMU has ended, how it did says more.
+        let ended = match machine.wait(Duration::from_millis(200)) {
+            Ok(Some(status)) => format!("; QEMU ended with {status}"),
+            _ => String::new(),
+        };
+        Error::Boot { what: format!("a guest did not boot ({accelerator}): {error}{ended}"), console: tail() }
     })?;
     Ok(machine)
 }

@@ -28,6 +28,8 @@ const REQUESTED: [&str; 10] = [
     "zlib1g",
 ];
 
+const NETWORK: &str = "is there a network, and space? Without a network, natrig image build --packages FOLDER takes .deb files from a folder";
+
 /// Where Debian's packages come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PackageSource {
@@ -121,11 +123,16 @@ impl Cache {
         progress("asking apt for the guest's packages");
         // The system's lists first; where they are missing or name what is gone, lists of our own.
         let listed = self.fetch(&Apt::system(), progress).or_else(|first| {
-            tracing::info!(%first, "apt's lists are of no use; fetching others");
             progress("fetching apt's lists into the cache");
             let apt = Apt::private(&self.folder)?;
-            apt.update()?;
-            self.fetch(&apt, progress)
+            let trouble = apt.update()?;
+            self.fetch(&apt, progress).map_err(|second| match trouble {
+                None => second,
+                Some(said) => Error::Packages {
+                    reason: format!("{}; apt-get update said: {said}", first.reason()),
+                    hint: NETWORK.to_owned(),
+                },
+            })
         })?;
         let text = serde_json::to_vec_pretty(&listed).map_err(std::io::Error::from);
         let list = list_path(&self.folder);
@@ -219,19 +226,12 @@ impl Apt {
         Ok(apt)
     }
 
-    fn update(&self) -> Result<()> {
+    /// Fetches lists; says what went wrong with some of them, which may be those that matter or others.
+    fn update(&self) -> Result<Option<String>> {
         let output = self.run(Path::new("/"), &["update"])?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(Error::Packages {
-            reason: format!(
-                "apt-get update failed: {}",
-                complaint(output.status, &output.stderr)
-            ),
-            hint: "is there a network? Without one, natrig image build --packages FOLDER takes .deb files from a folder"
-                .to_owned(),
-        })
+        let said = String::from_utf8_lossy(&output.stderr);
+        let trouble = said.lines().find(|line| line.starts_with("E: ") || line.starts_with("W: "));
+        Ok(trouble.map(str::to_owned))
     }
 
     /// Which packages are wanted, as apt would choose them for an empty system.
@@ -284,11 +284,8 @@ impl Apt {
             return Ok(());
         }
         Err(Error::Packages {
-            reason: format!(
-                "apt-get download failed: {}",
-                complaint(output.status, &output.stderr)
-            ),
-            hint: "is there a network, and space? Without a network, natrig image build --packages FOLDER takes .deb files from a folder".to_owned(),
+            reason: format!("apt-get download failed: {}", complaint(output.status, &output.stderr)),
+            hint: NETWORK.to_owned(),
         })
     }
 
