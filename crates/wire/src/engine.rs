@@ -210,7 +210,12 @@ impl Engine {
                     WAKE => {}
                     TIMER => self.disarm(),
                     index => {
-                        self.receive(Port(index as usize), 1);
+                        let port = Port(index as usize);
+                        self.receive(port, 1);
+                        let flags = event.flags;
+                        if flags.contains(epoll::EventFlags::OUT) {
+                            self.transmit(port);
+                        }
                         self.transmit_all();
                     }
                 }
@@ -343,11 +348,12 @@ impl Engine {
         }
     }
 
+    /// Writes what the sockets take; what is left waits for one that is full.
     fn transmit_all(&mut self) {
-        for index in 0..self.ports.len() {
-            if self.ports.get(index).is_some_and(|plug| !plug.outgoing.is_empty()) {
-                self.transmit(Port(index));
-            }
+        let ready = |plug: &Plug| !plug.outgoing.is_empty() && !plug.waits_to_write;
+        // A machine that is found to be gone may have left frames for another, hence again from the start.
+        while let Some(index) = self.ports.iter().position(ready) {
+            self.transmit(Port(index));
         }
     }
 

@@ -385,6 +385,21 @@ fn a_trace_can_be_read_while_frames_pass() {
     });
 }
 
+/// Sends to a machine that does not read until frames are dropped; tells how many were sent.
+fn overwhelm(switch: &Switch, sender: &mut Machine, sleeper: &Machine, payload: &[u8]) -> u64 {
+    let mut sent = 0;
+    wait_until("the queue is full", || {
+        for _ in 0..100 {
+            sender.send(sleeper.number, IPV4, payload);
+        }
+        sent += 100;
+        switch.stats().unwrap().port(sleeper.port).dropped(DropReason::QueueFull) > 0
+    });
+    switch.flush().unwrap();
+    assert_eq!(switch.stats().unwrap().port(sleeper.port).waiting, QUEUE_FRAMES);
+    sent
+}
+
 #[test]
 fn a_machine_that_does_not_read_loses_frames_and_slows_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -392,15 +407,7 @@ fn a_machine_that_does_not_read_loses_frames_and_slows_nobody() {
     introduce(&mut machines);
     let [a, sleeper, b] = &mut machines;
     let payload = [7; 1000];
-    let mut sent = 0u64;
-    wait_until("the queue is full", || {
-        for _ in 0..100 {
-            a.send(2, IPV4, &payload);
-        }
-        sent += 100;
-        switch.stats().unwrap().port(sleeper.port).dropped(DropReason::QueueFull) > 0
-    });
-    assert_eq!(switch.stats().unwrap().port(sleeper.port).waiting, QUEUE_FRAMES);
+    let sent = overwhelm(&switch, a, sleeper, &payload);
     a.send(3, IPV4, b"still awake");
     assert_eq!(b.payload(), b"still awake");
 
@@ -413,6 +420,38 @@ fn a_machine_that_does_not_read_loses_frames_and_slows_nobody() {
     let trace = trace(&switch, folder.path());
     let recorded = trace.frames().iter().flat_map(|frame| &frame.drops);
     assert_eq!(recorded.filter(|drop| drop.reason == DropReason::QueueFull).count() as u64, dropped);
+}
+
+#[test]
+fn what_waits_for_a_machine_that_is_cut_off_is_lost_in_whole_frames() {
+    let (switch, mut machines) = segment_of::<2>(None);
+    introduce(&mut machines);
+    let [a, sleeper] = &mut machines;
+    // Longer than what is left of the socket's room: some frame is written in part when the link is cut.
+    let payload = [7; 5000];
+    let sent = overwhelm(&switch, a, sleeper, &payload);
+    switch.cut(sleeper.port).unwrap();
+    let stats = switch.stats().unwrap().port(sleeper.port);
+    assert!(stats.waiting <= 1);
+    let dropped = stats.dropped(DropReason::QueueFull) + stats.dropped(DropReason::Cut);
+    assert!(stats.dropped(DropReason::Cut) >= QUEUE_FRAMES as u64 - 1);
+    switch.heal(sleeper.port).unwrap();
+    for _ in 0..sent - dropped {
+        assert_eq!(sleeper.payload(), payload);
+    }
+    a.send(2, IPV4, b"after");
+    assert_eq!(sleeper.payload(), b"after");
+}
+
+#[test]
+fn the_last_words_of_a_machine_that_did_not_read_are_heard() {
+    let (switch, mut machines) = segment_of::<2>(None);
+    introduce(&mut machines);
+    let [mut a, mut sleeper] = machines;
+    overwhelm(&switch, &mut a, &sleeper, &[7; 1000]);
+    sleeper.send(1, IPV4, b"last words");
+    drop(sleeper);
+    assert_eq!(a.payload(), b"last words");
 }
 
 #[test]
@@ -447,25 +486,24 @@ fn a_runt_is_recorded_and_dropped() {
 #[test]
 fn a_machine_that_went_away_can_be_replaced() {
     let folder = tempfile::tempdir().unwrap();
-    let (switch, machines) = segment_of::<2>(Some(folder.path()));
-    let [a, b] = machines;
-    let mut both = [a, b];
-    introduce(&mut both);
-    let [mut a, mut b] = both;
+    let (switch, mut machines) = segment_of::<3>(Some(folder.path()));
+    introduce(&mut machines);
+    let [mut a, mut b, mut c] = machines;
     b.send(1, IPV4, b"last words");
     let port = b.port;
     drop(b);
     wait_until("the port is closed", || switch.stats().unwrap().port(port).closed == Some(Closed::HungUp));
     assert_eq!(a.payload(), b"last words");
-    a.send(2, IPV4, b"to nobody");
-    switch.flush().unwrap();
+    // Nobody knows any more where it is.
+    a.send(2, IPV4, b"to whom it may concern");
+    assert_eq!(c.payload(), b"to whom it may concern");
 
     let mut b = Machine::new(2, (port, switch.replug(port).unwrap()));
     assert_eq!(switch.stats().unwrap().port(port).closed, None);
     a.send(2, IPV4, b"welcome back");
     assert_eq!(b.payload(), b"welcome back");
     let trace = trace(&switch, folder.path());
-    assert!(way(&trace, b"to nobody").1.is_empty());
+    assert_eq!(way(&trace, b"to whom it may concern").1, ["m3"]);
 }
 
 #[test]
