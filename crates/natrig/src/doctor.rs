@@ -5,7 +5,7 @@ use std::path::Path;
 use natrig_machines::Programs;
 use natrig_vmm::{Accelerator, Image, Qemu, Slots, Store};
 
-use crate::{failure::Failure, host};
+use crate::{failure::Failure, host, output::print};
 
 /// The seed's outer machine.
 const SEED_MEMORY_MIB: u64 = 4096;
@@ -30,24 +30,25 @@ struct Finding {
 /// Looks at everything a run needs. Exit code 0 if scenarios can be run, 2 if not.
 pub fn doctor() -> Result<u8, Failure> {
     let findings = examine();
+    let mut text = String::new();
     for finding in &findings {
         let mark = match finding.grade {
             Grade::Good => "ok  ",
             Grade::Fair => "note",
             Grade::Bad => "LACK",
         };
-        println!("{mark}  {}", finding.what);
+        text.push_str(&format!("{mark}  {}\n", finding.what));
         if let Some(mend) = &finding.mend {
-            println!("      hint: {mend}");
+            text.push_str(&format!("      hint: {mend}\n"));
         }
     }
     let bad = findings.iter().filter(|finding| finding.grade == Grade::Bad).count();
-    if bad > 0 {
-        println!("{bad} of these must be mended before a scenario can run");
-        return Ok(2);
-    }
-    println!("scenarios can be run here");
-    Ok(0)
+    text.push_str(&match bad {
+        0 => "scenarios can be run here".to_owned(),
+        _ => format!("{bad} of these must be mended before a scenario can run"),
+    });
+    print(&text)?;
+    Ok(if bad == 0 { 0 } else { 2 })
 }
 
 fn examine() -> Vec<Finding> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use natrig_scenario::Problem;
 
-/// Why a command could not do its work; exit code 2, or 130 when interrupted.
+/// Why a command could not do its work; exit code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A scenario file is wrong.
@@ -35,9 +35,6 @@ pub enum Failure {
     /// A lab that is up.
     #[error("{0}")]
     Lab(String),
-    /// Ctrl-C.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 impl From<Problem> for Failure {
@@ -57,9 +54,6 @@ impl Failure {
 
     /// The program's exit code.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Failure::Interrupted => 130,
-            _ => 2,
-        }
+        2
     }
 }

@@ -12,19 +12,32 @@ use crate::failure::Failure;
 /// Where runs go when nothing is said.
 const RUNS: &str = "natrig-runs";
 
+/// Refuses a folder that holds something, before there is any work that would be lost.
+pub fn check(named: Option<&Path>) -> Result<(), Failure> {
+    let Some(folder) = named else {
+        return Ok(());
+    };
+    match fs::read_dir(folder) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(Failure::Usage(format!(
+                "{} is not empty; evidence of two runs must not mix\nhint: name another folder with --out",
+                folder.display()
+            ))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Failure::File { what: "use the folder", path: folder.to_owned(), source }),
+    }
+}
+
 /// Makes the folder of a run: the one that is named, which must be empty or new, or `natrig-runs/<time>`, to which
 /// `natrig-runs/latest` then leads.
 pub fn create(named: Option<&Path>) -> Result<PathBuf, Failure> {
     match named {
         Some(folder) => {
+            check(named)?;
             let wrong = |source| Failure::File { what: "make", path: folder.to_owned(), source };
             fs::create_dir_all(folder).map_err(wrong)?;
-            if fs::read_dir(folder).map_err(wrong)?.next().is_some() {
-                return Err(Failure::Usage(format!(
-                    "{} is not empty; evidence of two runs must not mix\nhint: name another folder with --out",
-                    folder.display()
-                )));
-            }
             Ok(folder.to_owned())
         }
         None => by_time(Path::new(RUNS)),

@@ -3,7 +3,12 @@
 use natrig_machines::{Programs, build_image};
 use natrig_vmm::{Image, Store};
 
-use crate::{cli::ImageCommand, failure::Failure, prepare};
+use crate::{
+    cli::ImageCommand,
+    failure::Failure,
+    output::{print, tell},
+    prepare,
+};
 
 /// Makes, lists or removes images.
 pub fn image(what: ImageCommand) -> Result<u8, Failure> {
@@ -11,16 +16,15 @@ pub fn image(what: ImageCommand) -> Result<u8, Failure> {
     match what {
         ImageCommand::Build { packages } => {
             let programs = Programs::find()?;
-            let image =
-                build_image(&store, &programs, prepare::source(packages), &mut |line| eprintln!("{line}"))?;
-            println!("{}", line(&image));
+            let image = build_image(&store, &programs, prepare::source(packages), &mut |line| tell(line))?;
+            print(&line(&image))?;
             for package in &image.manifest().packages {
-                println!("  {} {} {}", package.name, package.version, package.sha256);
+                print(&format!("  {} {} {}", package.name, package.version, package.sha256))?;
             }
         }
         ImageCommand::Ls => {
             for image in Image::list(&store)? {
-                println!("{}", line(&image));
+                print(&line(&image))?;
             }
         }
         ImageCommand::Rm { ids, all } => {
@@ -38,7 +42,7 @@ pub fn image(what: ImageCommand) -> Result<u8, Failure> {
             for image in &images {
                 if all || ids.iter().any(|id| image.id().starts_with(id.as_str())) {
                     image.remove()?;
-                    println!("removed {}", image.id());
+                    print(&format!("removed {}", image.id()))?;
                 }
             }
         }

@@ -7,7 +7,9 @@ mod failure;
 mod folder;
 mod host;
 mod image;
+mod interrupt;
 mod keep;
+mod output;
 mod prepare;
 mod run;
 
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{}", failure.render());
+            output::tell(&failure.render());
             ExitCode::from(failure.exit_code())
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -20,7 +20,10 @@ use natrig_vmm::Slots;
 use crate::{
     cli::{MatrixArguments, RunArguments, RunOptions},
     failure::Failure,
-    folder, host, prepare,
+    folder, host,
+    interrupt::{self, Interrupt},
+    output::print,
+    prepare,
 };
 
 /// The file behind `natrig matrix`.
@@ -54,8 +57,9 @@ fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, Fail
 }
 
 fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
-    let halt = halt_on_signals();
-    let folder = folder::create(options.out.as_deref())?;
+    let jobs = jobs(options.jobs, scenarios.len())?;
+    folder::check(options.out.as_deref())?;
+    let interrupt = Interrupt::watch();
     let seed = options.seed.unwrap_or_else(rand::random);
     let started = Instant::now();
     let progress = Progress::stderr();
@@ -65,14 +69,12 @@ fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
     let rig = prepare::rig(options.packages, seed, &mut |message| {
         emit(None, What::Preparing { message: message.to_owned() });
     })?;
-    if halt.raised() {
-        return Err(Failure::Interrupted);
-    }
+    let folder = folder::create(options.out.as_deref())?;
+    let halt = interrupt.orderly();
     let mut info = about(&rig, seed, &folder);
     let titles = scenarios.iter().map(|scenario| scenario.id.clone()).collect();
     emit(None, What::RunStarted { info: Box::new(info.clone()), cells: titles });
-    let jobs = jobs(options.jobs, scenarios.len())?;
-    let cells = cells(&rig, &scenarios, &folder, jobs, &halt, &emit)?;
+    let cells = cells(&rig, &scenarios, &folder, jobs, halt, &emit)?;
     info.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
     let results = Results {
         schema: SCHEMA.to_owned(),
@@ -84,7 +86,7 @@ fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
     emit(None, What::RunFinished { totals: results.totals, interrupted: results.interrupted });
     natrig_report::write_all(&folder, &results)?;
     show(&results, options.json)?;
-    Ok(if results.interrupted { 130 } else { results.totals.exit_code() })
+    Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
 }
 
 /// Runs cells side by side; the results are in the order of the scenarios. A cell that was never begun has none.
@@ -156,10 +158,9 @@ fn about(rig: &Rig, seed: u64, folder: &Path) -> RunInfo {
 }
 
 fn show(results: &Results, json: bool) -> Result<(), Failure> {
-    use std::io::Write;
     let style = Style::of(&std::io::stdout());
     let text = if json {
-        serde_json::to_string_pretty(results).unwrap_or_default() + "\n"
+        serde_json::to_string_pretty(results).map_err(natrig_report::WriteError::from)?
     } else {
         let mut text = String::new();
         if let Some(grid) = natrig_report::grid(results, style) {
@@ -173,29 +174,5 @@ fn show(results: &Results, json: bool) -> Result<(), Failure> {
         text.push('\n');
         text
     };
-    let written = std::io::stdout().write_all(text.as_bytes());
-    // A reader that has seen enough is no error.
-    match written {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::File { what: "write to", path: PathBuf::from("stdout"), source: error })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The first signal ends the run in order, the second at once; machines die with this process in any case.
-pub fn halt_on_signals() -> Halt {
-    let halt = Halt::default();
-    let raised = halt.clone();
-    let set = ctrlc::set_handler(move || {
-        if raised.raised() {
-            std::process::exit(130);
-        }
-        raised.raise();
-        eprintln!("interrupted: ending the machines; once more to end at once");
-    });
-    if let Err(error) = set {
-        tracing::warn!("Ctrl-C will end this at once, without results: {error}");
-    }
-    halt
+    print(&text)
 }

@@ -14,7 +14,13 @@ use super::{
     daemon::READY,
     protocol::{Answer, Ask, Channel, address},
 };
-use crate::{cli::UpArguments, failure::Failure};
+use crate::{
+    cli::UpArguments,
+    failure::Failure,
+    output::{print, tell},
+};
+
+const SIGPIPE: u8 = 13;
 
 /// Starts a lab in a process of its own and waits until it stands.
 pub fn up(arguments: UpArguments) -> Result<u8, Failure> {
@@ -41,12 +47,12 @@ pub fn up(arguments: UpArguments) -> Result<u8, Failure> {
         if line == READY {
             return Ok(0);
         }
-        println!("{line}");
+        print(&line)?;
     }
     let status = child.wait().map_err(wrong)?;
     let mut said = String::new();
     let _ = io::Seek::rewind(&mut &errors).and_then(|()| (&errors).read_to_string(&mut said));
-    eprint!("{said}");
+    tell(said.trim_end());
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
 }
 
@@ -68,7 +74,7 @@ pub fn down(name: &str) -> Result<u8, Failure> {
 pub fn status(name: &str) -> Result<u8, Failure> {
     match ask(name, &Ask::Status)?.1 {
         Answer::Text(text) => {
-            println!("{text}");
+            print(&text)?;
             Ok(0)
         }
         other => Err(unexpected(&other)),
@@ -168,8 +174,13 @@ fn program(
     });
     let code = loop {
         match channel.receive::<Answer>().map_err(wrong)? {
-            Some(Answer::Output(Stream::Out, data)) => write(&mut io::stdout(), &data),
-            Some(Answer::Output(Stream::Err, data)) => write(&mut io::stderr(), &data),
+            Some(Answer::Output(Stream::Out, data)) if write(&mut io::stdout(), &data).is_err() => {
+                // As a program here that writes into a closed pipe; the one in the machine is ended by the lab.
+                break 128 + SIGPIPE;
+            }
+            Some(Answer::Output(Stream::Err, data)) => {
+                let _ = write(&mut io::stderr(), &data);
+            }
             Some(Answer::Exited(Exit::Code(code))) => break u8::try_from(code).unwrap_or(255),
             // As a shell says it.
             Some(Answer::Exited(Exit::Signal(signal))) => break u8::try_from(128 + signal).unwrap_or(255),
@@ -182,9 +193,8 @@ fn program(
     Ok(code)
 }
 
-fn write(out: &mut impl Write, data: &[u8]) {
-    // A closed pipe ends nothing: the program in the machine decides when it is done.
-    let _ = out.write_all(data).and_then(|()| out.flush());
+fn write(out: &mut impl Write, data: &[u8]) -> io::Result<()> {
+    out.write_all(data).and_then(|()| out.flush())
 }
 
 fn size() -> (u16, u16) {

@@ -4,7 +4,11 @@ use std::{
     io::{self, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -14,9 +18,16 @@ use natrig_machines::{Lab, Nodes, Trouble, gateway};
 use natrig_record::What;
 use natrig_scenario::Scenario;
 use natrig_vmm::ProcessEvent;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::protocol::{Answer, Ask, Channel, address};
-use crate::{cli::UpArguments, failure::Failure, folder, prepare, run::halt_on_signals};
+use crate::{
+    cli::UpArguments,
+    failure::Failure,
+    folder,
+    interrupt::{self, Interrupt},
+    prepare,
+};
 
 /// The line on stdout after which the parent may go.
 pub const READY: &str = "ready";
@@ -24,18 +35,28 @@ pub const READY: &str = "ready";
 /// How often a lab looks whether it shall end.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a program whose user is gone has to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
 /// Boots a lab and serves it until it is taken down. Stdout tells the parent how far things are.
 pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let listener = claim(&arguments.lab.name)?;
     let scenario = pick(&arguments)?;
+    folder::check(arguments.out.as_deref())?;
+    let interrupt = Interrupt::watch();
+    let stands = end_with_parent();
+    let rig = prepare::rig(None, rand::random(), &mut |message| say(message))?;
     let folder = folder::create(arguments.out.as_deref())?;
     let folder = std::path::absolute(&folder).unwrap_or(folder);
-    let halt = halt_on_signals();
-    let rig = prepare::rig(None, rand::random(), &mut |message| say(message))?;
+    let halt = interrupt.orderly().clone();
     let (lab, nodes) = stand(&rig, &scenario, &folder, &halt)
         .map_err(|trouble| Failure::Lab(format!("{trouble}\n{}", trouble.lines.join("\n"))))?;
     let text = describe(&arguments.lab.name, &scenario, &lab, &nodes, &folder);
     say(&text);
+    stands.store(true, Ordering::SeqCst);
     say(READY);
     serve(&listener, Arc::new(Served { lab, _nodes: nodes, text, halt }))
 }
@@ -195,15 +216,18 @@ fn execute(
         Ok(started) => started,
         Err(error) => return channel.send(&Answer::Refused(error.to_string())),
     };
-    let writer = std::thread::spawn(move || -> io::Result<()> {
+    // Nothing is ever sent through it: it hangs up when the program has ended.
+    let (running, ended) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let _running = running;
         for event in events {
-            match event {
-                ProcessEvent::Output { stream, data, .. } => back.send(&Answer::Output(stream, data))?,
-                ProcessEvent::Exited { status, .. } => return back.send(&Answer::Exited(status)),
-                ProcessEvent::Lost { reason, .. } => return back.send(&Answer::Refused(reason)),
-            }
+            // A command that is gone takes no more output, but the program's end is still waited for.
+            let _ = match event {
+                ProcessEvent::Output { stream, data, .. } => back.send(&Answer::Output(stream, data)),
+                ProcessEvent::Exited { status, .. } => back.send(&Answer::Exited(status)),
+                ProcessEvent::Lost { reason, .. } => back.send(&Answer::Refused(reason)),
+            };
         }
-        Ok(())
     });
     // Ends when the command closes its side: after the program's end, or because it was interrupted.
     while let Ok(Some(ask)) = channel.receive::<Ask>() {
@@ -217,17 +241,37 @@ fn execute(
             break;
         }
     }
-    if !writer.is_finished() {
-        // The one who asked is gone: what it started goes, too.
-        let _ = process.signal(15);
+    // The one who asked is gone, and what it started goes, too: politely, then by force.
+    for (signal, grace) in [(SIGTERM, GRACE), (SIGKILL, Duration::ZERO)] {
+        if ended.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
+            break;
+        }
+        let _ = process.signal(signal);
+        let _ = ended.recv_timeout(grace);
     }
     Ok(())
+}
+
+/// Ends this process when the command that waits for the lab goes away; unless what is returned says that the lab stands.
+fn end_with_parent() -> Arc<AtomicBool> {
+    let stands = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stands);
+    std::thread::spawn(move || {
+        let out = io::stdout();
+        // A pipe whose reader is gone is in error; nothing else is waited for.
+        let mut gone = [PollFd::new(&out, PollFlags::empty())];
+        while poll(&mut gone, None) == Err(rustix::io::Errno::INTR) {}
+        if !seen.load(Ordering::SeqCst) {
+            std::process::exit(interrupt::CODE.into());
+        }
+    });
+    stands
 }
 
 /// Tells the parent; if it is gone before the lab stands, nobody wants the lab any more.
 fn say(line: &str) {
     let mut out = io::stdout();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(130);
+        std::process::exit(interrupt::CODE.into());
     }
 }
