@@ -9,7 +9,7 @@ use bytes::Bytes;
 use natrig_capture::{Folder, Trace};
 
 /// Headers and enough of a sealed payload to know it again.
-const KEPT: usize = 96;
+const KEPT: usize = 160;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1).map(PathBuf::from);

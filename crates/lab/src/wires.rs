@@ -1,9 +1,6 @@
 //! Which frames went from site to site, and which touched a third machine.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddrV4,
-};
+use std::{collections::HashMap, net::SocketAddrV4};
 
 use natrig_capture::{Frame, LinkId, MacAddress, Trace, Transport};
 use serde::{Deserialize, Serialize};
@@ -108,29 +105,27 @@ impl<'a> Wires<'a> {
     }
 
     /// UDP and TCP frames from site to site in the order they left, each followed through the far gateway. What comes
-    /// out of a gateway's inside is matched to what went in by its sender and its payload; a NAT changes neither on an
-    /// inbound packet, and a node's payloads are sealed, so no two are alike but repeats, which keep their order.
+    /// out of a gateway's inside is matched to what went in by its sender and its payload, which a NAT leaves alone on an
+    /// inbound packet. Of several that are alike, it is the latest that had come in: a filter may have kept the others.
     pub fn crossings(&self) -> Vec<Crossing<'a>> {
-        let mut inside: [HashMap<Key<'a>, VecDeque<u64>>; 2] = Default::default();
-        for frame in self.trace.frames() {
-            for (seen, lan) in inside.iter_mut().zip(self.lan) {
-                if let Some(key) = key(frame).filter(|_| frame.from == lan) {
-                    seen.entry(key).or_default().push_back(frame.at_ns);
-                }
-            }
-        }
-        let mut crossings = Vec::new();
+        let mut crossings: Vec<Crossing<'a>> = Vec::new();
+        let mut waiting: [HashMap<Key<'a>, Vec<usize>>; 2] = Default::default();
         for (way, frame) in self.ways() {
-            let Way::Across { from } = way else { continue };
+            let (Way::Across { from }, Some(key)) = (way, key(frame)) else { continue };
             let to = 1 - from;
-            let Some(key) = key(frame) else { continue };
             let arrived_ns = frame.delivery(self.wan[to]).map(|delivery| delivery.at_ns);
-            let passed_ns = arrived_ns.and_then(|arrived| {
-                let times = inside[to].get_mut(&key)?;
-                let later = times.iter().position(|at| *at >= arrived)?;
-                times.remove(later)
-            });
-            crossings.push(Crossing { from, left_ns: frame.at_ns, arrived_ns, passed_ns, frame });
+            if arrived_ns.is_some() {
+                waiting[to].entry(key).or_default().push(crossings.len());
+            }
+            crossings.push(Crossing { from, left_ns: frame.at_ns, arrived_ns, passed_ns: None, frame });
+        }
+        for inner in self.trace.frames() {
+            let Some(to) = self.lan.iter().position(|lan| *lan == inner.from) else { continue };
+            let Some(alike) = key(inner).and_then(|key| waiting[to].get_mut(&key)) else { continue };
+            let arrived = |index: &usize| crossings[*index].arrived_ns.is_some_and(|at| at <= inner.at_ns);
+            if let Some(latest) = alike.iter().rposition(arrived) {
+                crossings[alike.remove(latest)].passed_ns = Some(inner.at_ns);
+            }
         }
         crossings
     }

@@ -91,6 +91,19 @@ fn both_sending_is_a_punch() {
 }
 
 #[test]
+fn a_repeat_that_passes_does_not_let_the_first_one_pass() {
+    // The same bytes twice: kept out, then let in after the other side had sent.
+    let repeated = |f: &mut Forger| {
+        f.alike = true;
+        f.send(Site1, Site2, MESH, PROBE, 50, false);
+        f.send(Site2, Site1, (4401, 4400), PROBE, 50, false);
+        f.send(Site1, Site2, MESH, PROBE, 50, true);
+        f.alike = false;
+    };
+    assert_eq!(read(APDF, repeated, direct).kind, Some(Kind::Punch));
+}
+
+#[test]
 fn many_ports_are_a_birthday_search() {
     let search = |f: &mut Forger| {
         for port in 0..17 {

@@ -39,6 +39,8 @@ pub struct Forger {
     sightings: Vec<Sighting>,
     frames: u64,
     payloads: u64,
+    /// Payloads are all the same from now on.
+    pub alike: bool,
 }
 
 impl Forger {
@@ -49,7 +51,7 @@ impl Forger {
 
     /// A datagram on the internet segment, let in by the far gateway or not.
     pub fn send(&mut self, from: At, to: At, ports: (u16, u16), first_byte: u8, length: usize, passes: bool) {
-        self.payloads += 1;
+        self.payloads += u64::from(!self.alike);
         let mut payload = vec![first_byte; length.max(9)];
         payload[1..9].copy_from_slice(&self.payloads.to_be_bytes());
         let source = SocketAddrV4::new(from.address(), ports.0);
