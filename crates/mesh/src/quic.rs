@@ -224,6 +224,10 @@ impl Quic {
     pub fn path_changed(&mut self, now: Instant, peer: &PeerId) {
         if let Some((handle, slot)) = self.slot(peer) {
             slot.connection.path_changed(now);
+            // The new path's round trip time is known one ping later. Without it a first stall would last 0.3 s, and
+            // stalls come: quinn-proto holds acknowledgements back while its window is full, so two sides that both
+            // begin to send much wait for each other until a probe timeout.
+            slot.connection.ping();
             self.dirty.insert(handle);
             self.drive(now);
         }
