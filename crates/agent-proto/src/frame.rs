@@ -104,4 +104,20 @@ mod tests {
         decoder.push(&[0, 0, 0, 3, 9, 9, 9]);
         assert!(decoder.next::<ToGuest>().is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            chunks in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80), 0..8),
+            short in 0u8..80,
+        ) {
+            // A length that is short enough lets the bytes behind it be read as a message.
+            let mut decoder = Decoder::default();
+            decoder.push(&[0, 0, 0, short]);
+            for chunk in chunks {
+                decoder.push(&chunk);
+                while let Ok(Some(_)) = decoder.next::<ToGuest>() {}
+            }
+        }
+    }
 }

@@ -25,7 +25,7 @@ use crate::{
 const BOOT_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How many templates are kept: of the few sizes that a lab has, for the last builds of the guest program.
-const KEPT: usize = 8;
+const KEPT: usize = 6;
 
 /// Raised when templates made by an older version of this crate are of no use any more.
 const FORMAT: &str = "1";
