@@ -6,10 +6,12 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
 };
 
-use natrig_vmm::{Error, Image, ImageSpec, PackageSource, Store};
-use support::{image, machine, slots, store, template_in};
+use natrig_vmm::{Accelerator, Error, Image, ImageSpec, PackageSource, Store};
+use support::{PATIENCE, image, machine, slots, store, template_in};
 
 /// A new cache, and the packages of the user's cache as a folder.
 fn fresh() -> (tempfile::TempDir, Store, PackageSource) {
@@ -94,6 +96,53 @@ fn two_that_build_at_once_boot_once() {
     for (template, name) in built.iter().zip(["one", "two"]) {
         machine(template, name).agent().ping().unwrap();
     }
+}
+
+const CACHE: &str = "NATRIG_TEST_BUILDS_IN";
+
+#[test]
+fn a_builder_that_is_killed_leaves_nothing_and_keeps_nobody_waiting() {
+    let (home, store, packages) = fresh();
+    if let Some(cache) = std::env::var_os(CACHE) {
+        template_in(&Store::open(cache).unwrap(), packages);
+        return;
+    }
+    let _slots = slots(1);
+    // Whether KVM works is found out first, so that the QEMU seen below is the template's.
+    let image = image(&store, packages.clone());
+    Accelerator::choose(&store, &support::qemu(), &image, &mut |_| {}).unwrap();
+    let mut builder = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_builder_that_is_killed_leaves_nothing_and_keeps_nobody_waiting"])
+        .env(CACHE, home.path())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let qemu = loop {
+        assert!(Instant::now() < deadline && builder.try_wait().unwrap().is_none(), "it boots nothing");
+        if let Some(child) = qemu_of(builder.id()) {
+            break child;
+        }
+    };
+    builder.kill().unwrap();
+    builder.wait().unwrap();
+    while Path::new(&format!("/proc/{qemu}")).exists() {
+        assert!(Instant::now() < deadline, "its QEMU lives on");
+    }
+    let left = files(&store, "templates");
+    assert!(left.is_empty(), "{left:?}");
+    assert!(template_in(&store, packages).boot_time().is_some());
+}
+
+/// The number of a process's child that is a QEMU which boots a guest.
+fn qemu_of(parent: u32) -> Option<u32> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).ok()?;
+    let children = tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .collect::<String>();
+    children.split_whitespace().filter_map(|child| child.parse().ok()).find(|child: &u32| {
+        let words = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        words.split(|&byte| byte == 0).any(|word| word == b"-kernel")
+    })
 }
 
 #[test]
