@@ -8,6 +8,7 @@ use std::{
 };
 
 use natrig_agent_proto::{Exit, Stream};
+use natrig_scenario::Machine;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::{
@@ -64,8 +65,13 @@ fn tempfile() -> Result<File, Failure> {
 
 /// Takes a lab down and waits until its machines are gone.
 pub fn down(name: &str) -> Result<u8, Failure> {
-    match ask(name, &Ask::Down)?.1 {
-        Answer::Done => Ok(0),
+    let (mut channel, answer) = ask(name, &Ask::Down)?;
+    match answer {
+        Answer::Done => {
+            // The process hangs up as it ends; then its name is free.
+            while let Ok(Some(_)) = channel.receive::<Answer>() {}
+            Ok(0)
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -95,14 +101,19 @@ pub fn shell(name: &str, machine: &str) -> Result<u8, Failure> {
 /// Prints what a machine's node and kernel wrote.
 pub fn logs(name: &str, machine: &str, follow: bool) -> Result<u8, Failure> {
     let folder = folder_of(name)?;
+    let names = Machine::ALL.map(Machine::name);
+    if !names.contains(&machine) {
+        return Err(Failure::Usage(format!(
+            "no machine is called `{machine}`\nhint: there are {}",
+            names.join(", ")
+        )));
+    }
     let mut files: Vec<File> = ["console.log", "log"]
         .into_iter()
         .filter_map(|kind| File::open(folder.join(format!("logs/{machine}.{kind}"))).ok())
         .collect();
     if files.is_empty() {
-        return Err(Failure::Usage(format!(
-            "nothing called `{machine}` has written anything\nhint: nat1, nat2, peer1, peer2, relay"
-        )));
+        return Err(Failure::Usage(format!("{machine} has not written anything in {}", folder.display())));
     }
     let mut out = io::stdout();
     loop {

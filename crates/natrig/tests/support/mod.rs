@@ -98,6 +98,10 @@ impl Place {
             .env("TMPDIR", self.folder.path().join("tmp"))
             .env_remove("NATRIG_LOG")
             .stdin(Stdio::null());
+        if std::env::var_os("NATRIG_PROGRAMS").is_none() {
+            // Where `make build` leaves them.
+            command.env("NATRIG_PROGRAMS", repository().join("target/release"));
+        }
         if let Some(cache) = &self.cache {
             command.env("NATRIG_CACHE", cache);
         }
@@ -135,19 +139,29 @@ impl Place {
         self.processes().iter().filter(|(_, command)| command.starts_with(&qemu())).count()
     }
 
-    /// Fails unless everything is gone: processes, sockets, network devices, temporary files; nothing is in the
-    /// cache that was not there before, and nothing is in the working folder but what is named.
-    pub fn assert_clean(&self, left: &[&str]) {
+    /// Fails unless all processes are gone, or soon will be: the kernel ends them after their parent.
+    pub fn assert_no_process(&self) {
         until_within(BURIAL, "all processes are gone", || match self.processes() {
             none if none.is_empty() => Ok(()),
             some => Err(format!("{some:?}")),
         });
-        let sockets = fs::read_to_string("/proc/net/unix").unwrap();
-        let folder = self.folder.path().display().to_string();
-        for trace in [folder.as_str(), &format!("/{}", self.lab())] {
-            let found: Vec<&str> = sockets.lines().filter(|line| line.contains(trace)).collect();
-            assert!(found.is_empty(), "sockets are left: {found:?}");
-        }
+    }
+
+    /// Fails unless everything is gone: processes, sockets, network devices, temporary files; nothing is in the
+    /// cache that was not there before, and nothing is in the working folder but what is named.
+    pub fn assert_clean(&self, left: &[&str]) {
+        self.assert_no_process();
+        let traces = [self.folder.path().display().to_string(), format!("/{}", self.lab())];
+        until_within(BURIAL, "all sockets are gone", || {
+            let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+            let ours = |line: &&str| {
+                traces.iter().any(|trace| line.ends_with(trace) || line.contains(&format!("{trace}/")))
+            };
+            match sockets.lines().filter(ours).collect::<Vec<_>>() {
+                none if none.is_empty() => Ok(()),
+                some => Err(format!("{some:?}")),
+            }
+        });
         assert_eq!(names(&self.folder.path().join("tmp")), BTreeSet::new(), "temporary files are left");
         let now = host(self.cache.as_deref());
         assert_eq!(now.devices, self.before.devices, "network devices have changed");

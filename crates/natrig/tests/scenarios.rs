@@ -1,0 +1,210 @@
+//! Scenarios from the command line to the evidence, on virtual machines.
+
+mod support;
+
+use std::{fs, path::Path, thread};
+
+use natrig_capture::Trace;
+use natrig_record::{Cell, Kind, Outcome, Path as WirePath, Results, Step, Totals};
+use support::{Place, assert_code, names, scenario, stderr, stdout};
+
+/// Runs natrig, which must end with this code, and reads what it left in `out`.
+fn results(place: &Place, arguments: &[&str], files: &[&str], code: i32) -> (Results, String) {
+    let mut command = place.natrig([arguments[0], "--out", "out"]);
+    command.args(&arguments[1..]).args(files.iter().map(|file| scenario(file)));
+    let output = command.output().unwrap();
+    assert_code(&output, code);
+    let results = natrig_report::read(&place.work().join("out/results.json")).unwrap();
+    place.assert_clean(&["out"]);
+    (results, stdout(&output) + &stderr(&output))
+}
+
+/// Fails unless all evidence of a cell is there and can be read.
+fn assert_evidence(run: &Path, cell: &Cell) {
+    let folder = run.join(&cell.evidence.folder);
+    let evidence = &cell.evidence;
+    for file in evidence.captures.iter().chain(&evidence.logs).chain(&evidence.gateways) {
+        assert!(folder.join(file).is_file(), "{} names {file}, which is not there", cell.id);
+    }
+    let links =
+        ["nat1.lan", "nat1.wan", "nat2.lan", "nat2.wan", "peer1.lan", "peer2.lan", "relay.wan", "dropped"];
+    let captures = names(&folder.join("captures"));
+    assert_eq!(captures, links.map(|link| format!("{link}.pcapng")).into());
+    let trace = Trace::read_folder(&folder.join("captures")).unwrap();
+    assert!(!trace.frames().is_empty());
+
+    for machine in ["nat1", "nat2", "peer1", "peer2", "relay"] {
+        assert!(folder.join(format!("logs/{machine}.console.log")).is_file());
+    }
+    for node in ["peer1", "peer2", "relay"] {
+        let log = fs::read_to_string(folder.join(format!("logs/{node}.log"))).unwrap();
+        assert!(log.contains(r#""event":"started""#), "{node}: {log}");
+    }
+    for (gateway, nat) in ["nat1", "nat2"].iter().zip(&cell.nats) {
+        let read = |kind| fs::read_to_string(folder.join(format!("{gateway}.{kind}"))).unwrap();
+        assert!(read("nft").contains("table ip natrig"), "{nat}");
+        assert!(read("ruleset").contains("table ip natrig"), "{nat}");
+        if nat != "public" {
+            assert!(read("conntrack").contains("udp"), "no connection in {gateway}, {nat}");
+        }
+    }
+    assert_eq!(cell.proofs.len(), 2);
+    for (proof, nat) in cell.proofs.iter().zip(&cell.nats) {
+        assert!(proof.holds && &proof.profile == nat && proof.declared == proof.measured, "{proof:?}");
+    }
+}
+
+/// Fails unless the three files of a run tell of all its cells.
+fn assert_reports(run: &Path, results: &Results) {
+    let junit = fs::read_to_string(run.join("junit.xml")).unwrap();
+    let report = quick_junit::Report::deserialize_from_str(&junit).unwrap();
+    let tests: usize = report.test_suites.iter().map(|suite| suite.test_cases.len()).sum();
+    assert_eq!(tests, results.cells.len());
+    let summary = fs::read_to_string(run.join("summary.md")).unwrap();
+    for cell in &results.cells {
+        assert!(summary.contains(&cell.id) || summary.contains(&cell.name), "{}\n{summary}", cell.id);
+    }
+    assert!(["kvm", "tcg"].contains(&results.run.accelerator.as_str()));
+    assert_eq!(results.totals, Totals::of(&results.cells));
+    assert!(!results.interrupted);
+}
+
+fn kind(cell: &Cell) -> Option<Kind> {
+    cell.verdict.as_ref().and_then(|verdict| verdict.kind)
+}
+
+#[test]
+fn the_seeds_three_scenarios_end_as_the_seed_expects() {
+    let place = Place::new();
+    let files =
+        ["seed/scenario-direct.yaml", "seed/scenario-holepunch.yaml", "seed/scenario-relay-fallback.yaml"];
+    let (results, said) = results(&place, &["run", "--seed", "7"], &files, 0);
+    let run = place.work().join("out");
+    assert_reports(&run, &results);
+    for cell in &results.cells {
+        assert_eq!(cell.outcome, Outcome::AsExpected);
+        assert!(cell.failure.is_none() && cell.connect_ms.is_some(), "{cell:?}");
+        assert_evidence(&run, cell);
+        let verdict = cell.verdict.as_ref().unwrap();
+        for direction in verdict.directions {
+            assert_eq!(direction.sent, direction.arrived);
+        }
+        assert!(said.contains(&cell.name), "{said}");
+    }
+    let kinds: Vec<_> = results.cells.iter().map(kind).collect();
+    assert_eq!(kinds, [Some(Kind::Direct), Some(Kind::Birthday), Some(Kind::Relay)]);
+    assert_eq!(results.run.seed, 7);
+    assert!(said.contains("3 as expected"), "{said}");
+}
+
+#[test]
+fn the_seeds_matrix_ends_as_the_seed_expects() {
+    let place = Place::new();
+    let (results, _) = results(&place, &["run"], &["seed/test-matrix.yaml"], 0);
+    assert_reports(&place.work().join("out"), &results);
+    let rows: Vec<_> =
+        results.cells.iter().map(|cell| (cell.priority.as_deref(), cell.expected.as_str())).collect();
+    assert_eq!(
+        rows,
+        [
+            (Some("P1"), "direct"),
+            (Some("P1"), "hole-punch"),
+            (Some("P1"), "relay"),
+            (Some("P2"), "hole-punch"),
+            (Some("P2"), "hole-punch"),
+            (Some("P2"), "direct"),
+        ]
+    );
+    assert_eq!(results.totals.as_expected, 6);
+}
+
+/// The machines of two runs are strangers, and both runs know it.
+#[test]
+fn two_runs_at_once_do_not_meet() {
+    let places = [Place::new(), Place::new()];
+    let cells = ["T2.M.1", "T2.M.25"];
+    let captured = thread::scope(|scope| {
+        let runs: Vec<_> = places
+            .iter()
+            .zip(cells)
+            .map(|(place, id)| {
+                scope.spawn(move || {
+                    let output = place.run(["matrix", "--only", id, "--out", "out"]);
+                    assert_code(&output, 0);
+                    let run = place.work().join("out");
+                    let results = natrig_report::read(&run.join("results.json")).unwrap();
+                    assert_eq!(results.totals.as_expected, 1);
+                    Trace::read_folder(&run.join(id).join("captures")).unwrap()
+                })
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (place, trace) in places.iter().zip(&captured) {
+        assert!(!trace.frames().is_empty());
+        place.assert_clean(&["out"]);
+    }
+}
+
+/// Runs one of the negative controls; gives its only cell and all that was said.
+fn control(name: &str, code: i32) -> (Cell, String) {
+    let place = Place::new();
+    let (mut results, said) = results(&place, &["run"], &[&format!("controls/{name}.yaml")], code);
+    assert_evidence(&place.work().join("out"), &results.cells[0]);
+    assert_reports(&place.work().join("out"), &results);
+    (results.cells.remove(0), said)
+}
+
+/// Fails unless the terminal tells of the failure: the step, the sentence, lines, and where the evidence lies.
+fn assert_told(cell: &Cell, said: &str) {
+    let failure = cell.failure.as_ref().unwrap();
+    for phrase in [
+        &format!("{}: {}", failure.step, failure.message),
+        &format!("evidence: out/{}", cell.evidence.folder),
+        "  | ",
+    ] {
+        assert!(said.contains(phrase), "`{phrase}` is not in:\n{said}");
+    }
+    assert!(!failure.lines.is_empty());
+}
+
+#[test]
+fn control_without_a_relay_nothing_arrives() {
+    let (cell, said) = control("no-relay", 1);
+    assert_eq!(cell.outcome, Outcome::NotAsExpected);
+    assert_eq!(cell.failure.as_ref().unwrap().step, Step::Connect);
+    assert!(cell.claims.is_empty(), "{:?}", cell.claims);
+    assert_eq!(cell.connect_ms, None);
+    assert_told(&cell, &said);
+    assert!(said.contains("NOT as expected"), "{said}");
+}
+
+#[test]
+fn control_a_blocked_pair_is_relayed() {
+    let (cell, _) = control("blocked-pair", 0);
+    assert_eq!(cell.outcome, Outcome::AsExpected);
+    let verdict = cell.verdict.unwrap();
+    assert_eq!((verdict.path, verdict.kind), (WirePath::Relay, Some(Kind::Relay)));
+    assert_eq!(verdict.attempts_passed, [0, 0]);
+}
+
+#[test]
+fn control_a_cut_relay_carries_nothing() {
+    let (cell, said) = control("relay-cut", 1);
+    assert_eq!(cell.outcome, Outcome::NotAsExpected);
+    assert_eq!(cell.failure.as_ref().unwrap().step, Step::Connect);
+    assert_told(&cell, &said);
+    assert!(said.contains("cut relay.wan after bootstrapped"), "{said}");
+}
+
+#[test]
+fn control_a_lying_node_is_contradicted() {
+    let (cell, said) = control("lying-node", 1);
+    assert_eq!(cell.outcome, Outcome::Disagree);
+    let verdict = cell.verdict.as_ref().unwrap();
+    assert_eq!(verdict.path, WirePath::Relay);
+    assert_eq!(cell.claims[0].path, WirePath::Direct);
+    assert_eq!(cell.failure.as_ref().unwrap().step, Step::Verdict);
+    assert_told(&cell, &said);
+    assert!(said.contains("DISAGREE"), "{said}");
+}
