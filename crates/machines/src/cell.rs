@@ -19,9 +19,9 @@ use serde_json::json;
 use crate::{
     COORDINATION, Lab, Rig, Trouble, Who,
     app::INBOX,
-    gateway::{self, Listing, each_side},
+    gateway::{self, Listing, both, each_side},
     node::{Node, NodeEvent},
-    nodes::{Events, Nodes},
+    nodes::{Events, Nodes, Public, start_public},
 };
 
 /// The lab's bytes, each way.
@@ -87,13 +87,18 @@ impl Run<'_> {
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
 
         self.enter(Step::Proof, events)?;
-        let _stun = gateway::start_stun(&lab)?;
-        gateway::load(&lab, self.scenario, self.folder)?;
-        self.cell.proofs = gateway::measure(&lab, self.scenario)?;
-        gateway::refuse(&self.cell.proofs)?;
-        let proven = gateway::flush(&lab, self.scenario)?;
+        let (stun, loaded) =
+            both(|| gateway::start_stun(&lab), || gateway::load(&lab, self.scenario, self.folder));
+        stun.and(loaded)?;
+        let public = || start_public(&lab, self.scenario, self.folder, self.halt, events);
+        let (public, proven) = both(public, || {
+            self.cell.proofs = gateway::measure(&lab, self.scenario)?;
+            gateway::refuse(&self.cell.proofs)?;
+            gateway::flush(&lab, self.scenario)
+        });
+        let proven = proven?;
 
-        let judged = self.experiment(&lab, events);
+        let judged = self.experiment(&lab, public, events);
         // Whatever came of it, the tables and logs are what explains it.
         let failed_at = self.step;
         let gathered = self.gather(&lab, &proven, events);
@@ -103,13 +108,23 @@ impl Run<'_> {
         judged.and(gathered)
     }
 
-    fn experiment(&mut self, lab: &Lab, events: &Events) -> Result<(), Trouble> {
+    fn experiment(
+        &mut self,
+        lab: &Lab,
+        public: Result<Public, Trouble>,
+        events: &Events,
+    ) -> Result<(), Trouble> {
         self.enter(Step::Nodes, events)?;
-        each_side(|side| {
-            let agent = lab.agent(side.peer())?;
-            Ok(agent.write_file(OUTBOX, 0o644, bytes(self.rig.seed, self.scenario, side))?)
-        })?;
-        let nodes = Nodes::start(lab, self.scenario, self.folder, self.halt, events)?;
+        let public = public?;
+        let outboxes = || {
+            each_side(|side| {
+                let agent = lab.agent(side.peer())?;
+                Ok(agent.write_file(OUTBOX, 0o644, bytes(self.rig.seed, self.scenario, side))?)
+            })
+        };
+        let (filled, nodes) =
+            both(outboxes, || Nodes::start(lab, self.scenario, public, self.folder, self.halt, events));
+        let nodes = filled.and(nodes)?;
         self.faults(lab, Moment::Bootstrapped, events)?;
 
         self.enter(Step::Connect, events)?;

@@ -18,5 +18,5 @@ mod rig;
 pub use app::{App, COORDINATION};
 pub use error::{Trouble, Who};
 pub use lab::{Lab, Member};
-pub use nodes::{Events, Nodes};
+pub use nodes::{Events, Nodes, Public, start_public};
 pub use rig::{Programs, Rig, RigError, build_image};

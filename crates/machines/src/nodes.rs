@@ -29,28 +29,41 @@ pub struct Nodes {
     pub ids: [String; 2],
 }
 
+/// The public node, running.
+#[derive(Debug)]
+pub struct Public {
+    node: Node,
+    id: String,
+}
+
+/// Starts the public node, which needs no gateway, and waits until it has said who it is.
+pub fn start_public(
+    lab: &Lab,
+    scenario: &Scenario,
+    folder: &Path,
+    halt: &Halt,
+    events: &Events,
+) -> Result<Public, Trouble> {
+    let node = start(lab, Machine::Relay, App.relay(scenario), folder, events)?;
+    let id = identity(&node, Instant::now() + READY, halt)?;
+    Ok(Public { node, id })
+}
+
 impl Nodes {
-    /// Starts the public node first, since the peers must know its name, then both peers; waits until each has found it.
+    /// Starts both peers and waits until each has found the public node.
     pub fn start(
         lab: &Lab,
         scenario: &Scenario,
+        public: Public,
         folder: &Path,
         halt: &Halt,
         events: &Events,
     ) -> Result<Self, Trouble> {
         let deadline = Instant::now() + READY;
-        let start = |name: Machine, argv: Vec<String>| -> Result<Node, Trouble> {
-            let events = events.clone();
-            let log = log(folder, &format!("{name}.log"))?;
-            Node::start(lab.agent(name)?, name, argv, log, move |what| {
-                let _ = events.send(what);
-            })
-        };
-        let relay = start(Machine::Relay, App.relay(scenario))?;
-        let relay_id = identity(&relay, deadline, halt)?;
         let peer = |side: Side| -> Result<(Node, String), Trouble> {
             let name = side.peer();
-            let node = start(name, App.peer(scenario, lab.topology(), name, &relay_id))?;
+            let argv = App.peer(scenario, lab.topology(), name, &public.id);
+            let node = start(lab, name, argv, folder, events)?;
             let id = identity(&node, deadline, halt)?;
             node.wait_for("it had found its relay", deadline, halt, |event| event.is("bootstrapped"))?;
             Ok((node, id))
@@ -60,8 +73,22 @@ impl Nodes {
             Side::One => (one, two),
             Side::Two => (two, one),
         };
-        Ok(Nodes { relay, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
+        Ok(Nodes { relay: public.node, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
     }
+}
+
+fn start(
+    lab: &Lab,
+    name: Machine,
+    argv: Vec<String>,
+    folder: &Path,
+    events: &Events,
+) -> Result<Node, Trouble> {
+    let events = events.clone();
+    let log = log(folder, &format!("{name}.log"))?;
+    Node::start(lab.agent(name)?, name, argv, log, move |what| {
+        let _ = events.send(what);
+    })
 }
 
 /// A node's name on the mesh, by its own event.

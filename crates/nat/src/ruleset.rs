@@ -67,7 +67,8 @@ impl Ruleset {
 
 fn header(preset: Preset) -> String {
     let mapping = preset.mapping().map_or("no NAT".to_owned(), |mapping| mapping.to_string());
-    format!("# {preset}: {mapping}, {}\n", preset.filtering())
+    // What was loaded before goes in the same transaction.
+    format!("# {preset}: {mapping}, {}\nflush ruleset\n", preset.filtering())
 }
 
 /// Input from outside is dropped, answers to the gateway's own packets are not.

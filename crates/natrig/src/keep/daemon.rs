@@ -14,7 +14,7 @@ use std::{
 
 use natrig_agent_proto::Start;
 use natrig_lab::Halt;
-use natrig_machines::{Lab, Nodes, Trouble, gateway};
+use natrig_machines::{Lab, Nodes, Trouble, gateway, start_public};
 use natrig_record::What;
 use natrig_scenario::Scenario;
 use natrig_vmm::ProcessEvent;
@@ -109,7 +109,8 @@ fn stand(
     gateway::flush(&lab, scenario)?;
     // Events go to the nodes' logs; nobody else listens.
     let (events, _) = mpsc::channel::<What>();
-    let nodes = Nodes::start(&lab, scenario, folder, halt, &events)?;
+    let public = start_public(&lab, scenario, folder, halt, &events)?;
+    let nodes = Nodes::start(&lab, scenario, public, folder, halt, &events)?;
     Ok((lab, nodes))
 }
 
