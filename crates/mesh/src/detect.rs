@@ -228,7 +228,7 @@ impl Detector {
     }
 
     fn handle_filter_answer(&mut self, now: Instant, from: SocketAddr, message: &Message) {
-        let Some(filter) = &mut self.filter else {
+        let Some(filter) = self.filter.as_mut().filter(|filter| filter.result.is_none()) else {
             return;
         };
         let [stranger, other_port, plain] = filter.transactions;

@@ -26,9 +26,13 @@ use crate::identity::PeerId;
 use streams::Streams;
 pub(crate) use streams::{RequestId, StreamEvent, StreamRef};
 
-/// Silence after which a connection is dead. Both sides ping after half of it.
-const IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Both sides ping after this much silence.
+const KEEPALIVE: Duration = Duration::from_secs(12);
+/// A connection is dead when this long after the first unanswered packet nothing has come: with the ping before it, a
+/// silent peer is noticed within 30 s.
+const IDLE: Duration = Duration::from_secs(17);
+/// A connection attempt from a peer, this soon after our own has succeeded, is the loser of two that crossed.
+const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 const CONNECTION_ID_LENGTH: usize = 8;
 
@@ -47,7 +51,7 @@ struct Slot {
     connection: Connection,
     peer: PeerId,
     streams: Streams,
-    established: bool,
+    established: Option<Instant>,
 }
 
 /// All connections of a node.
@@ -161,19 +165,18 @@ impl Quic {
     /// Both dialled: the connection that the smaller ID began stays. A new one from a peer that has one already means
     /// that the peer has started anew.
     fn handle_incoming(&mut self, now: Instant, peer: PeerId, incoming: Incoming, response: &mut Vec<u8>) {
-        let dialling = self
-            .current
-            .get(&peer)
-            .and_then(|handle| self.slots.get(handle))
-            .is_some_and(|slot| slot.connection.side().is_client() && !slot.established);
-        if dialling && self.own < peer {
+        let current = self.current.get(&peer).and_then(|handle| self.slots.get(handle));
+        let dialled = current.is_some_and(|slot| {
+            slot.connection.side().is_client() && slot.established.is_none_or(|since| now < since + CROSSING)
+        });
+        if dialled && self.own < peer {
             self.endpoint.ignore(incoming);
             return;
         }
         match self.endpoint.accept(incoming, now, response, None) {
             Ok((handle, connection)) => {
                 if let Some(old) = self.current.remove(&peer) {
-                    if self.slots.get(&old).is_some_and(|slot| slot.established) {
+                    if self.slots.get(&old).is_some_and(|slot| slot.established.is_some()) {
                         let reason = "the peer has begun anew".to_owned();
                         self.events.push_back(QuicEvent::Lost(peer, reason));
                     }
@@ -235,7 +238,10 @@ impl Quic {
 
     /// Whether there is an established connection with `peer`.
     pub fn is_connected(&self, peer: &PeerId) -> bool {
-        self.current.get(peer).and_then(|handle| self.slots.get(handle)).is_some_and(|slot| slot.established)
+        self.current
+            .get(peer)
+            .and_then(|handle| self.slots.get(handle))
+            .is_some_and(|slot| slot.established.is_some())
     }
 
     /// Whether there is a connection with `peer`, if only a beginning one.
@@ -254,7 +260,7 @@ impl Quic {
     /// The smoothed round trip time to `peer`.
     pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         let slot = self.slots.get(self.current.get(peer)?)?;
-        slot.established.then(|| slot.connection.rtt())
+        slot.established.map(|_| slot.connection.rtt())
     }
 
     /// Ends the connection with `peer`.
@@ -312,7 +318,7 @@ impl Quic {
     fn install(&mut self, now: Instant, handle: ConnectionHandle, connection: Connection, peer: PeerId) {
         self.slots.insert(
             handle,
-            Slot { connection, peer, streams: Streams::new(self.max_message), established: false },
+            Slot { connection, peer, streams: Streams::new(self.max_message), established: None },
         );
         self.current.insert(peer, handle);
         self.dirty.insert(handle);
@@ -355,7 +361,7 @@ impl Quic {
                     quinn_proto::Event::Connected => {
                         match self.crypto.peer(slot.connection.crypto_session()) {
                             Some(proven) if proven == peer => {
-                                slot.established = true;
+                                slot.established = Some(now);
                                 if is_current {
                                     self.events.push_back(QuicEvent::Connected(peer));
                                 }
@@ -370,7 +376,7 @@ impl Quic {
                     quinn_proto::Event::ConnectionLost { reason } => {
                         lost.get_or_insert(reason.to_string());
                     }
-                    quinn_proto::Event::Stream(event) if slot.established => {
+                    quinn_proto::Event::Stream(event) if slot.established.is_some() => {
                         slot.streams.handle_event(&mut slot.connection, event);
                     }
                     _ => {}

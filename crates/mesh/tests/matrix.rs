@@ -6,16 +6,10 @@ use std::time::Duration;
 
 use omerta_mesh_core::{DatagramKind, Event, Kind, PathKind, Protocol};
 use world::nat::{PRESETS, Profile};
+use world::talk::{both_settled, settled};
 use world::{A, B, RELAY, Setup, World};
 
 const BYTES: usize = 256 << 10;
-
-fn settled(world: &World, at: world::At) -> Option<(PathKind, Kind, Duration)> {
-    world.find(at, |event| match event {
-        Event::Settled { path, kind, elapsed, .. } => Some((*path, *kind, *elapsed)),
-        _ => None,
-    })
-}
 
 /// Runs a cell; the kind that both sides claim and that the taps agree with.
 fn cell(a: Profile, b: Profile, seed: u64) -> Kind {
@@ -26,9 +20,8 @@ fn cell(a: Profile, b: Profile, seed: u64) -> Kind {
     assert_eq!(world.between(A, B).count(), 0, "a frame before the command");
 
     world.connect(A, B);
-    let both = |world: &World| settled(world, A).is_some() && settled(world, B).is_some();
     assert!(
-        world.run_until(Duration::from_secs(12), both),
+        world.run_until(Duration::from_secs(12), both_settled),
         "{} to {} does not settle: {:#?}",
         a.name,
         b.name,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod nat;
+pub mod talk;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -72,6 +73,7 @@ pub struct World {
     stun: Server,
     flying: BinaryHeap<Reverse<Flying>>,
     order: u64,
+    idle_turns: u32,
     rng: StdRng,
     pub loss: f64,
     /// Pairs between which nothing gets through on the internet.
@@ -80,6 +82,8 @@ pub struct World {
     pub events: BTreeMap<At, Vec<(Duration, Event)>>,
     /// Datagrams as they were delivered, for replays.
     pub keep_payloads: bool,
+    /// Bytes sent to each address.
+    sent: HashMap<SocketAddr, usize>,
     pub payloads: Vec<(At, SocketAddr, Vec<u8>)>,
 }
 
@@ -89,11 +93,18 @@ pub struct Setup {
     pub service: Service,
     pub birthday: bool,
     pub stun: bool,
+    pub keep_payloads: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { seed: 1, service: Service::Relay { sessions: 50 }, birthday: true, stun: true }
+        Self {
+            seed: 1,
+            service: Service::Relay { sessions: 50 },
+            birthday: true,
+            stun: true,
+            keep_payloads: false,
+        }
     }
 }
 
@@ -109,12 +120,14 @@ impl World {
             stun: Server::new(stun(0, 0), Some(stun(1, 1))),
             flying: BinaryHeap::new(),
             order: 0,
+            idle_turns: 0,
             rng: StdRng::seed_from_u64(setup.seed),
             loss: 0.0,
             blocked: Vec::new(),
             frames: Vec::new(),
             events: BTreeMap::new(),
-            keep_payloads: false,
+            keep_payloads: setup.keep_payloads,
+            sent: HashMap::new(),
             payloads: Vec::new(),
         };
         let relay_address = IpAddr::from([203, 0, 113, 10]);
@@ -196,6 +209,21 @@ impl World {
         self.hosts[at.0].alive = false;
     }
 
+    /// The machine is back, its program as it was.
+    pub fn revive(&mut self, at: At) {
+        self.hosts[at.0].alive = true;
+    }
+
+    /// Where a node without a gateway is.
+    pub fn address(&self, at: At) -> SocketAddr {
+        SocketAddr::new(self.hosts[at.0].address, NODE_PORT)
+    }
+
+    /// Bytes that were sent to an address.
+    pub fn sent_to(&self, address: SocketAddr) -> usize {
+        self.sent.get(&address).copied().unwrap_or(0)
+    }
+
     pub fn rebind(&mut self, at: At) {
         if let Some(gateway) = &mut self.hosts[at.0].gateway {
             gateway.rebind();
@@ -269,6 +297,9 @@ impl World {
         let arrival = self.flying.peek().map(|Reverse(flying)| flying.at);
         match (timer, arrival) {
             (Some((due, at)), arrival) if due < end && arrival.is_none_or(|arrival| due < arrival) => {
+                // A timer that fires and is not moved would keep a real node busy for ever.
+                self.idle_turns = if due > self.now { 0 } else { self.idle_turns + 1 };
+                assert!(self.idle_turns < 10_000, "{at:?}'s clock stands still: {:#?}", self.events);
                 self.now = self.now.max(due);
                 let now = self.now;
                 self.hosts[at.0].node.handle_timeout(now);
@@ -322,6 +353,7 @@ impl World {
 
     fn launch(&mut self, sender: Option<At>, source: SocketAddr, target: SocketAddr, payload: Vec<u8>) {
         self.order += 1;
+        *self.sent.entry(target).or_default() += payload.len();
         self.flying.push(Reverse(Flying {
             at: self.now + DELAY,
             order: self.order,
