@@ -145,12 +145,13 @@ impl Quic {
         let mut response = Vec::new();
         let data = BytesMut::from(packet);
         match self.endpoint.handle(now, address, None, None, data, &mut response) {
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                // A packet counts for the peer's own connections only.
-                if self.slots.get(&handle).is_some_and(|slot| slot.peer == peer) {
-                    self.connection_event(now, handle, event);
-                }
+            // A packet counts for the peer's own connections only.
+            Some(DatagramEvent::ConnectionEvent(handle, event))
+                if self.slots.get(&handle).is_some_and(|slot| slot.peer == peer) =>
+            {
+                self.connection_event(now, handle, event);
             }
+            Some(DatagramEvent::ConnectionEvent(..)) | None => {}
             Some(DatagramEvent::NewConnection(incoming)) => {
                 self.handle_incoming(now, peer, incoming, &mut response);
             }
@@ -158,7 +159,6 @@ impl Quic {
                 response.truncate(transmit.size);
                 self.transmits.push_back((peer, response));
             }
-            None => {}
         }
     }
 

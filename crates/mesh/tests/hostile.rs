@@ -17,8 +17,7 @@ fn attacker() -> SocketAddr {
 
 /// A world in which two nodes have met, and every datagram that a node has taken.
 fn recorded() -> (World, Vec<(At, SocketAddr, Vec<u8>)>) {
-    let mut setup = Setup::default();
-    setup.keep_payloads = true;
+    let setup = Setup { keep_payloads: true, ..Setup::default() };
     let (mut world, _) = connected(&setup, PUBLIC, FULL);
     world.send(A, B, vec![1; 2000]);
     assert!(world.run_until(Duration::from_secs(1), |world| received(world, B).len() == 1));

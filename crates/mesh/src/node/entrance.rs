@@ -108,7 +108,7 @@ impl Node {
         let jitter = self.rng.random_range(0.8..1.2);
         entrance.stage = Stage::Waiting { until: now + backoff.min(MAX_BACKOFF).mul_f64(jitter) };
         let Bootstrap { id, address } = entrance.bootstrap;
-        if !self.peers.get(&id).is_some_and(|peer| peer.contact.is_some()) {
+        if self.peers.get(&id).is_none_or(|peer| peer.contact.is_none()) {
             self.forget_peer(&id);
         }
         let none_left = self.entrances.iter().all(|entrance| matches!(entrance.stage, Stage::Waiting { .. }));
