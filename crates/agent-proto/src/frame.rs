@@ -46,8 +46,7 @@ impl Decoder {
     }
 
     /// The next whole message; `None` until more bytes come.
-    #[expect(clippy::should_implement_trait, reason = "messages of any type come out of one decoder")]
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some((head, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
@@ -83,7 +82,7 @@ mod tests {
             let mut seen = Vec::new();
             for part in [&bytes[..cut], &bytes[cut..]] {
                 decoder.push(part);
-                while let Some(message) = decoder.next::<ToGuest>().unwrap() {
+                while let Some(message) = decoder.next_message::<ToGuest>().unwrap() {
                     seen.push(message);
                 }
             }
@@ -95,14 +94,14 @@ mod tests {
     fn an_endless_frame_is_refused_before_it_is_stored() {
         let mut decoder = Decoder::default();
         decoder.push(&[0xff; 4]);
-        assert!(matches!(decoder.next::<ToGuest>(), Err(FrameError::TooLong(_))));
+        assert!(matches!(decoder.next_message::<ToGuest>(), Err(FrameError::TooLong(_))));
     }
 
     #[test]
     fn garbage_is_an_error() {
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 3, 9, 9, 9]);
-        assert!(decoder.next::<ToGuest>().is_err());
+        assert!(decoder.next_message::<ToGuest>().is_err());
     }
 
     proptest::proptest! {
@@ -116,7 +115,7 @@ mod tests {
             decoder.push(&[0, 0, 0, short]);
             for chunk in chunks {
                 decoder.push(&chunk);
-                while let Ok(Some(_)) = decoder.next::<ToGuest>() {}
+                while let Ok(Some(_)) = decoder.next_message::<ToGuest>() {}
             }
         }
     }

@@ -112,7 +112,7 @@ impl Port {
     /// The next message of the host.
     pub(crate) fn message(&mut self) -> Result<Option<ToGuest>, String> {
         // What follows a bad frame cannot be told from its rest.
-        self.decoder.next().map_err(|error| format!("the host sent {error}"))
+        self.decoder.next_message().map_err(|error| format!("the host sent {error}"))
     }
 }
 

@@ -207,10 +207,16 @@ fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path)
     let template = rig.template(memory, &mut |_| ()).map_err(Trouble::lab)?;
     let console = log(folder, &format!("{}.console.log", host.machine))?;
     let spec = CloneSpec { nics, disk: Some(rig.disk.path().to_owned()), console };
-    let machine = template.spawn(spec).map_err(|error| {
-        // A template whose copies do not start is of no use to anybody; the next run makes a new one.
-        let _ = rig.discard(memory);
-        Trouble::lab(error).hint("the template was removed; run again")
+    let machine = template.spawn(spec).map_err(|error| match error {
+        // A template whose copies do not come up is of no use to anybody; the next run makes a new one.
+        error @ natrig_vmm::Error::Boot { .. } => {
+            let hint = match rig.discard(memory) {
+                Ok(()) => "the template was removed; run again".to_owned(),
+                Err(error) => format!("natrig clean, since the template could not be removed: {error}"),
+            };
+            Trouble::lab(error).hint(hint)
+        }
+        error => Trouble::lab(error),
     })?;
     let agent = machine.agent();
     agent.done(Request::Identify(identity(host.machine)))?;

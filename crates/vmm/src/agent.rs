@@ -378,7 +378,7 @@ impl Shared {
             let at = Instant::now();
             decoder.push(chunk.get(..count).unwrap_or_default());
             loop {
-                match decoder.next() {
+                match decoder.next_message() {
                     Ok(Some(message)) => {
                         if let Err(reason) = self.take(message, at) {
                             return reason;
@@ -463,7 +463,7 @@ mod tests {
             let mut chunk = [0; 512];
             while let Ok(count @ 1..) = theirs.read(&mut chunk) {
                 decoder.push(&chunk[..count]);
-                while let Ok(Some(ToGuest::Request { id, body })) = decoder.next() {
+                while let Ok(Some(ToGuest::Request { id, body })) = decoder.next_message() {
                     for mut message in answer(body) {
                         if let ToHost::Reply { id: place, .. } = &mut message {
                             *place = id;
