@@ -65,6 +65,9 @@ impl Backend for Rig {
             };
             run.cell.failure = Some(trouble.failure(run.step));
         }
+        // However far it came, what there is explains it.
+        run.cell.evidence.captures = files(&evidence.join("captures"), "captures").unwrap_or_default();
+        run.cell.evidence.logs = files(&evidence.join("logs"), "logs").unwrap_or_default();
         run.cell.figures.insert("total".to_owned(), millis(started.elapsed()));
         run.cell
     }
@@ -257,8 +260,6 @@ impl Run<'_> {
     fn gather(&mut self, lab: &Lab, proven: &Listing, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Evidence, events)?;
         self.cell.evidence.gateways = gateway::gather(lab, Some(proven), self.folder)?;
-        self.cell.evidence.captures = files(&self.folder.join("captures"), "captures")?;
-        self.cell.evidence.logs = files(&self.folder.join("logs"), "logs")?;
         self.leave();
         Ok(())
     }

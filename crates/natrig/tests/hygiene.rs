@@ -4,6 +4,7 @@ mod support;
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, OnceLock, PoisonError},
@@ -190,6 +191,24 @@ fn interrupted_while_nodes_run() {
 #[test]
 fn terminated_while_nodes_run() {
     interrupt_at(Moment::Nodes, Signal::TERM);
+}
+
+/// Ctrl-C in a terminal is for all processes in its foreground; the machines must last until the evidence is gathered.
+#[test]
+fn interrupted_at_a_terminal() {
+    let _alone = alone();
+    let cache = cache(true);
+    let place = Place::with_cache(Some(cache.path().to_owned()));
+    let mut command = place.natrig(["run", "--out", "out"]);
+    command.arg(scenario("seed/scenario-relay-fallback.yaml")).process_group(0);
+    let mut run = Running::start(command);
+    Moment::Nodes.wait(&place, &mut run);
+    run.signal_group(Signal::INT);
+    assert_eq!(run.wait().code(), Some(130), "{}", run.said());
+    place.assert_clean(&["out"]);
+    let results = natrig_report::read(&place.work().join("out/results.json")).unwrap();
+    let evidence = &results.cells[0].evidence;
+    assert_eq!((evidence.captures.len(), evidence.gateways.len()), (8, 6), "{evidence:?}");
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(crate) fn spawn(mut command: Command, inherited: Vec<OwnedFd>) -> io::Result
         }
         Ok(())
     };
+    // Ctrl-C in a terminal is for this process, which then ends its children in order.
+    command.process_group(0);
     // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock.
     unsafe { command.pre_exec(prepare) };
 

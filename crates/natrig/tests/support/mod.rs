@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up on it.
@@ -261,6 +261,11 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(pid(self.child.id()), signal).unwrap();
+    }
+
+    /// Signals it and all processes of its group, which it must lead.
+    pub fn signal_group(&self, signal: Signal) {
+        kill_process_group(pid(self.child.id()), signal).unwrap();
     }
 
     /// Waits for its end.
