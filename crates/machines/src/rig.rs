@@ -1,12 +1,13 @@
 //! What all labs of a run share.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
+use natrig_scenario::{Machine, Scenario};
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
@@ -91,6 +92,15 @@ impl Rig {
         let rig = Rig { store, qemu, image, choice, disk, seed, templates: Mutex::default() };
         rig.template(DEFAULT_MEMORY, progress)?;
         Ok(rig)
+    }
+
+    /// Makes the templates of all sizes that scenarios set, so that no cell has to wait for one.
+    pub fn ready_for(&self, scenarios: &[Scenario], progress: &mut dyn FnMut(&str)) -> Result<(), RigError> {
+        let sizes = scenarios.iter().flat_map(|scenario| Machine::ALL.map(|name| scenario.sizes.of(name)));
+        for memory_mb in sizes.flatten().collect::<BTreeSet<u32>>() {
+            self.template(memory_mb, progress)?;
+        }
+        Ok(())
     }
 
     /// The template of a size, made if there is none.

@@ -66,9 +66,9 @@ fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
     let emit = |cell: Option<usize>, what: What| {
         progress.event(Event { at_ms: started.elapsed().as_secs_f64() * 1000.0, cell, what });
     };
-    let rig = prepare::rig(options.packages, seed, &mut |message| {
-        emit(None, What::Preparing { message: message.to_owned() });
-    })?;
+    let mut preparing = |message: &str| emit(None, What::Preparing { message: message.to_owned() });
+    let rig = prepare::rig(options.packages, seed, &mut preparing)?;
+    rig.ready_for(&scenarios, &mut preparing)?;
     let folder = folder::create(options.out.as_deref())?;
     let halt = interrupt.orderly();
     let mut info = about(&rig, seed, &folder);

@@ -11,7 +11,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Child, Command},
+    process::{Child, Command, Output, Stdio},
     sync::{LazyLock, mpsc},
 };
 
@@ -29,6 +29,12 @@ static FORKING_THREAD: LazyLock<io::Result<mpsc::Sender<Job>>> = LazyLock::new(|
         .spawn(move || jobs.into_iter().for_each(|job| job()))?;
     Ok(sender)
 });
+
+/// Runs a program to its end and takes what it writes; it is killed when this process ends.
+pub(crate) fn output(mut command: Command) -> io::Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command, Vec::new())?.wait_with_output()
+}
 
 /// Starts a child that keeps `inherited` open under the numbers they have here, and is killed when this process ends.
 pub(crate) fn spawn(mut command: Command, inherited: Vec<OwnedFd>) -> io::Result<Child> {

@@ -151,6 +151,8 @@ impl Template {
         let come_up = |machine: &Machine| -> Result<()> {
             let mut qmp = machine.qmp();
             qmp.execute("migrate-set-capabilities", capabilities(), deadline)?;
+            // Nobody has moved: there is nothing to tell the neighbours, and captures stay free of it.
+            qmp.execute("migrate-set-parameters", json!({ "announce-rounds": 0 }), deadline)?;
             let from = json!({ "uri": format!("fd:{number}") });
             qmp.execute("migrate-incoming", from, deadline)?;
             await_migration(&mut qmp, deadline)?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result, Store,
     error::{Doing, complaint},
+    spawn,
     store::{self, Fingerprint, sha256},
 };
 
@@ -291,14 +292,14 @@ impl Apt {
 
     fn run(&self, folder: &Path, words: &[&str]) -> Result<Output> {
         let options = self.options.iter().flat_map(|option| ["-o", option]);
-        Command::new("apt-get")
+        let mut command = Command::new("apt-get");
+        command
             .args(options)
             .args(words)
             .current_dir(folder)
             .env("LC_ALL", "C")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdin(Stdio::null())
-            .output()
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        spawn::output(command)
             .map_err(|error| Error::Packages {
                 reason: format!("cannot run apt-get: {error}"),
                 hint: "on a host without apt, natrig image build --packages FOLDER takes Debian's .deb files from a folder".to_owned(),
