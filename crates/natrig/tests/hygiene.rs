@@ -19,6 +19,8 @@ const CELL: &str = "relay-fallback-both-symmetric";
 /// A moment of a run, told by what a run leaves when it comes there.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
+    /// apt fetches packages.
+    Packages,
     /// Packages are there; the image is put together.
     Image,
     /// A guest boots, to be saved.
@@ -34,9 +36,13 @@ enum Moment {
 }
 
 impl Moment {
-    /// Whether a run starts with images and templates.
-    fn warm(self) -> bool {
-        !matches!(self, Moment::Image | Moment::Template)
+    /// What is in the cache when the run starts.
+    fn cached(self) -> &'static [&'static str] {
+        match self {
+            Moment::Packages => &[],
+            Moment::Image | Moment::Template => &["packages"],
+            _ => &["packages", "images", "templates", "disks"],
+        }
     }
 
     fn wait(self, place: &Place, run: &mut Running) {
@@ -44,6 +50,12 @@ impl Moment {
         let log = cell.join("logs/peer1.log");
         let logged = |phrase: &str| fs::read_to_string(&log).is_ok_and(|text| text.contains(phrase));
         match self {
+            Moment::Packages => {
+                run.until_said("fetching");
+                run.until("apt works", || {
+                    place.processes().iter().any(|(_, command)| command.starts_with("apt-get"))
+                });
+            }
             Moment::Image => run.until_said("putting the guest's image together"),
             Moment::Template => {
                 run.until_said("booting a guest with");
@@ -57,8 +69,8 @@ impl Moment {
     }
 }
 
-/// A cache for one test: with packages only, or with all that a run needs.
-fn cache(warm: bool) -> tempfile::TempDir {
+/// A cache for one test, warm up to a moment.
+fn cache(moment: Moment) -> tempfile::TempDir {
     static WARM: OnceLock<PathBuf> = OnceLock::new();
     let from = WARM.get_or_init(|| {
         let place = Place::new();
@@ -67,9 +79,7 @@ fn cache(warm: bool) -> tempfile::TempDir {
         natrig_vmm::Store::open_default().unwrap().root().to_owned()
     });
     let cache = tempfile::tempdir().unwrap();
-    let parts: &[&str] =
-        if warm { &["packages", "images", "templates", "disks", "kvm"] } else { &["packages", "kvm"] };
-    for part in parts {
+    for part in moment.cached().iter().chain(&["kvm"]) {
         copy(&from.join(part), &cache.path().join(part));
     }
     cache
@@ -104,21 +114,27 @@ fn start(place: &Place) -> Running {
 /// Kills a run at a moment; nothing may be left but its folder, and the next run must not notice.
 fn kill_at(moment: Moment) {
     let _alone = alone();
-    let cache = cache(moment.warm());
+    let cache = cache(moment);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let mut run = start(&place);
     moment.wait(&place, &mut run);
     run.signal(Signal::KILL);
     assert_eq!(run.wait().code(), None);
-    // An image that was complete stays.
-    let left: &[&str] = if moment.warm() { &["out"] } else { &[] };
     match moment {
-        Moment::Template => place.assert_no_process(),
-        _ => place.assert_clean(left),
+        // Packages and images that are complete stay.
+        Moment::Packages | Moment::Template => place.assert_no_process(),
+        Moment::Image => place.assert_clean(&[]),
+        _ => place.assert_clean(&["out"]),
     }
     let next = place.natrig(["run", "--out", "next"]).arg(scenario("seed/scenario-direct.yaml")).output();
     assert_code(&next.unwrap(), 0);
     place.assert_no_process();
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn killed_while_packages_are_fetched() {
+    kill_at(Moment::Packages);
 }
 
 #[test]
@@ -154,7 +170,7 @@ fn killed_while_data_is_on_its_way() {
 /// Ends a run with a signal that asks; it must leave its results.
 fn interrupt_at(moment: Moment, signal: Signal) {
     let _alone = alone();
-    let cache = cache(true);
+    let cache = cache(Moment::Nodes);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let mut run = start(&place);
     moment.wait(&place, &mut run);
@@ -197,7 +213,7 @@ fn terminated_while_nodes_run() {
 #[test]
 fn interrupted_at_a_terminal() {
     let _alone = alone();
-    let cache = cache(true);
+    let cache = cache(Moment::Nodes);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let mut command = place.natrig(["run", "--out", "out"]);
     command.arg(scenario("seed/scenario-relay-fallback.yaml")).process_group(0);
@@ -214,7 +230,7 @@ fn interrupted_at_a_terminal() {
 #[test]
 fn interrupted_before_any_machine_runs() {
     let _alone = alone();
-    let cache = cache(false);
+    let cache = cache(Moment::Image);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let mut run = start(&place);
     Moment::Image.wait(&place, &mut run);
@@ -228,7 +244,7 @@ fn interrupted_before_any_machine_runs() {
 #[test]
 fn interrupted_while_waiting_for_room() {
     let _alone = alone();
-    let cache = cache(true);
+    let cache = cache(Moment::Nodes);
     let places = [(); 2].map(|()| Place::with_cache(Some(cache.path().to_owned())));
     let [mut first, mut second] = [&places[0], &places[1]].map(|place| {
         let mut command = place.natrig(["run", "--out", "out"]);
@@ -248,7 +264,7 @@ fn interrupted_while_waiting_for_room() {
 #[test]
 fn a_second_interrupt_ends_at_once() {
     let _alone = alone();
-    let cache = cache(true);
+    let cache = cache(Moment::Nodes);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let mut run = start(&place);
     Moment::Nodes.wait(&place, &mut run);
@@ -263,7 +279,7 @@ fn a_second_interrupt_ends_at_once() {
 #[test]
 fn interrupts_are_heard_without_a_terminal() {
     let _alone = alone();
-    let cache = cache(true);
+    let cache = cache(Moment::Nodes);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -284,7 +300,7 @@ fn interrupts_are_heard_without_a_terminal() {
 /// Runs the test below in a process of its own, where it panics or aborts with machines up.
 fn fall(how: &str) {
     let _alone = alone();
-    let cache = cache(true);
+    let cache = cache(Moment::Nodes);
     let place = Place::with_cache(Some(cache.path().to_owned()));
     let mut command: Command = place.command(std::env::current_exe().unwrap());
     command.args(["--exact", "a_program_with_machines_falls", "--nocapture"]).env(FALL, how);
