@@ -3,6 +3,8 @@
 //! The initiator looks the peer up, takes a relay session where it can have one, dials, asks the coordinator when nobody
 //! answers, punches, and says in the end how the path came to be. The responder follows the coordinator's call.
 
+mod settle;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::announce::Announcement;
-use crate::control::{Notice, Reply, Request};
+use crate::control::{Reply, Request};
 use crate::coordination::{Coordination, Side};
-use crate::event::{Event, Kind, MessageId, PathKind};
+use crate::event::{Event, Kind, MessageId};
 use crate::identity::PeerId;
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId};
@@ -22,7 +24,6 @@ use crate::punch::{Punch, Role};
 use crate::strategy::Strategy;
 use crate::wire::Kind as DatagramKind;
 
-use super::path::Proof;
 use super::{Node, Pending};
 
 const LOOKUP_GAP: Duration = Duration::from_millis(250);
@@ -477,213 +478,5 @@ impl Node {
             matches!(stage, Some(Stage::Punch(punch)) if punch.strategy == Strategy::Birthday)
         };
         self.peers.values().filter(searches).count()
-    }
-
-    /// A direct path to `id` was proven.
-    pub(super) fn contact_reached(&mut self, now: Instant, id: PeerId, proof: Proof) {
-        let class = self.class();
-        let birthday = self.config.birthday;
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        if contact.kind.is_none() {
-            let strategy = match &contact.stage {
-                Stage::Punch(punch) => punch.strategy,
-                _ => Strategy::between(class, contact.peer_class, birthday),
-            };
-            contact.kind = Some(kind_of(proof, strategy, class));
-        }
-        self.end_attempt(now, id, true);
-        self.begin_connection(now, &id);
-        self.review(now, id);
-    }
-
-    /// No more probes: either there is a direct path, or there will be none.
-    fn end_attempt(&mut self, now: Instant, id: PeerId, success: bool) {
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        let stage = std::mem::replace(&mut contact.stage, Stage::Over);
-        let probes = contact.probes;
-        let coordinator = contact.coordinator;
-        let initiator = contact.role == Role::Initiator;
-        if !matches!(stage, Stage::Over) && contact.punching {
-            self.events.push_back(Event::PunchResult { peer: id, success, probes });
-            let asked = matches!(stage, Stage::Ask { .. } | Stage::Punch(_));
-            if let Some(coordinator) = coordinator.filter(|_| initiator && asked) {
-                let outcome = Notice::Outcome { target: id, success, probes };
-                self.notify(now, &coordinator, &outcome);
-            }
-        }
-        if let Stage::Punch(punch) = stage {
-            self.close_unused(&id, punch.sockets());
-        }
-        self.review(now, id);
-    }
-
-    /// The initiator begins the connection as soon as there is any path.
-    fn begin_connection(&mut self, now: Instant, id: &PeerId) {
-        let has_path = self.peers.get(id).is_some_and(|peer| peer.carrying.is_some());
-        let initiator = self.contact(id).is_some_and(|contact| contact.role == Role::Initiator);
-        if has_path && initiator && !self.quic.has_connection(id) {
-            self.quic.connect(now, *id);
-        }
-    }
-
-    pub(super) fn contact_connected(&mut self, now: Instant, id: PeerId) {
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        if contact.role == Role::Initiator {
-            self.notify(now, &id, &Notice::Contact);
-            self.now_connected(now, id);
-        }
-    }
-
-    /// The peer that began this connection wants to speak with our owner.
-    pub(super) fn handle_contact_notice(&mut self, now: Instant, id: PeerId) {
-        self.join_contact(now, id);
-        self.now_connected(now, id);
-    }
-
-    fn now_connected(&mut self, now: Instant, id: PeerId) {
-        let path = self.sent_by(&id);
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        if !std::mem::replace(&mut contact.connected, true) {
-            contact.give_up = None;
-            let elapsed = now.saturating_duration_since(contact.asked);
-            let outbox = std::mem::take(&mut contact.outbox);
-            self.events.push_back(Event::Connected { peer: id, kind: path, elapsed });
-            for (message, data) in outbox {
-                self.send_or_queue(now, id, message, data);
-            }
-        }
-        self.review(now, id);
-    }
-
-    pub(super) fn handle_settled_notice(&mut self, now: Instant, id: PeerId, kind: Kind) {
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        if contact.role == Role::Responder {
-            contact.verdict = Some(kind);
-            if kind == Kind::Relay {
-                self.end_attempt(now, id, false);
-            } else {
-                self.review(now, id);
-            }
-        }
-    }
-
-    /// Settles the contact, or fails it, once nothing more can change.
-    fn review(&mut self, now: Instant, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let (direct, relay) = (peer.direct.is_some(), peer.relay.is_some());
-        let Some(contact) = &mut peer.contact else {
-            return;
-        };
-        if contact.settled || !contact.is_over() {
-            return;
-        }
-        let kind = match contact.role {
-            Role::Initiator if direct => contact.kind.or(Some(Kind::Direct)),
-            Role::Initiator => match &contact.relay {
-                RelaySearch::Found if relay => Some(Kind::Relay),
-                RelaySearch::Found | RelaySearch::None => {
-                    let reason = "no direct path was found and no relay carries it";
-                    return self.contact_failed(&id, reason);
-                }
-                RelaySearch::Asking(_) => None,
-            },
-            Role::Responder => contact.verdict.filter(|verdict| *verdict == Kind::Relay || direct),
-        };
-        match kind {
-            Some(kind) if contact.connected => {
-                contact.settled = true;
-                contact.give_up = None;
-                let elapsed = now.saturating_duration_since(contact.asked);
-                let path = match direct {
-                    true => PathKind::Direct,
-                    false => PathKind::Relay,
-                };
-                let says = contact.role == Role::Initiator;
-                self.events.push_back(Event::Settled {
-                    peer: id,
-                    path,
-                    kind: if direct { kind } else { Kind::Relay },
-                    elapsed,
-                });
-                if says {
-                    self.notify(now, &id, &Notice::Settled { kind });
-                }
-            }
-            // A path, or the hope for one, but no connection yet.
-            _ => {
-                contact.give_up.get_or_insert(now + LINK_LIMIT);
-            }
-        }
-    }
-
-    fn give_up(&mut self, now: Instant, id: PeerId) {
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        match contact.role {
-            Role::Initiator => {
-                self.quic.close(now, &id, b"gave up");
-                self.contact_failed(&id, "the peer does not complete the connection");
-            }
-            Role::Responder if contact.connected => {
-                // The initiator never said that it has settled; what there is stays.
-                contact.verdict.get_or_insert(Kind::Relay);
-                self.review(now, id);
-            }
-            Role::Responder => {
-                self.end_attempt(now, id, false);
-                self.forget_peer(&id);
-            }
-        }
-    }
-
-    fn contact_failed(&mut self, id: &PeerId, reason: &str) {
-        let Some(contact) = self.peers.get_mut(id).and_then(|peer| peer.contact.take()) else {
-            return;
-        };
-        for (message, _) in contact.outbox {
-            self.fail_message(message, reason);
-        }
-        self.events.push_back(Event::ConnectFailed { peer: *id, reason: reason.to_owned() });
-        if !self.quic.has_connection(id) && self.entrance_of(id).is_none() {
-            self.forget_peer(id);
-        }
-    }
-
-    /// The connection is gone.
-    pub(super) fn contact_lost(&mut self, id: &PeerId, reason: String) {
-        let Some(contact) = self.contact(id) else {
-            return;
-        };
-        if contact.connected {
-            self.events.push_back(Event::Disconnected { peer: *id, reason });
-        } else if contact.role == Role::Initiator {
-            self.contact_failed(id, &reason);
-        }
-    }
-}
-
-/// How a path came to be, from how it was proven to the initiator.
-fn kind_of(proof: Proof, strategy: Strategy, class: NatClass) -> Kind {
-    match (proof, strategy) {
-        (Proof::Answer(Purpose::Dial), _) => Kind::Direct,
-        (_, Strategy::ResponderFirst) => Kind::Reversal,
-        (_, Strategy::Birthday) => Kind::Birthday,
-        // It could be reached all along; only the first packets were lost.
-        (Proof::Answer(_), Strategy::Dial) => Kind::Direct,
-        (Proof::Echo, Strategy::Dial) if class.is_reachable() => Kind::Reversal,
-        _ => Kind::Punch,
     }
 }
