@@ -26,9 +26,18 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// The lab's fault.
+    /// The lab's fault. Of a text with several lines the first is the sentence; a hint among them is told as such.
     pub fn lab(message: impl ToString) -> Self {
-        Trouble { who: Who::Lab, message: message.to_string(), lines: Vec::new(), hint: None }
+        let text = message.to_string();
+        let mut trouble = Trouble { who: Who::Lab, message: String::new(), lines: Vec::new(), hint: None };
+        for (number, line) in text.lines().enumerate() {
+            match line.strip_prefix("hint: ") {
+                _ if number == 0 => trouble.message = line.to_owned(),
+                Some(hint) => trouble.hint = Some(hint.to_owned()),
+                None => trouble.lines.push(line.to_owned()),
+            }
+        }
+        trouble
     }
 
     /// The node's fault.
@@ -79,3 +88,17 @@ lab_fault!(
     natrig_capture::TraceError,
     std::io::Error
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_many_lines_is_told_in_its_parts() {
+        let trouble = Trouble::lab("it did not come up; its console ends with:\npanic\nhint: natrig doctor");
+        assert_eq!(trouble.message, "it did not come up; its console ends with:");
+        assert_eq!(trouble.lines, ["panic"]);
+        assert_eq!(trouble.hint.as_deref(), Some("natrig doctor"));
+        assert_eq!(Trouble::lab("one line").lines, [""; 0]);
+    }
+}

@@ -6,7 +6,7 @@ use std::{
     fs,
     io::Read,
     os::unix::fs::PermissionsExt,
-    process::{Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use support::{Place, assert_code, scenario, stderr, stdout};
@@ -22,6 +22,15 @@ fn assert_refused(output: &Output, phrases: &[&str]) -> String {
     }
     assert!(!said.contains("panicked"), "{said}");
     said
+}
+
+/// `run`, or `up` of a lab that nobody else has.
+fn asked(place: &Place, command: &str) -> Command {
+    let mut asked = place.natrig([command]);
+    if command == "up" {
+        asked.args(["--lab", &place.lab()]);
+    }
+    asked
 }
 
 /// Runs a scenario text that must be refused.
@@ -45,7 +54,7 @@ fn a_file_that_is_not_there_is_named() {
     let place = Place::new();
     let output = place.run(["run", "nowhere.yaml"]);
     assert_refused(&output, &["cannot read nowhere.yaml", "scenarios/seed/scenario-direct.yaml"]);
-    assert_refused(&place.run(["up", "nowhere.yaml"]), &["cannot read nowhere.yaml"]);
+    assert_refused(&asked(&place, "up").arg("nowhere.yaml").output().unwrap(), &["cannot read nowhere.yaml"]);
     place.assert_clean(&[]);
 }
 
@@ -76,7 +85,7 @@ fn an_unknown_cell_is_answered_with_those_there_are() {
     assert_refused(&output, &["no cell has the ID `nothing`", "direct-connection-both-full-cone"]);
     let output = place.run(["matrix", "--only", "T2.M.26"]);
     assert_refused(&output, &["no cell has the ID `T2.M.26`", "T2.M.25"]);
-    let output = place.natrig(["up"]).arg(scenario("seed/test-matrix.yaml")).output().unwrap();
+    let output = asked(&place, "up").arg(scenario("seed/test-matrix.yaml")).output().unwrap();
     assert_refused(&output, &["holds several cells", "--only"]);
     place.assert_clean(&[]);
 }
@@ -96,7 +105,7 @@ fn evidence_of_two_runs_does_not_mix() {
     fs::create_dir(place.work().join("old")).unwrap();
     fs::write(place.work().join("old/results.json"), "{}").unwrap();
     for command in ["run", "up"] {
-        let output = place.natrig([command, "--out", "old"]).arg(scenario(DIRECT)).output().unwrap();
+        let output = asked(&place, command).args(["--out", "old"]).arg(scenario(DIRECT)).output().unwrap();
         assert_refused(&output, &["old is not empty", "--out"]);
     }
     let output = place.natrig(["run", "--out", "old/results.json"]).arg(scenario(DIRECT)).output().unwrap();
@@ -136,7 +145,7 @@ fn a_lab_with_a_name_that_is_too_long_is_refused() {
 fn without_the_guests_programs_the_remedy_is_named() {
     let place = Place::new();
     for command in ["run", "up"] {
-        let mut command = place.natrig([command]);
+        let mut command = asked(&place, command);
         command.arg(scenario(DIRECT)).env("NATRIG_PROGRAMS", place.work());
         let output = command.output().unwrap();
         assert_refused(&output, &["natrig-guest is missing", "make build"]);
@@ -204,6 +213,24 @@ fn settings_that_mean_nothing_are_refused() {
         assert!(stdout(&doctor).contains(&format!("unset {name}")), "{}", stdout(&doctor));
     }
     place.assert_clean(&[]);
+}
+
+/// As told by a cell, and by a lab that is to stay up.
+#[test]
+fn a_host_without_room_says_how_to_go_on() {
+    let place = Place::new();
+    for (name, sign) in [("run", "LAB ERROR"), ("up", "error: ")] {
+        let mut command = asked(&place, name);
+        command.args(["--out", name]).arg(scenario(DIRECT)).env("NATRIG_SLOTS", "4");
+        let output = command.output().unwrap();
+        assert_code(&output, 2);
+        let said = stdout(&output) + &stderr(&output);
+        for phrase in [sign, "room for 4 at once", "hint: NATRIG_SLOTS=5"] {
+            assert!(said.contains(phrase), "`{phrase}` is not in:\n{said}");
+        }
+        assert!(!said.contains('\u{fffd}'), "{said}");
+    }
+    place.assert_clean(&["run", "up"]);
 }
 
 #[test]

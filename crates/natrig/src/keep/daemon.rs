@@ -52,8 +52,11 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let folder = folder::create(arguments.out.as_deref())?;
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let halt = interrupt.orderly().clone();
-    let (lab, nodes) = stand(&rig, &scenario, &folder, &halt)
-        .map_err(|trouble| Failure::Lab(format!("{trouble}\n{}", trouble.lines.join("\n"))))?;
+    let (lab, nodes) = stand(&rig, &scenario, &folder, &halt).map_err(|trouble| {
+        let hint = trouble.hint.as_ref().map(|hint| format!("hint: {hint}"));
+        let lines: Vec<String> = std::iter::once(trouble.message).chain(trouble.lines).chain(hint).collect();
+        Failure::Lab(lines.join("\n"))
+    })?;
     let text = describe(&arguments.lab.name, &scenario, &lab, &nodes, &folder);
     say(&text);
     stands.store(true, Ordering::SeqCst);
