@@ -1,10 +1,17 @@
-//! RFC 4787 vocabulary, gateway profiles, and their nftables rulesets.
+//! RFC 4787 vocabulary, gateway profiles, their nftables rulesets, and a NAT of our own.
+//!
+//! [`Preset`] names the five gateways of the truth table; [`Profile`] is any gateway. [`Ruleset`](ruleset::Ruleset) makes
+//! a Linux kernel behave like a preset, [`Engine`] behaves like any profile.
 
 #![forbid(unsafe_code)]
 
 mod behaviour;
+pub mod engine;
 mod preset;
+pub mod profile;
 pub mod ruleset;
 
 pub use behaviour::{Filtering, Mapping};
+pub use engine::Engine;
 pub use preset::{Preset, UnknownPreset};
+pub use profile::Profile;
