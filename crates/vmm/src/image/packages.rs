@@ -237,12 +237,9 @@ impl Apt {
 
     /// Which packages are wanted, as apt would choose them for an empty system.
     fn resolve(&self, folder: &Path) -> Result<Vec<Listed>> {
-        let empty = folder.join("empty-status");
-        store::write_file(&empty, b"")?;
-        let status = format!("Dir::State::status={}", empty.display());
         let mut words = vec![
             "-o",
-            &status,
+            "Dir::State::status=/dev/null",
             "-o",
             "Acquire::ForceHash=SHA256",
             "--print-uris",
@@ -252,7 +249,6 @@ impl Apt {
         ];
         words.extend(REQUESTED);
         let output = self.run(folder, &words)?;
-        store::remove(&empty)?;
         if !output.status.success() {
             return Err(Error::Packages {
                 reason: format!(
