@@ -57,6 +57,56 @@ fn a_poisoned_gateway_is_refused_for_its_moving_port() {
     }
 }
 
+/// The rules of the seed to the letter, but for the interface's name; its restricted cones need a NAT to go with them.
+const SEED_FULL_CONE: &str = r#"
+table ip nat {
+    chain postrouting { type nat hook postrouting priority 100; oifname "wan" masquerade persistent; }
+    chain prerouting { type nat hook prerouting priority -100; }
+}"#;
+const SEED_RESTRICTED: &str = r#"
+table ip nat {
+    chain postrouting { type nat hook postrouting priority 100; oifname "wan" masquerade persistent; }
+}
+table ip filter {
+    chain forward { type filter hook forward priority 0; ct state established,related accept; iifname "wan" drop; }
+}"#;
+const SEED_SYMMETRIC: &str = r#"
+table ip nat {
+    chain postrouting { type nat hook postrouting priority 100; oifname "wan" masquerade random,persistent; }
+}"#;
+
+/// What is measured behind the seed's rules for two NATs.
+fn seed(nats: [&str; 2], rules: [&str; 2]) -> Vec<natrig_record::Proof> {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = scenario(nats[0], nats[1]);
+    let lab = boot(&scenario, folder.path());
+    gateway::start_stun(&lab).unwrap();
+    for (machine, rules) in [Machine::Nat1, Machine::Nat2].into_iter().zip(rules) {
+        lab.agent(machine).unwrap().write_file("/run/seed.nft", 0o644, rules.into()).unwrap();
+        assert!(shell(&lab, machine, "nft -f /run/seed.nft").1.success());
+    }
+    gateway::measure(&lab, &scenario).unwrap()
+}
+
+#[test]
+fn the_seeds_cones_are_refused_for_what_they_are() {
+    for nats in [["full-cone", "addr-restrict"], ["full-cone", "port-restrict"]] {
+        for proof in seed(nats, [SEED_FULL_CONE, SEED_RESTRICTED]) {
+            assert!(!proof.holds, "{proof:#?}");
+            // All of them are one and the same: port-restricted, and their ports move.
+            assert_eq!((proof.measured.mapping.as_str(), proof.measured.filtering.as_str()), ("EIM", "APDF"));
+            assert_eq!(proof.measured.early_packet_harmless, Some(false), "{proof:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_seeds_symmetric_rule_maps_and_filters_as_it_says() {
+    for proof in seed(["symmetric", "symmetric"], [SEED_SYMMETRIC, SEED_SYMMETRIC]) {
+        assert_eq!((proof.measured.mapping.as_str(), proof.measured.filtering.as_str()), ("APDM", "APDF"));
+    }
+}
+
 #[test]
 fn a_flush_leaves_nothing_and_a_changed_rule_is_seen() {
     let folder = tempfile::tempdir().unwrap();
