@@ -45,8 +45,9 @@ pub(super) struct Mapping {
     pub flows: u32,
 }
 
-/// A mapping's use for one remote endpoint.
+/// A mapping's use for one remote endpoint; one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Flow {
     pub inside: SocketAddrV4,
     pub outside: SocketAddrV4,
