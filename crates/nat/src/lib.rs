@@ -1,11 +1,13 @@
 //! RFC 4787 vocabulary, gateway profiles, their nftables rulesets, and a NAT of our own.
 //!
 //! [`Preset`] names the five gateways of the truth table; [`Profile`] is any gateway. [`Ruleset`](ruleset::Ruleset) makes
-//! a Linux kernel behave like a preset, [`Engine`] behaves like any profile.
+//! a Linux kernel behave like a preset, [`Engine`] behaves like any profile, and [`bytes::Gateway`] does so to packets on the
+//! wire.
 
 #![forbid(unsafe_code)]
 
 mod behaviour;
+pub mod bytes;
 pub mod engine;
 mod preset;
 pub mod profile;
