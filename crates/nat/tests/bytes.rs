@@ -180,6 +180,23 @@ fn a_packet_is_turned_back_to_a_host_inside() {
     assert_eq!((turned.to, ends(&turned.packet)), (Side::Inside, (at("192.0.2.1:8000"), at(INSIDE))));
 }
 
+#[test]
+fn a_router_without_nat_passes_what_it_does_not_know() {
+    let mut gateway = gateway(Profile::of(Preset::Public));
+    let mut bytes = udp(at(SERVER), at(INSIDE), 64, b"unknown");
+    let mut header = ipv4(&bytes);
+    header.protocol = 132.into();
+    header.header_checksum = header.calc_header_checksum();
+    bytes[..20].copy_from_slice(&header.to_bytes());
+    let came = through(&mut gateway, Side::Outside, bytes.clone());
+    assert_eq!((came.to, ipv4(&came.packet).time_to_live), (Side::Inside, 63));
+    assert_eq!(came.packet[12..], bytes[12..]);
+    for part in fragments(&udp(at(INSIDE), at(SERVER), 64, &[0; 100]), 64).into_iter().rev() {
+        assert_eq!(through(&mut gateway, Side::Inside, part).to, Side::Outside);
+    }
+    assert_eq!(gateway.handle(NOW, Side::Inside, bytes), Err(Lost::Dropped(Reason::NotOurs)));
+}
+
 /// Cuts a datagram into fragments of at most `size` bytes of payload.
 fn fragments(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
     let (header, payload) = Ipv4Header::from_slice(bytes).unwrap();

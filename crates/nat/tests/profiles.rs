@@ -23,7 +23,7 @@ fn every_named_profile_holds_together_and_explains_itself() {
             assert_eq!(profile.validate(), Ok(()), "{}", profile.name);
             assert_eq!(profile.kernel_can(), Ok(()), "{}", profile.name);
             let text = profile.explain();
-            assert!(text.starts_with(&profile.name) && text.contains("RFC 4787"), "{text}");
+            assert!(text.starts_with(&profile.name) && text.contains("Filtering"), "{text}");
         }
     }
     assert_eq!(Named::find("Port Restricted").unwrap().name, "port-restrict");
@@ -113,5 +113,26 @@ fn what_the_kernel_cannot_do_is_listed() {
     let lacks = profile.kernel_can().unwrap_err();
     let axes: Vec<&str> = lacks.iter().map(|lack| lack.axis).collect();
     assert_eq!(axes, ["refresh", "timers.lifetime", "ports.parity"]);
-    assert!(profile.explain().contains("natrig's engine can"));
+    assert!(profile.explain().contains("natrig's engine does"));
+}
+
+#[test]
+fn profiles_are_explained_as_they_were_read_last() {
+    let mut strange = Profile {
+        name: "strange".into(),
+        mapping: Some(Mapping::AddressDependent),
+        filtering: Filtering::AddressDependent,
+        refresh: Refresh::Outbound,
+        hairpin: Hairpin::InternalSource,
+        ..Profile::default()
+    };
+    strange.ports.allocation = Allocation::Sequential { delta: 2 };
+    strange.ports.block = Some(Block { size: 64, most: 2 });
+    strange.ports.parity = true;
+    strange.pool.addresses = 3;
+    strange.timers.lifetime = Some(Duration::from_secs(3600));
+    strange.limits.per_host = Some(100);
+    strange.validate().unwrap();
+    let profiles = [Profile::of(Preset::Public), Profile::of(Preset::PortRestrict), strange];
+    insta::assert_snapshot!(profiles.map(|profile| profile.explain()).concat());
 }

@@ -98,9 +98,12 @@ impl Gateway {
             return Err(Lost::Malformed);
         }
         bytes.truncate(header.total);
+        if self.engine.stateless() {
+            return self.route(from, &header, bytes);
+        }
         if header.offset > 0 {
             let way = self.fragments.way(now, Datagram::of(from, &header), &bytes)?;
-            return self.follow(from, way, bytes);
+            return self.follow(way, bytes);
         }
         let packet = view::packet(&header, &bytes)?;
         if from == Side::Inside && header.ttl <= 1 {
@@ -123,7 +126,7 @@ impl Gateway {
                     };
                     for waiting in self.fragments.learn(now, Datagram::of(from, &header), way) {
                         // One without hops left does not stop the others.
-                        let _ = self.follow(from, way, waiting);
+                        let _ = self.follow(way, waiting);
                     }
                 }
                 Ok(())
@@ -170,14 +173,37 @@ impl Gateway {
         self.transmits.pop_front()
     }
 
+    /// Sends on without a look inside: without NAT and filter, every protocol and every fragment passes.
+    fn route(&mut self, from: Side, header: &Header, mut bytes: Vec<u8>) -> Result<(), Lost> {
+        let inside = self.engine.addresses().inside;
+        let (near, far) = (inside.contains(header.source), inside.contains(header.destination));
+        let to = match (from, near, far) {
+            (Side::Inside, true, false) => Side::Outside,
+            (Side::Outside, false, true) => Side::Inside,
+            _ => return Err(Lost::Dropped(Reason::NotOurs)),
+        };
+        if self.engine.profile().udp_blocked && header.protocol == view::UDP {
+            return Err(Lost::Dropped(Reason::UdpBlocked));
+        }
+        if header.ttl <= 1 {
+            // RFC 1122 section 3.2.2: no errors about later fragments, nor about errors.
+            return match view::packet(header, &bytes) {
+                Ok(packet) if header.offset == 0 => self.out_of_hops(from, &packet, &bytes),
+                _ => Err(Lost::Hops),
+            };
+        }
+        view::readdress(header, &mut bytes, header.source, header.destination);
+        self.transmits.push_back(Transmit { to, packet: bytes });
+        Ok(())
+    }
+
     /// Sends a later fragment the way the first one went.
-    fn follow(&mut self, from: Side, way: Way, mut bytes: Vec<u8>) -> Result<(), Lost> {
+    fn follow(&mut self, way: Way, mut bytes: Vec<u8>) -> Result<(), Lost> {
         let header = Header::read(&bytes)?;
         if header.ttl <= 1 {
             // RFC 1122 section 3.2.2: no errors about fragments that are not the first.
             return Err(Lost::Hops);
         }
-        debug_assert!(from == Side::Inside || way.to == Side::Inside);
         view::readdress(&header, &mut bytes, way.source, way.destination);
         self.transmits.push_back(Transmit { to: way.to, packet: bytes });
         Ok(())

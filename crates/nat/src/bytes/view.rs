@@ -8,9 +8,9 @@ use super::{
 };
 use crate::engine::{Content, IcmpError, Packet, Protocol, TcpFlags};
 
-pub(super) const ICMP: u8 = 1;
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
 

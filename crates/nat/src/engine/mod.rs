@@ -284,7 +284,7 @@ impl Engine {
     }
 
     /// Whether everything passes and nothing is remembered.
-    fn stateless(&self) -> bool {
+    pub(crate) fn stateless(&self) -> bool {
         self.profile.mapping.is_none() && self.profile.filtering == Filtering::EndpointIndependent
     }
 

@@ -70,6 +70,9 @@ impl Engine {
         if hairpin && self.profile.hairpin == Hairpin::None {
             return Err(Reason::NoHairpin);
         }
+        if remote.ip().is_multicast() || remote.ip().is_broadcast() {
+            return Err(Reason::NotOurs);
+        }
         // A reset opens nothing.
         if packet.flags().rst {
             return Err(Reason::NoConnection);

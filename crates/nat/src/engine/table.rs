@@ -311,3 +311,37 @@ impl Table {
             .retain(|Reverse((at, index))| flows.get(*index as usize).is_some_and(|flow| flow.armed == *at));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_that_move_back_and_forth_do_not_pile_up() {
+        let mut table = Table::new(false, 1);
+        let inside = SocketAddrV4::new([10, 0, 0, 2].into(), 1);
+        let outside = SocketAddrV4::new([192, 0, 2, 1].into(), 1);
+        let mapping = table.add_mapping(Mapping {
+            protocol: Protocol::Tcp,
+            inside,
+            outside,
+            inside_key: key(Protocol::Tcp, inside, ANY),
+            outside_key: key(Protocol::Tcp, outside, ANY),
+            deadline: u64::MAX,
+            flows: 0,
+        });
+        let flow = table.add_flow(mapping, outside, 0, Marks::default());
+        for now in 0..5_000 {
+            // Opened and reset, again and again.
+            table.extend(flow, now + 1_000);
+            table.extend(flow, now + 50);
+            table.expire(now, |_| panic!("it is alive"));
+            assert!(table.ends.len() <= 100, "{} at {now}", table.ends.len());
+        }
+        let mut ended = 0;
+        table.expire(5_049, |_| ended += 1);
+        assert_eq!((ended, table.flow_count(), table.mappings.len()), (1, 0, 0));
+        table.expire(u64::MAX, |_| panic!("it is over"));
+        assert!(table.ends.is_empty());
+    }
+}

@@ -16,19 +16,22 @@ pub(super) fn text(profile: &Profile) -> String {
         }
     }
     lines.push(filtered(profile).to_owned());
-    timers(profile, &mut lines);
+    // Where all passes, nothing is remembered that could end, be refused or be too much.
+    if profile.mapping.is_some() || profile.filtering != Filtering::EndpointIndependent {
+        timers(profile, &mut lines);
+        lines.push(unsolicited(profile.unsolicited).to_owned());
+        lines.push(limits(profile));
+    }
     if profile.mapping.is_some() {
         lines.push(hairpin(profile.hairpin).to_owned());
     }
-    lines.push(unsolicited(profile.unsolicited).to_owned());
-    lines.push(limits(profile));
     if profile.udp_blocked {
         lines.push("UDP does not pass at all; only TCP and ICMP do.".to_owned());
     }
     match profile.kernel_can() {
-        Ok(()) => lines.push("Linux's own nftables can be this gateway.".to_owned()),
+        Ok(()) => lines.push("Stock nftables reaches all of this.".to_owned()),
         Err(lacks) => {
-            lines.push("Linux's own nftables cannot be this gateway; natrig's engine can:".to_owned());
+            lines.push("Stock nftables does not reach this; natrig's engine does:".to_owned());
             lines.extend(lacks.iter().map(|lack| format!("  {lack}")));
         }
     }
@@ -124,13 +127,14 @@ fn filtered(profile: &Profile) -> &'static str {
 
 fn timers(profile: &Profile, lines: &mut Vec<String>) {
     let timers = &profile.timers;
-    let enough = if timers.stream < Duration::from_secs(120) {
-        "against RFC 4787 REQ-5, which wants at least 2 min"
-    } else {
-        "as RFC 4787 REQ-5 wants"
+    let enough = Duration::from_secs(120);
+    let enough = match (timers.unreplied >= enough, timers.stream >= enough) {
+        (true, _) => "as RFC 4787 REQ-5 wants",
+        (false, true) => "RFC 4787 REQ-5 wants at least 2 min for both",
+        (false, false) => "against RFC 4787 REQ-5, which wants at least 2 min",
     };
     lines.push(format!(
-        "UDP timers: {} without an answer, {} with one, {enough}.",
+        "UDP timers: {} without an answer, {} with one; {enough}.",
         seconds(timers.unreplied),
         seconds(timers.stream)
     ));
