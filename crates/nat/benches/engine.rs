@@ -16,6 +16,8 @@ use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_pcg::Pcg64Mcg;
 
 const PACKETS: usize = 4_000_000;
+/// As many as a driver reads at once.
+const BATCH: usize = 32;
 const NOW: Duration = Duration::ZERO;
 
 fn main() {
@@ -74,17 +76,30 @@ fn measure(preset: Preset, count: usize) {
     for packet in packets.iter().cycle().take(PACKETS) {
         black_box(engine.outbound(NOW, *packet));
     }
+    let alone = start.elapsed() / PACKETS as u32;
+    let start = Instant::now();
+    for batch in packets.chunks(BATCH).cycle().take(PACKETS / BATCH) {
+        black_box(engine.look_ahead(Side::Inside, batch));
+        for packet in batch {
+            black_box(engine.outbound(NOW, *packet));
+        }
+    }
     let out = start.elapsed() / PACKETS as u32;
     let start = Instant::now();
-    for packet in answers.iter().cycle().take(PACKETS) {
-        black_box(engine.inbound(NOW, *packet));
+    for batch in answers.chunks(BATCH).cycle().take(PACKETS / BATCH) {
+        black_box(engine.look_ahead(Side::Outside, batch));
+        for packet in batch {
+            black_box(engine.inbound(NOW, *packet));
+        }
     }
     let back = start.elapsed() / PACKETS as u32;
     let mega = |each: Duration| 1e3 / each.as_nanos() as f64;
     println!(
-        "{preset:14} {count:>9} mappings: new {:.2} M/s ({new:?}), out {:.2} M/s ({out:?}), in {:.2} M/s ({back:?}), \
+        "{preset:14} {count:>9} mappings: new {:.2} M/s ({new:?}), out alone {:.2} M/s \
+         ({alone:?}), out {:.2} M/s ({out:?}), in {:.2} M/s ({back:?}), \
          {bytes} bytes each",
         mega(new),
+        mega(alone),
         mega(out),
         mega(back),
     );

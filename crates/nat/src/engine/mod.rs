@@ -251,6 +251,20 @@ impl Engine {
         Some(self.table.mappings[index as usize].outside)
     }
 
+    /// Looks up the flows of packets that are about to be taken, and changes nothing.
+    ///
+    /// One packet's look-up does not wait for another's, so that memory serves several at once; with a million flows a
+    /// driver that calls this with every few dozen packets it has read is faster. Returns how many flows there are.
+    pub fn look_ahead(&self, from: Side, packets: &[Packet]) -> usize {
+        let known = |packet: &&Packet| {
+            packet.protocol().is_some_and(|protocol| match from {
+                Side::Inside => self.table.flow_out(protocol, packet.source, packet.destination).is_some(),
+                Side::Outside => self.table.flow_back(protocol, packet.destination, packet.source).is_some(),
+            })
+        };
+        packets.iter().filter(known).count()
+    }
+
     /// When [`Engine::poll`] has something to say.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.held.front().map(|(due, _)| Duration::from_nanos(*due))

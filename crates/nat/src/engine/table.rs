@@ -151,12 +151,7 @@ impl Table {
     }
 
     /// The flow of an inside endpoint to a remote one.
-    pub fn flow_out(
-        &mut self,
-        protocol: Protocol,
-        inside: SocketAddrV4,
-        remote: SocketAddrV4,
-    ) -> Option<Index> {
+    pub fn flow_out(&self, protocol: Protocol, inside: SocketAddrV4, remote: SocketAddrV4) -> Option<Index> {
         let hash = self.hasher.hash_one(key(protocol, inside, remote));
         let flows = &self.flows;
         self.out
@@ -170,7 +165,7 @@ impl Table {
 
     /// The flow of a remote endpoint to an outside one.
     pub fn flow_back(
-        &mut self,
+        &self,
         protocol: Protocol,
         outside: SocketAddrV4,
         remote: SocketAddrV4,
