@@ -110,7 +110,7 @@ pub enum ImageCommand {
 /// Options of everything that runs scenarios.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
-    /// Leave results in this folder [default: natrig-runs/<time>, with a link `latest`]
+    /// Leave results in this folder instead of natrig-runs/TIME, to which `latest` leads
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// The seed of everything random that the lab draws [default: drawn]
@@ -171,7 +171,7 @@ pub struct UpArguments {
     /// Which lab.
     #[command(flatten)]
     pub lab: LabName,
-    /// Leave captures and logs in this folder [default: natrig-runs/<time>]
+    /// Leave captures and logs in this folder instead of natrig-runs/TIME
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
