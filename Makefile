@@ -1,7 +1,6 @@
 # natrig: what there is to do. Everything here works as an ordinary user, but for `setup` where packages are missing.
 
 TARGET := x86_64-unknown-linux-gnu
-PROGRAMS := target/release/natrig target/release/natrig-guest target/release/omerta-mesh
 export NATRIG_PROGRAMS := $(CURDIR)/target/release
 
 .PHONY: run matrix build setup test test-full bench lint clean

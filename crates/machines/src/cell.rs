@@ -160,7 +160,12 @@ impl Run<'_> {
         self.cell.outcome = outcome;
         let lines = verdict.because.clone();
         if let Some(reason) = reason {
-            let undelivered = window.and_then(|(_, undelivered)| undelivered);
+            let mut undelivered = window.and_then(|(_, undelivered)| undelivered);
+            // A machine that died, or an interrupted run, says nothing about the node.
+            if let Some(trouble) = undelivered.take_if(|trouble| trouble.who == Who::Lab) {
+                self.step = Step::Data;
+                return Err(trouble);
+            }
             let step = if undelivered.is_some() { Step::Data } else { Step::Verdict };
             let trouble = Trouble::node(reason).lines(
                 undelivered

@@ -16,7 +16,7 @@ use natrig_vmm::{AgentClient, Process, ProcessEvent};
 use serde_json::Value;
 
 use crate::{
-    Trouble,
+    Trouble, Who,
     lab::{lock, over},
 };
 
@@ -77,7 +77,8 @@ struct State {
     events: Vec<NodeEvent>,
     partial: [Vec<u8>; 2],
     tail: VecDeque<String>,
-    ended: Option<String>,
+    /// Why it ended, and whose fault that is.
+    ended: Option<(Who, String)>,
 }
 
 impl Node {
@@ -122,9 +123,9 @@ impl Node {
             if let Some(found) = find(&state.events) {
                 return Ok(found);
             }
-            if let Some(reason) = &state.ended {
-                return Err(Trouble::node(format!("{} ended before {what}: {reason}", self.name))
-                    .lines(state.tail.iter().cloned()));
+            if let Some((who, reason)) = &state.ended {
+                let message = format!("{} ended before {what}: {reason}", self.name);
+                return Err(Trouble { who: *who, ..Trouble::node(message) }.lines(state.tail.iter().cloned()));
             }
             if halt.raised() {
                 return Err(Trouble::lab("interrupted"));
@@ -157,11 +158,6 @@ impl Node {
     pub fn tail(&self) -> Vec<String> {
         lock(&self.shared.state).tail.iter().cloned().collect()
     }
-
-    /// The events so far.
-    pub fn events(&self) -> Vec<NodeEvent> {
-        lock(&self.shared.state).events.clone()
-    }
 }
 
 impl Shared {
@@ -183,8 +179,10 @@ impl Shared {
                 }
                 state.partial[which] = rest.to_vec();
             }
-            ProcessEvent::Exited { status, .. } => state.ended = Some(status.to_string()),
-            ProcessEvent::Lost { reason, .. } => state.ended = Some(format!("its machine is gone: {reason}")),
+            ProcessEvent::Exited { status, .. } => state.ended = Some((Who::Node, status.to_string())),
+            ProcessEvent::Lost { reason, .. } => {
+                state.ended = Some((Who::Lab, format!("its machine is gone: {reason}")))
+            }
         }
         drop(state);
         self.changed.notify_all();

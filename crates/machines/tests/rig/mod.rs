@@ -31,6 +31,7 @@ pub fn boot(scenario: &Scenario, folder: &Path) -> Lab {
 }
 
 /// What a shell in a machine prints, and how it ends.
+#[allow(dead_code, reason = "not every test asks a machine")]
 pub fn shell(lab: &Lab, machine: Machine, script: &str) -> (String, Exit) {
     let output = lab
         .agent(machine)
