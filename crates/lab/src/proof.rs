@@ -1,7 +1,7 @@
 //! A gateway's measured behaviour held against its profile.
 
 use natrig_capture::Trace;
-use natrig_nat::{Mapping, Preset};
+use natrig_nat::{Mapping, Profile, profile::Unsolicited};
 use natrig_probe::{Expected, Report};
 use natrig_record::{Proof, ProofSide};
 
@@ -17,12 +17,12 @@ pub struct Witness<'a> {
 }
 
 /// What a profile declares.
-pub fn declared(preset: Preset) -> ProofSide {
-    let told = preset.mapping().is_none_or(|mapping| mapping == Mapping::EndpointIndependent);
+pub fn declared(profile: &Profile) -> ProofSide {
+    let told = profile.mapping.is_none_or(|mapping| mapping == Mapping::EndpointIndependent);
     ProofSide {
-        mapping: mapping_word(preset.mapping()),
-        filtering: preset.filtering().to_string(),
-        early_packet_harmless: told.then_some(true),
+        mapping: mapping_word(profile.mapping),
+        filtering: profile.filtering.to_string(),
+        early_packet_harmless: told.then_some(profile.unsolicited != Unsolicited::Poison),
     }
 }
 
@@ -37,7 +37,12 @@ pub fn measured(report: &Report) -> ProofSide {
 
 /// Compares both, and looks for each stranger's answer on the wire: one that was filtered must be seen outside the
 /// gateway and not inside, one that arrived on both sides. Otherwise its silence proves nothing, and `Err` says so.
-pub fn prove(gateway: &str, preset: Preset, report: &Report, witness: Witness<'_>) -> Result<Proof, String> {
+pub fn prove(
+    gateway: &str,
+    profile: &Profile,
+    report: &Report,
+    witness: Witness<'_>,
+) -> Result<Proof, String> {
     let mut notes = report.notes.clone();
     for stranger in &report.strangers {
         let seen = (on(witness, witness.wan, stranger, true), on(witness, witness.lan, stranger, false));
@@ -61,10 +66,10 @@ pub fn prove(gateway: &str, preset: Preset, report: &Report, witness: Witness<'_
             }
         }
     }
-    let (declared, measured) = (declared(preset), measured(report));
+    let (declared, measured) = (declared(profile), measured(report));
     Ok(Proof {
         gateway: gateway.to_owned(),
-        profile: preset.name().to_owned(),
+        profile: profile.name.clone(),
         holds: declared == measured,
         declared,
         measured,

@@ -2,8 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use natrig_nat::Preset;
-use natrig_scenario::{Link, Machine, Scenario, Segment, Side};
+use natrig_scenario::{Gateway, Link, Machine, Nat, Scenario, Segment, Side};
 
 use crate::wires::{Pair, SiteLinks};
 
@@ -32,7 +31,7 @@ pub struct Host {
     /// Destination, prefix length, next hop.
     pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
     /// Its behaviour, if it is a gateway; gateways forward.
-    pub gateway: Option<Preset>,
+    pub gateway: Option<Gateway>,
 }
 
 /// An interface.
@@ -51,7 +50,7 @@ pub struct Nic {
 impl Topology {
     /// The machines of a scenario, with the seed's addresses.
     pub fn of(scenario: &Scenario) -> Self {
-        let machines = Machine::ALL.map(|machine| host(machine, scenario.nats)).into();
+        let machines = Machine::ALL.map(|machine| host(machine, &scenario.nats)).into();
         Topology { machines }
     }
 
@@ -93,7 +92,7 @@ pub fn site(side: Side) -> SiteLinks {
     SiteLinks { wan: wan.name().to_owned(), wan_mac: mac(wan), lan: lan.name().to_owned() }
 }
 
-fn host(machine: Machine, nats: [Preset; 2]) -> Host {
+fn host(machine: Machine, nats: &[Nat; 2]) -> Host {
     let nics = Link::ALL
         .into_iter()
         .filter(|link| link.machine() == machine)
@@ -105,15 +104,15 @@ fn host(machine: Machine, nats: [Preset; 2]) -> Host {
         })
         .collect();
     let gateway = match machine {
-        Machine::Nat1 => Some(nats[0]),
-        Machine::Nat2 => Some(nats[1]),
+        Machine::Nat1 => nats[0].gateways.first().cloned(),
+        Machine::Nat2 => nats[1].gateways.first().cloned(),
         _ => None,
     };
     Host { machine, nics, routes: routes(machine, nats), gateway }
 }
 
 /// Peers go through their gateway; on the internet only a prefix without NAT has a route.
-fn routes(machine: Machine, nats: [Preset; 2]) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
+fn routes(machine: Machine, nats: &[Nat; 2]) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
     if let Some(side) = [Side::One, Side::Two].into_iter().find(|side| side.peer() == machine) {
         return vec![(Ipv4Addr::UNSPECIFIED, 0, lan_prefix(side, 1))];
     }
@@ -162,10 +161,13 @@ fn mac(link: Link) -> [u8; 6] {
 mod tests {
     use std::collections::HashSet;
 
+    use natrig_nat::Preset;
+
     use super::*;
 
     fn hosts(nats: [Preset; 2]) -> Vec<Host> {
-        Machine::ALL.map(|machine| host(machine, nats)).into()
+        let nats = nats.map(Nat::from);
+        Machine::ALL.map(|machine| host(machine, &nats)).into()
     }
 
     #[test]

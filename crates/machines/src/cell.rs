@@ -348,7 +348,7 @@ fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
         name: scenario.name.clone(),
         file: scenario.file.clone(),
         priority: scenario.priority.map(|priority| priority.to_string()),
-        nats: scenario.nats.map(|preset| preset.name().to_owned()).into(),
+        nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
         initiator: scenario.initiator.number(),
         expected: scenario.expected.word().to_owned(),
         outcome: Outcome::LabError,

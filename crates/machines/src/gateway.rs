@@ -7,10 +7,10 @@ use natrig_lab::{
     proof::{Witness, prove},
     site,
 };
-use natrig_nat::{Preset, ruleset::Ruleset};
+use natrig_nat::ruleset::Ruleset;
 use natrig_probe::Report;
 use natrig_record::Proof;
-use natrig_scenario::{Machine, Scenario, Side};
+use natrig_scenario::{Gateway, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
 use crate::{Lab, Trouble};
@@ -28,9 +28,8 @@ const SIDES: [Side; 2] = [Side::One, Side::Two];
 /// Loads the presets' rulesets into both gateways, and writes them beside the evidence.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
     each_side(|side| {
-        let preset = scenario.nats[side.index()];
-        let ruleset = Ruleset::of(preset);
         let gateway = side.gateway();
+        let ruleset = ruleset(scenario, side)?;
         fs::write(folder.join(format!("{gateway}.nft")), ruleset.text())?;
         let agent = lab.agent(gateway)?;
         agent.write_file(RULES, 0o644, ruleset.text().into())?;
@@ -85,7 +84,7 @@ pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
         .map(|(side, report)| {
             let links = site(side);
             let witness = Witness { trace: &trace, wan: &links.wan, lan: &links.lan };
-            prove(side.gateway().name(), scenario.nats[side.index()], &report, witness)
+            prove(side.gateway().name(), &at(scenario, side)?.profile, &report, witness)
                 .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
         })
         .collect()
@@ -132,8 +131,7 @@ pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
             return Err(Trouble::lab(format!("{count} connections are left after the flush")).at(gateway));
         }
         let rules = String::from_utf8_lossy(&output.stdout).into_owned();
-        let state = Ruleset::of(scenario.nats[side.index()]);
-        if !state.state().is_empty() && rules.contains("elements") {
+        if !ruleset(scenario, side)?.state().is_empty() && rules.contains("elements") {
             return Err(Trouble::lab("maps or sets are not empty after the flush")
                 .at(gateway)
                 .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
@@ -195,9 +193,23 @@ fn expect(agent: &AgentClient, argv: &[&str]) -> Result<Output, Trouble> {
         .lines(lines.iter().flat_map(|text| text.lines()).map(str::to_owned)))
 }
 
-/// The preset of a side, for messages.
-pub fn title(nats: [Preset; 2]) -> String {
-    format!("{} and {}", nats[0], nats[1])
+/// What stands before the sites, for messages.
+pub fn title([one, two]: &[Nat; 2]) -> String {
+    format!("{one} and {two}")
+}
+
+/// The gateway of a side.
+fn at(scenario: &Scenario, side: Side) -> Result<&Gateway, Trouble> {
+    match scenario.nats[side.index()].gateways.as_slice() {
+        [gateway] => Ok(gateway),
+        gateways => Err(Trouble::lab(format!("a chain of {} gateways cannot be built yet", gateways.len()))),
+    }
+}
+
+fn ruleset(scenario: &Scenario, side: Side) -> Result<Ruleset, Trouble> {
+    let nat = &scenario.nats[side.index()];
+    let preset = nat.preset().ok_or_else(|| Trouble::lab(format!("{nat} has no ruleset yet")))?;
+    Ok(Ruleset::of(preset))
 }
 
 /// Does two things at once.

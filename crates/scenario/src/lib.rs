@@ -10,6 +10,7 @@ mod fields;
 mod id;
 mod lab;
 mod model;
+mod nat;
 mod problem;
 mod quantity;
 mod read;
@@ -20,6 +21,7 @@ mod yaml;
 pub use model::{
     Action, Expected, Fault, Filter, Flow, Impairment, Moment, NodeOptions, Priority, Scenario, Side, Sizes,
 };
+pub use nat::{Engine, Gateway, Nat};
 pub use problem::{Mistake, Problem};
 pub use read::load_all;
 pub use topology::{Link, Machine, Segment};

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use natrig_nat::Preset;
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Link, Machine};
+use crate::{Link, Machine, Nat};
 
 /// One experiment: two sites, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +18,8 @@ pub struct Scenario {
     pub file: Option<String>,
     /// How much it matters.
     pub priority: Option<Priority>,
-    /// The gateways, site 1 first.
-    pub nats: [Preset; 2],
+    /// What stands before each site, site 1 first.
+    pub nats: [Nat; 2],
     /// Which site's peer dials.
     pub initiator: Side,
     /// Whether the relay grants sessions; it coordinates in any case.
@@ -43,13 +42,13 @@ pub struct Scenario {
 
 impl Scenario {
     /// The gateway in front of the peer that dials.
-    pub fn initiator_nat(&self) -> Preset {
-        self.nats[self.initiator.index()]
+    pub fn initiator_nat(&self) -> &Nat {
+        &self.nats[self.initiator.index()]
     }
 
     /// The gateway in front of the peer that is dialled.
-    pub fn responder_nat(&self) -> Preset {
-        self.nats[self.initiator.other().index()]
+    pub fn responder_nat(&self) -> &Nat {
+        &self.nats[self.initiator.other().index()]
     }
 }
 

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use natrig_nat::Preset;
+use natrig_nat::{Preset, profile::Named};
 use natrig_record::Kind;
 
 use crate::{
-    Expected, Mistake, Priority, Problem, Scenario, Side, Truth,
+    Expected, Mistake, Nat, Priority, Problem, Scenario, Side, Truth,
     fields::{self, Fields, Mistakes},
     id, lab, quantity,
     yaml::{self, Node, Value},
@@ -147,7 +147,7 @@ impl<'a> Layers<'a> {
         let nat = |side: &str, mistakes: &mut Mistakes| {
             let hint = format!("`{side}:` is the gateway of a site, such as `full-cone`");
             let node = self.need(side, &hint, mistakes)?;
-            presets(node, side, mistakes)
+            site(node, side, mistakes)
         };
         let nats = [nat("nat1", mistakes), nat("nat2", mistakes)];
         let priorities = [("P1", Priority::P1), ("P2", Priority::P2)];
@@ -190,7 +190,7 @@ impl<'a> Layers<'a> {
         }
         let node = node.unwrap_or_default();
         for nats in nat1.pairs(&nat2) {
-            let id = names.id(nats, &nat1, &nat2);
+            let id = names.id(&nats, &nat1, &nat2);
             let at = || self.row.unwrap_or(self.top).at();
             if scenarios.len() == MOST_CELLS {
                 let message = format!("the file spans more than {MOST_CELLS} cells");
@@ -221,11 +221,19 @@ impl<'a> Layers<'a> {
             };
             scenario.expected = match expected {
                 Expectation::Stated(expected) => expected,
-                Expectation::Truth => Expected::Exactly(Truth::standard().lookup(
-                    scenario.initiator_nat(),
-                    scenario.responder_nat(),
-                    node.birthday,
-                )),
+                Expectation::Truth => {
+                    let [initiator, responder] = [scenario.initiator_nat(), scenario.responder_nat()];
+                    match Truth::standard().of(initiator, responder, node.birthday) {
+                        Ok(kind) => Expected::Exactly(kind),
+                        Err(unknown) => {
+                            mistakes.0.push(
+                                Mistake::new(at(), unknown.to_string())
+                                    .hint("state what is expected, such as `expected: relay`"),
+                            );
+                            return;
+                        }
+                    }
+                }
             };
             scenarios.push(scenario);
         }
@@ -268,7 +276,7 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn id(&self, nats: [Preset; 2], nat1: &Presets, nat2: &Presets) -> String {
+    fn id(&self, nats: &[Nat; 2], nat1: &Site, nat2: &Site) -> String {
         let base = match (self.row_id.or(self.file_id), self.slug.as_str()) {
             (Some(id), _) => id,
             (None, "") => "scenario",
@@ -276,60 +284,75 @@ impl Names<'_> {
         };
         let many = nat1.several || nat2.several;
         let numbered = nat1.is_all() && nat2.is_all();
-        match (self.row_id.or(self.file_id), many) {
-            (None, true) if numbered => id::matrix(nats),
-            (_, false) if !self.is_row || self.row_id.is_some() => base.to_owned(),
+        match (self.row_id.or(self.file_id), nats[0].preset().zip(nats[1].preset())) {
+            (None, Some((one, two))) if many && numbered => id::matrix([one, two]),
+            _ if !many && (!self.is_row || self.row_id.is_some()) => base.to_owned(),
             _ => format!("{base}-{}-{}", nats[0], nats[1]),
         }
     }
 }
 
-/// The gateways of one site: one, or a list.
-struct Presets {
-    of_site: Vec<Preset>,
+/// What may stand before one site: one, or a list.
+struct Site {
+    nats: Vec<Nat>,
     several: bool,
 }
 
-impl Presets {
+impl Site {
+    /// Whether these are the five of the matrix and nothing else.
     fn is_all(&self) -> bool {
-        Preset::ALL.iter().all(|preset| self.of_site.contains(preset))
+        let presets: Vec<_> = self.nats.iter().filter_map(Nat::preset).collect();
+        self.nats.len() == Preset::ALL.len() && Preset::ALL.iter().all(|preset| presets.contains(preset))
     }
 
     /// All pairs, row by row.
-    fn pairs<'a>(&'a self, columns: &'a Presets) -> impl Iterator<Item = [Preset; 2]> + 'a {
-        self.of_site.iter().flat_map(|row| columns.of_site.iter().map(|column| [*row, *column]))
+    fn pairs<'a>(&'a self, columns: &'a Site) -> impl Iterator<Item = [Nat; 2]> + 'a {
+        self.nats.iter().flat_map(|row| columns.nats.iter().map(|column| [row.clone(), column.clone()]))
     }
 }
 
-fn presets(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Presets> {
+fn site(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Site> {
     let Value::List(_) = node.value else {
-        return Some(Presets { of_site: vec![preset(node, mistakes)?], several: false });
+        return Some(Site { nats: vec![nat(node, mistakes)?], several: false });
     };
-    let mut of_site = Vec::new();
+    let mut nats: Vec<Nat> = Vec::new();
     for item in fields::list(node, &format!("`{side}`"), mistakes)? {
-        let preset = preset(item, mistakes)?;
-        if of_site.contains(&preset) {
-            return mistakes
-                .add(Mistake::new(item.at.clone(), format!("{preset} is listed twice in `{side}`")));
+        let nat = nat(item, mistakes)?;
+        if nats.iter().any(|other| other.name == nat.name) {
+            return mistakes.add(Mistake::new(item.at.clone(), format!("{nat} is listed twice in `{side}`")));
         }
-        of_site.push(preset);
+        nats.push(nat);
     }
-    Some(Presets { of_site, several: true })
+    Some(Site { nats, several: true })
 }
 
-/// Reads the name of a gateway behaviour.
-pub(crate) fn preset(node: &Node, mistakes: &mut Mistakes) -> Option<Preset> {
+/// Reads what stands before a site.
+fn nat(node: &Node, mistakes: &mut Mistakes) -> Option<Nat> {
     // Without quotes, YAML takes the alias `none` for text and `null` for nothing.
     let text = fields::text(node, "a gateway behaviour", mistakes)?;
-    text.parse().ok().or_else(|| {
-        mistakes.add(
-            Mistake::new(
-                node.at.clone(),
-                format!("no gateway behaviour is called `{}`", fields::shorten(text)),
-            )
-            .hint(fields::meant(text, Preset::ALL.iter().map(|p| p.name()))),
-        )
-    })
+    match Named::find(text) {
+        Ok(named) => Some(Nat::of(&named)),
+        Err(_) => {
+            let known: Vec<String> = Named::all().into_iter().map(|named| named.name).collect();
+            unknown(node, text, known.iter().map(String::as_str), mistakes)
+        }
+    }
+}
+
+fn unknown<'a, T>(
+    node: &Node,
+    text: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let message = format!("no gateway behaviour is called `{}`", fields::shorten(text));
+    mistakes.add(Mistake::new(node.at.clone(), message).hint(fields::meant(text, known)))
+}
+
+/// Reads the name of one of the five.
+pub(crate) fn preset(node: &Node, mistakes: &mut Mistakes) -> Option<Preset> {
+    let text = fields::text(node, "a gateway behaviour", mistakes)?;
+    text.parse().ok().or_else(|| unknown(node, text, Preset::ALL.iter().map(|p| p.name()), mistakes))
 }
 
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use natrig_nat::Preset;
 use natrig_record::Kind;
 
 use crate::{
-    Mistake, Problem,
+    Mistake, Nat, Problem,
     fields::{self, Fields, Mistakes},
     read::{self, KINDS},
     yaml,
@@ -18,6 +18,13 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truth {
     cells: BTreeMap<(Preset, Preset), Entry>,
+}
+
+/// A gateway that the table does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the truth table knows nothing of `{nat}`")]
+pub struct Unknown {
+    nat: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +53,12 @@ impl Truth {
             Some(cells) if mistakes.0.is_empty() => Ok(Truth { cells }),
             _ => Err(Problem::invalid(file, text, mistakes.0)),
         }
+    }
+
+    /// The kind of path between what stands before two sites.
+    pub fn of(&self, initiator: &Nat, responder: &Nat, birthday: bool) -> Result<Kind, Unknown> {
+        let known = |nat: &Nat| nat.preset().ok_or_else(|| Unknown { nat: nat.name.clone() });
+        Ok(self.lookup(known(initiator)?, known(responder)?, birthday))
     }
 
     /// The kind of path when the first dials the second, with or without the birthday search.

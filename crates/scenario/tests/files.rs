@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use natrig_nat::Preset::*;
+use natrig_nat::Preset::{self, *};
 use natrig_record::Kind;
 use natrig_scenario::{
     Action, Expected, Fault, Filter, Link, Machine, Moment, Priority, Problem, Scenario, Side, load_all,
@@ -20,6 +20,11 @@ fn load(file: &str) -> Vec<Scenario> {
     Scenario::load(&shipped(file)).unwrap_or_else(|problem| panic!("{}", problem.render(false)))
 }
 
+/// What stands before the sites.
+fn presets(scenario: &Scenario) -> [Preset; 2] {
+    scenario.nats.each_ref().map(|nat| nat.preset().unwrap())
+}
+
 fn only(file: &str) -> Scenario {
     let mut scenarios = load(file);
     assert_eq!(scenarios.len(), 1, "{file}");
@@ -31,14 +36,14 @@ fn the_seeds_files_are_valid_as_they_stand() {
     let direct = only("seed/scenario-direct.yaml");
     assert_eq!(direct.name, "Direct connection (both full-cone)");
     assert_eq!(direct.id, "direct-connection-both-full-cone");
-    assert_eq!(direct.nats, [FullCone, FullCone]);
+    assert_eq!(presets(&direct), [FullCone, FullCone]);
     assert!(!direct.use_relay);
     assert_eq!(direct.expected, Expected::Exactly(Kind::Direct));
     assert_eq!(direct.timeout, Duration::from_secs(30));
     assert_eq!(direct.initiator, Side::One);
 
     let punch = only("seed/scenario-holepunch.yaml");
-    assert_eq!(punch.nats, [PortRestrict, Symmetric]);
+    assert_eq!(presets(&punch), [PortRestrict, Symmetric]);
     assert_eq!(punch.expected, Expected::HolePunch);
     assert!(punch.node.birthday);
 
@@ -114,7 +119,7 @@ fn the_25_cells_are_numbered_and_ask_the_truth() {
     let ids: Vec<_> = cells.iter().map(|cell| cell.id.clone()).collect();
     let numbers: Vec<_> = (1..=25).map(|n| format!("T2.M.{n}")).collect();
     assert_eq!(ids, numbers);
-    let cell = |n: usize| (cells[n - 1].nats, cells[n - 1].expected);
+    let cell = |n: usize| (presets(&cells[n - 1]), cells[n - 1].expected);
     assert_eq!(cell(3), ([Public, AddrRestrict], Expected::Exactly(Kind::Reversal)));
     assert_eq!(cell(20), ([PortRestrict, Symmetric], Expected::Exactly(Kind::Birthday)));
     assert_eq!(cell(25), ([Symmetric, Symmetric], Expected::Exactly(Kind::Relay)));
@@ -132,7 +137,7 @@ fn without_the_birthday_search_the_truth_is_another() {
 fn the_truth_is_asked_from_the_side_that_dials() {
     let text = "{name: a, nat1: public, nat2: symmetric, expected: truth, initiator: 2}";
     let scenario = &Scenario::parse("t.yaml", text).unwrap()[0];
-    assert_eq!(scenario.initiator_nat(), Symmetric);
+    assert_eq!(scenario.initiator_nat().preset(), Some(Symmetric));
     assert_eq!(scenario.expected, Expected::Exactly(Kind::Direct));
 }
 

@@ -118,7 +118,7 @@ fn stand(
 }
 
 fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &Path) -> String {
-    let mut text = format!("lab `{name}`: {} ({})\n", scenario.id, gateway::title(scenario.nats));
+    let mut text = format!("lab `{name}`: {} ({})\n", scenario.id, gateway::title(&scenario.nats));
     for host in lab.topology().hosts() {
         let nics: Vec<String> = host
             .nics
@@ -129,7 +129,8 @@ fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &
                 format!("{} on {}: {}", nic.name, nic.link.segment(), addresses.join(", "))
             })
             .collect();
-        let role = host.gateway.map_or(String::new(), |preset| format!(" ({preset})"));
+        let role =
+            host.gateway.as_ref().map_or(String::new(), |gateway| format!(" ({})", gateway.profile.name));
         text.push_str(&format!("  {}{role}  {}\n", host.machine, nics.join("; ")));
     }
     for (node, id) in nodes.peers.iter().zip(&nodes.ids) {
