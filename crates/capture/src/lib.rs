@@ -23,7 +23,7 @@ pub use annotate::{AnnotateError, annotate};
 pub use folder::{DROPPED, Extent, Folder, FolderError};
 pub use packet::{
     Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport, Udp,
-    decode,
+    decode, decode_ipv4,
 };
 pub use pcapng::{Interface, Record};
 pub use reader::{MAX_BLOCK, ReadError, Reader};

@@ -17,7 +17,7 @@ pub fn decode(frame: &[u8]) -> Option<Packet<'_>> {
     let payload = frame.get(header.slice().len()..)?;
     let other = Network::Other { ether_type: header.ether_type().0, payload };
     let network = match header.ether_type() {
-        EtherType::IPV4 => ipv4(payload).map_or(other, Network::Ipv4),
+        EtherType::IPV4 => decode_ipv4(payload).map_or(other, Network::Ipv4),
         EtherType::ARP => arp(payload).map_or(other, Network::Arp),
         _ => other,
     };
@@ -285,7 +285,8 @@ fn address(slice: &[u8]) -> Option<Ipv4Addr> {
     <[u8; 4]>::try_from(slice).ok().map(Ipv4Addr::from)
 }
 
-fn ipv4(slice: &[u8]) -> Option<Ipv4<'_>> {
+/// Decodes an IPv4 packet that is in no frame; `None` if its header is broken or some of it is missing.
+pub fn decode_ipv4(slice: &[u8]) -> Option<Ipv4<'_>> {
     let header = Ipv4HeaderSlice::from_slice(slice).ok()?;
     // Ethernet pads short frames: the packet ends where its header says.
     let payload = slice.get(header.slice().len()..header.total_len().into())?;

@@ -14,6 +14,7 @@ mod lab;
 pub mod node;
 mod nodes;
 mod rig;
+pub mod station;
 
 pub use app::{App, COORDINATION};
 pub use error::{Trouble, Who};
