@@ -25,4 +25,4 @@ pub use nat::{Engine, Gateway, Nat};
 pub use problem::{Mistake, Problem};
 pub use read::load_all;
 pub use topology::{Link, Machine, Segment};
-pub use truth::Truth;
+pub use truth::{Truth, Unknown};

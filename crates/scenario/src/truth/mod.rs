@@ -2,6 +2,8 @@
 //!
 //! It is data (`truth/matrix.yaml`), and the node under test shares no code with it.
 
+mod rule;
+
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use natrig_nat::Preset;
@@ -14,17 +16,12 @@ use crate::{
     yaml,
 };
 
+pub use rule::Unknown;
+
 /// The kind of path for each pair of gateways, initiator first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truth {
     cells: BTreeMap<(Preset, Preset), Entry>,
-}
-
-/// A gateway that the table does not have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the truth table knows nothing of `{nat}`")]
-pub struct Unknown {
-    nat: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +34,7 @@ impl Truth {
     /// The table that comes with natrig.
     pub fn standard() -> &'static Truth {
         static STANDARD: LazyLock<Truth> = LazyLock::new(|| {
-            Truth::parse("truth/matrix.yaml", include_str!("../../../truth/matrix.yaml"))
+            Truth::parse("truth/matrix.yaml", include_str!("../../../../truth/matrix.yaml"))
                 .unwrap_or_else(|problem| panic!("the built-in table: {}", problem.render(false)))
         });
         &STANDARD
@@ -55,10 +52,13 @@ impl Truth {
         }
     }
 
-    /// The kind of path between what stands before two sites.
+    /// The kind of path between what stands before two sites: from the table if it has both, and otherwise from what
+    /// mappings and filters let pass.
     pub fn of(&self, initiator: &Nat, responder: &Nat, birthday: bool) -> Result<Kind, Unknown> {
-        let known = |nat: &Nat| nat.preset().ok_or_else(|| Unknown { nat: nat.name.clone() });
-        Ok(self.lookup(known(initiator)?, known(responder)?, birthday))
+        match initiator.preset().zip(responder.preset()) {
+            Some((initiator, responder)) => Ok(self.lookup(initiator, responder, birthday)),
+            None => rule::kind(initiator, responder, birthday),
+        }
     }
 
     /// The kind of path when the first dials the second, with or without the birthday search.
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_table_with_a_hole_or_a_repetition_is_refused() {
-        let standard = include_str!("../../../truth/matrix.yaml");
+        let standard = include_str!("../../../../truth/matrix.yaml");
         let pair = standard.lines().find(|line| line.contains("{initiator")).unwrap();
         let hole = standard.replacen(pair, "", 1);
         let twice = standard.replacen(pair, &format!("{pair}\n{pair}"), 1);
