@@ -6,6 +6,7 @@
 mod agent;
 mod identity;
 mod init;
+mod nat_model;
 mod network;
 mod port;
 mod prober;
@@ -19,6 +20,7 @@ type Applet = fn(Vec<String>) -> ExitCode;
 /// What the program is under another name: either its own (`argv[0]`) or its first argument. Each takes the arguments
 /// that follow its name. Their links in the guest are made by `natrig-vmm` (`image::GUEST_APPLETS`).
 const APPLETS: &[(&str, Applet)] = &[
+    ("nat-model", |arguments| told(nat_model::run(&arguments))),
     ("prober", |arguments| told(prober::run(&arguments))),
     ("stun-server", |arguments| told(stun_server::run(&arguments))),
 ];

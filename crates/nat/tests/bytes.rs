@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddrV4, time::Duration};
 
-use etherparse::{IpFragOffset, Ipv4Header, PacketBuilder, PacketHeaders, TransportHeader};
+use etherparse::{Icmpv4Type, IpFragOffset, Ipv4Header, PacketBuilder, PacketHeaders, TransportHeader};
 use natrig_nat::{
     Engine, Preset, Profile,
     bytes::{Gateway, Lost, Transmit},
@@ -318,4 +318,32 @@ fn mend(bytes: &mut [u8], inside: bool) {
     }
     let sum = ipv4(bytes).calc_header_checksum();
     bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[test]
+fn the_gateway_says_on_its_lan_that_it_is_there() {
+    let mut gateway = gateway(Profile::of(Preset::PortRestrict));
+    let ping = |to: [u8; 4]| {
+        let mut bytes = Vec::new();
+        PacketBuilder::ipv4([10, 0, 0, 2], to, 9)
+            .icmpv4_echo_request(5, 6)
+            .write(&mut bytes, b"odd")
+            .unwrap();
+        bytes
+    };
+    let answer = through(&mut gateway, Side::Inside, ping([10, 0, 0, 1]));
+    assert_eq!((answer.to, answer.destination()), (Side::Inside, Some([10, 0, 0, 2].into())));
+    let headers = PacketHeaders::from_ip_slice(&answer.packet).unwrap();
+    let Some(TransportHeader::Icmpv4(icmp)) = headers.transport else { panic!() };
+    let Icmpv4Type::EchoReply(echo) = icmp.icmp_type else { panic!() };
+    assert_eq!((echo.id, echo.seq, headers.payload.slice()), (5, 6, b"odd".as_slice()));
+    // Nothing else, and to nobody else.
+    let mut broken = ping([10, 0, 0, 1]);
+    *broken.last_mut().unwrap() ^= 1;
+    let others = [broken, ping([10, 0, 0, 9]), udp(at(INSIDE), at("10.0.0.1:53"), 64, b"?")];
+    for bytes in others {
+        let lost = gateway.handle(NOW, Side::Inside, bytes);
+        assert_eq!(lost, Err(Lost::Dropped(Reason::NotOurs)));
+    }
+    assert_eq!(gateway.poll_transmit(), None);
 }

@@ -7,6 +7,7 @@
 //!
 //! No bytes make it panic.
 
+pub mod control;
 mod field;
 mod fragments;
 mod view;
@@ -39,6 +40,13 @@ pub struct Transmit {
     pub to: Side,
     /// From the IPv4 header on.
     pub packet: Vec<u8>,
+}
+
+impl Transmit {
+    /// Whom it is for.
+    pub fn destination(&self) -> Option<Ipv4Addr> {
+        field::address(&self.packet, 16)
+    }
 }
 
 /// Why nothing was forwarded, or not yet.
@@ -98,6 +106,9 @@ impl Gateway {
             return Err(Lost::Malformed);
         }
         bytes.truncate(header.total);
+        if from == Side::Inside && header.destination == self.inside {
+            return self.answer(&header, &bytes);
+        }
         if self.engine.stateless() {
             return self.route(from, &header, bytes);
         }
@@ -171,6 +182,13 @@ impl Gateway {
     /// The next packet to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
+    }
+
+    /// Answers what is asked of the gateway itself: whether it is there (RFC 1122 section 3.2.2.6), and nothing else.
+    fn answer(&mut self, header: &Header, bytes: &[u8]) -> Result<(), Lost> {
+        let packet = view::echo_reply(header, bytes).ok_or(Lost::Dropped(Reason::NotOurs))?;
+        self.transmits.push_back(Transmit { to: Side::Inside, packet });
+        Ok(())
     }
 
     /// Sends on without a look inside: without NAT and filter, every protocol and every fragment passes.

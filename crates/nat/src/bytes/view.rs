@@ -223,20 +223,40 @@ fn requote(bytes: &mut [u8], at: usize, before: &IcmpError, after: &IcmpError) {
 pub(super) fn error(reporter: Ipv4Addr, to: Ipv4Addr, kind: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
     // As much as fits into the size that every host takes (RFC 1812 section 4.3.2.3).
     let quoted = quoted.get(..quoted.len().min(576 - 28)).unwrap_or_default();
-    let total = (28 + quoted.len()) as u16;
-    let mut bytes = vec![0; 28];
-    bytes[0] = 0x45;
-    put(&mut bytes, 2, &total.to_be_bytes());
-    bytes[8] = 64;
-    bytes[9] = ICMP;
-    put(&mut bytes, 12, &reporter.octets());
-    put(&mut bytes, 16, &to.octets());
-    let sum = checksum(&bytes[..20]);
-    put(&mut bytes, 10, &sum.to_be_bytes());
+    let mut bytes = ip(ICMP, reporter, to, 8 + quoted.len());
+    bytes.extend([0; 8]);
     bytes[20] = kind;
     bytes[21] = code;
     bytes.extend(quoted);
     let sum = checksum(&bytes[20..]);
     put(&mut bytes, 22, &sum.to_be_bytes());
+    bytes
+}
+
+/// The answer to a whole ICMP query with a right checksum.
+pub(super) fn echo_reply(header: &Header, bytes: &[u8]) -> Option<Vec<u8>> {
+    let asked = bytes.get(header.length..)?;
+    let query = header.protocol == ICMP && asked.len() >= 8 && asked[0] == ECHO_REQUEST;
+    if !query || header.is_fragment() || checksum(asked) != 0 {
+        return None;
+    }
+    let mut answer = ip(ICMP, header.destination, header.source, asked.len());
+    answer.extend(asked);
+    answer[20] = ECHO_REPLY;
+    Change::default().of(&[ECHO_REQUEST, asked[1]], &[ECHO_REPLY, asked[1]]).apply(&mut answer, 22);
+    Some(answer)
+}
+
+/// A header of the gateway's own, without its payload.
+fn ip(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: usize) -> Vec<u8> {
+    let mut bytes = vec![0; 20];
+    bytes[0] = 0x45;
+    put(&mut bytes, 2, &((20 + payload) as u16).to_be_bytes());
+    bytes[8] = 64;
+    bytes[9] = protocol;
+    put(&mut bytes, 12, &from.octets());
+    put(&mut bytes, 16, &to.octets());
+    let sum = checksum(&bytes);
+    put(&mut bytes, 10, &sum.to_be_bytes());
     bytes
 }

@@ -36,6 +36,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Filtering, Mapping,
@@ -139,6 +140,29 @@ pub enum WrongGateway {
     Inside(Ipv4Addr),
 }
 
+/// What a gateway remembers of one inside and one remote endpoint; the flows of a mapping share its outside one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// UDP, TCP or ICMP queries.
+    pub protocol: Protocol,
+    /// The endpoint on the LAN.
+    pub inside: SocketAddrV4,
+    /// What others see in its place.
+    pub outside: SocketAddrV4,
+    /// Whom it talks to.
+    pub remote: SocketAddrV4,
+    /// Whether the inside has sent to it.
+    pub sent: bool,
+    /// Whether it has sent.
+    pub answered: bool,
+    /// How old it is.
+    #[serde(with = "humantime_serde")]
+    pub age: Duration,
+    /// How long it lives if nothing refreshes it.
+    #[serde(with = "humantime_serde")]
+    pub left: Duration,
+}
+
 /// A gateway.
 #[derive(Debug)]
 pub struct Engine {
@@ -232,6 +256,23 @@ impl Engine {
     pub fn flows(&mut self, now: Duration) -> usize {
         self.advance(now);
         self.table.flow_count()
+    }
+
+    /// All flows that are alive, in no order; times to the millisecond.
+    pub fn table(&mut self, now: Duration) -> Vec<Flow> {
+        let now = self.advance(now);
+        let span = |from: u64, to: u64| Duration::from_millis(to.saturating_sub(from) / 1_000_000);
+        let flow = |flow: &table::Flow| Flow {
+            protocol: flow.protocol,
+            inside: flow.inside,
+            outside: flow.outside,
+            remote: flow.remote,
+            sent: flow.marks.has(Marks::CONTACTED),
+            answered: flow.marks.has(Marks::IN),
+            age: span(flow.created, now),
+            left: span(now, flow.expires),
+        };
+        self.table.flows().map(flow).collect()
     }
 
     /// The outside endpoint that an inside one has towards a remote one.

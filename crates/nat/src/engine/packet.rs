@@ -6,8 +6,11 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// What a mapping is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// UDP.
     Udp,
@@ -164,7 +167,8 @@ impl Packet {
 }
 
 /// The addresses of one network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Prefix {
     address: Ipv4Addr,
     length: u8,
@@ -182,6 +186,11 @@ impl Prefix {
             return Err(WrongPrefix(format!("{address}/{length}")));
         }
         Ok(Prefix { address, length })
+    }
+
+    /// How many bits they share.
+    pub fn length(self) -> u8 {
+        self.length
     }
 
     /// Whether an address is one of them.
@@ -205,5 +214,19 @@ impl FromStr for Prefix {
         let (address, length) = text.split_once('/').ok_or_else(wrong)?;
         Prefix::new(address.parse().map_err(|_| wrong())?, length.parse().map_err(|_| wrong())?)
             .map_err(|_| wrong())
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = WrongPrefix;
+
+    fn try_from(text: String) -> Result<Self, WrongPrefix> {
+        text.parse()
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> String {
+        prefix.to_string()
     }
 }

@@ -129,6 +129,10 @@ impl Table {
         self.flows.len()
     }
 
+    pub fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().map(|(_, flow)| flow)
+    }
+
     pub fn by_inside(&self, key: u128) -> Option<Index> {
         self.by_inside.get(&key).copied()
     }

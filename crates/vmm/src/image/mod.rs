@@ -233,7 +233,7 @@ const ACCOUNTS: [(&str, &str); 2] = [
 ];
 
 /// What the guest program is also called, beside `/init`.
-const GUEST_APPLETS: [&str; 2] = ["stun-server", "prober"];
+const GUEST_APPLETS: [&str; 3] = ["stun-server", "prober", "nat-model"];
 
 fn kernel(tree: &Tree) -> Result<(String, &[u8])> {
     let mut kernels = tree
