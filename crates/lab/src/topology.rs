@@ -47,6 +47,29 @@ pub struct Nic {
     pub addresses: Vec<(Ipv4Addr, u8)>,
 }
 
+/// A host that the lab itself plays: on its own hardware and with its own addresses, so that it stands in nobody's way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stand {
+    /// Its cable.
+    pub link: String,
+    /// Where it stands.
+    pub segment: Segment,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its addresses with prefix lengths; there are two.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Destination, prefix length, next hop.
+    pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+}
+
+impl Stand {
+    /// A port at one of its two addresses.
+    pub fn endpoint(&self, address: usize, port: u16) -> SocketAddrV4 {
+        let address = self.addresses.get(address).map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| *address);
+        SocketAddrV4::new(address, port)
+    }
+}
+
 impl Topology {
     /// The machines of a scenario, with the seed's addresses.
     pub fn of(scenario: &Scenario) -> Self {
@@ -69,9 +92,33 @@ impl Topology {
         [SocketAddrV4::new(RELAY[0], STUN_PORTS.0), SocketAddrV4::new(RELAY[1], STUN_PORTS.1)]
     }
 
-    /// What a proof of a side's gateway is measured from.
-    pub fn proof_inside(&self, side: Side) -> SocketAddrV4 {
-        SocketAddrV4::new(primary(side.peer()), PROOF_PORT)
+    /// Where the lab itself plays hosts on both sides of a side's gateway: behind it, and in front of it.
+    pub fn stands(&self, side: Side) -> [Stand; 2] {
+        let segment = if side == Side::One { Segment::Lan1 } else { Segment::Lan2 };
+        let number = side.number();
+        let inside = Stand {
+            link: format!("station{number}.lan"),
+            segment,
+            mac: hardware(segment, STATIONS),
+            addresses: [STATIONS, STATIONS + 1].map(|host| (lan_prefix(side, host), 24)).into(),
+            routes: vec![(Ipv4Addr::UNSPECIFIED, 0, lan_prefix(side, 1))],
+        };
+        let host = STATIONS + 2 * (number - 1);
+        let routed = self
+            .machines
+            .iter()
+            .filter(|host| host.gateway.as_ref().is_some_and(|gateway| gateway.profile.mapping.is_none()));
+        let outside = Stand {
+            link: format!("station{number}.wan"),
+            segment: Segment::Internet,
+            mac: hardware(Segment::Internet, host),
+            addresses: [host, host + 1].map(|host| (Ipv4Addr::new(192, 168, 100, host), 24)).into(),
+            routes: routed
+                .filter_map(|host| Some((side_of(host.machine)?, primary(host.machine))))
+                .map(|(side, gateway)| (lan_prefix(side, 0), 24, gateway))
+                .collect(),
+        };
+        [inside, outside]
     }
 
     /// The sites, the initiator's first.
@@ -79,6 +126,9 @@ impl Topology {
         Pair { sites: [site(initiator), site(initiator.other())] }
     }
 }
+
+/// The first of a segment's addresses that belong to stations.
+const STATIONS: u8 = 250;
 
 /// The relay machine's addresses; the second one is the STUN server's other address.
 const RELAY: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 100, 3), Ipv4Addr::new(192, 168, 100, 4)];
@@ -146,14 +196,22 @@ fn addresses(link: Link) -> Vec<(Ipv4Addr, u8)> {
     }
 }
 
+fn side_of(gateway: Machine) -> Option<Side> {
+    [Side::One, Side::Two].into_iter().find(|side| side.gateway() == gateway)
+}
+
 /// Locally administered, and telling in a capture: segment and machine are its last bytes.
 fn mac(link: Link) -> [u8; 6] {
-    let segment = match link.segment() {
+    let host = addresses(link).first().map_or(0, |(address, _)| address.octets()[3]);
+    hardware(link.segment(), host)
+}
+
+fn hardware(segment: Segment, host: u8) -> [u8; 6] {
+    let segment = match segment {
         Segment::Internet => 0,
         Segment::Lan1 => 1,
         Segment::Lan2 => 2,
     };
-    let host = addresses(link).first().map_or(0, |(address, _)| address.octets()[3]);
     [0x02, 0x4e, 0x52, 0, segment, host]
 }
 
@@ -173,10 +231,18 @@ mod tests {
     #[test]
     fn no_address_and_no_mac_is_used_twice() {
         let nics: Vec<Nic> = hosts([Preset::Symmetric; 2]).into_iter().flat_map(|host| host.nics).collect();
-        let macs: HashSet<_> = nics.iter().map(|nic| nic.mac).collect();
-        let addresses: Vec<_> = nics.iter().flat_map(|nic| &nic.addresses).collect();
+        let topology = Topology { machines: hosts([Preset::Symmetric; 2]) };
+        let stands: Vec<Stand> =
+            [Side::One, Side::Two].into_iter().flat_map(|side| topology.stands(side)).collect();
+        let macs: HashSet<_> =
+            nics.iter().map(|nic| nic.mac).chain(stands.iter().map(|stand| stand.mac)).collect();
+        let addresses: Vec<_> = nics
+            .iter()
+            .flat_map(|nic| &nic.addresses)
+            .chain(stands.iter().flat_map(|stand| &stand.addresses))
+            .collect();
         let different: HashSet<_> = addresses.iter().collect();
-        assert_eq!((macs.len(), different.len()), (nics.len(), addresses.len()));
+        assert_eq!((macs.len(), different.len()), (nics.len() + stands.len(), addresses.len()));
     }
 
     #[test]
@@ -188,6 +254,8 @@ mod tests {
         assert_eq!(routed(Machine::Nat2, nats), [to_site_1]);
         assert_eq!(routed(Machine::Nat1, nats), []);
         assert_eq!(routed(Machine::Relay, [Preset::FullCone; 2]), []);
+        let topology = Topology { machines: hosts(nats) };
+        assert_eq!(topology.stands(Side::Two)[1].routes, [to_site_1]);
     }
 
     #[test]

@@ -4,16 +4,17 @@ use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
 use natrig_lab::{
+    PROOF_PORT,
     proof::{Witness, prove},
     site,
 };
 use natrig_nat::ruleset::Ruleset;
-use natrig_probe::Report;
+use natrig_probe::Plan;
 use natrig_record::Proof;
 use natrig_scenario::{Gateway, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
-use crate::{Lab, Trouble};
+use crate::{Lab, Trouble, station::probe};
 
 const RULES: &str = "/run/natrig.nft";
 const FLUSH: &str = "/run/flush.nft";
@@ -22,8 +23,11 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 /// How long a command in a gateway may take on a busy host.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The ports of the server that a proof is measured against.
+const STUN_PORTS: [u16; 2] = [3478, 3479];
+
 /// Both sides of a scenario.
-const SIDES: [Side; 2] = [Side::One, Side::Two];
+pub(crate) const SIDES: [Side; 2] = [Side::One, Side::Two];
 
 /// Loads the presets' rulesets into both gateways, and writes them beside the evidence.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
@@ -68,14 +72,17 @@ pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
 /// witness of every silence.
 pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
     let reports = each_side(|side| {
-        let [server, other] = lab.topology().stun().map(|address| address.to_string());
-        let inside = lab.topology().proof_inside(side).to_string();
-        let seed = side.number().to_string();
-        let peer = side.peer();
-        let output = expect(lab.agent(peer)?, &["prober", &server, &other, &inside, &seed])
-            .map_err(|trouble| trouble.at(format!("measuring {} from {peer}", side.gateway())))?;
-        serde_json::from_slice::<Report>(&output.stdout)
-            .map_err(|error| Trouble::lab(format!("the prober in {peer} says what cannot be read: {error}")))
+        let stands = lab.topology().stands(side);
+        let mut stations = lab.stations(&stands)?;
+        let [inside, outside] = &stands;
+        let plan = Plan {
+            server: outside.endpoint(0, STUN_PORTS[0]).into(),
+            other: outside.endpoint(1, STUN_PORTS[1]).into(),
+            inside: inside.endpoint(0, PROOF_PORT).into(),
+            seed: side.number().into(),
+        };
+        probe(&mut stations, [0, 1], plan)
+            .map_err(|trouble| trouble.at(format!("measuring {}", side.gateway())))
     })?;
     let trace = lab.trace()?;
     SIDES

@@ -10,13 +10,18 @@ use std::{
 
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_capture::{Direction, Trace};
-use natrig_lab::{Halt, Host, Topology};
+use natrig_lab::{Halt, Host, Stand, Topology};
 use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario, Segment};
 use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
 use natrig_wire::Switch;
 use rand::RngCore;
 
-use crate::{Rig, Trouble, rig::DEFAULT_MEMORY};
+use crate::{
+    Rig, Trouble,
+    gateway::SIDES,
+    rig::DEFAULT_MEMORY,
+    station::{Station, Stations},
+};
 
 /// How long a lab may wait for other labs on this host.
 const QUEUE: Duration = Duration::from_secs(600);
@@ -64,7 +69,7 @@ impl Lab {
         let slots = room(rig, topology.hosts().len(), halt)?;
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;
-        let (switch, mut cables) = wire(scenario, &captures, rig.seed)?;
+        let (switch, mut cables) = wire(scenario, &topology, &captures, rig.seed)?;
         let mut cables_of = |host: &Host| -> Vec<OwnedFd> {
             host.nics
                 .iter()
@@ -126,6 +131,19 @@ impl Lab {
         &self.switch
     }
 
+    /// Plugs in stations; they are unplugged when they are dropped.
+    pub fn stations<'a>(&self, stands: impl IntoIterator<Item = &'a Stand>) -> Result<Stations, Trouble> {
+        let mut stations = Stations::new();
+        for stand in stands {
+            let link = &stand.link;
+            let port =
+                self.switch.port(link).ok_or_else(|| Trouble::lab(format!("there is no link `{link}`")))?;
+            let station = Station::new(stand.mac, stand.addresses.clone(), stand.routes.clone());
+            stations.add(station, self.switch.replug(port)?);
+        }
+        Ok(stations)
+    }
+
     /// All that the wires have seen so far, read back from the capture files.
     pub fn trace(&self) -> Result<Trace, Trouble> {
         Ok(Trace::read_extent(&self.switch.flush()?)?)
@@ -170,7 +188,12 @@ fn port(switch: &Switch, link: Link) -> Result<natrig_wire::Port, Trouble> {
 }
 
 /// Segments and links, with the conditions and filters of the scenario in force.
-fn wire(scenario: &Scenario, captures: &Path, seed: u64) -> Result<(Switch, Vec<(Link, OwnedFd)>), Trouble> {
+fn wire(
+    scenario: &Scenario,
+    topology: &Topology,
+    captures: &Path,
+    seed: u64,
+) -> Result<(Switch, Vec<(Link, OwnedFd)>), Trouble> {
     let mut builder = Switch::builder();
     builder.seed(seed).capture_into(captures);
     let segments =
@@ -181,6 +204,12 @@ fn wire(scenario: &Scenario, captures: &Path, seed: u64) -> Result<(Switch, Vec<
             continue;
         };
         cables.push((link, builder.port(*segment, link.name())?.1));
+    }
+    // Nobody is there until a station is plugged in.
+    for stand in SIDES.into_iter().flat_map(|side| topology.stands(side)) {
+        if let Some((_, segment)) = segments.iter().find(|(segment, _)| *segment == stand.segment) {
+            builder.port(*segment, stand.link)?;
+        }
     }
     let switch = builder.start()?;
     for impairment in &scenario.links {
