@@ -62,6 +62,8 @@ pub struct Message {
     pub response_origin: Option<SocketAddr>,
     /// In a request: from where to answer.
     pub change_request: Option<ChangeRequest>,
+    /// In a request: to which port of its sender's address to answer (RFC 5780 section 7.5).
+    pub response_port: Option<u16>,
     /// In an error: its code, 300 to 699.
     pub error_code: Option<u16>,
     /// In a request: attributes that must be understood and are not (RFC 8489 section 14), at most 8.
@@ -106,6 +108,7 @@ impl Message {
             other_address: None,
             response_origin: None,
             change_request: None,
+            response_port: None,
             error_code: None,
             unknown: Vec::new(),
         }
@@ -119,6 +122,12 @@ impl Message {
     /// The same request, asking for an answer from elsewhere.
     pub fn with_change_request(mut self, change: ChangeRequest) -> Self {
         self.change_request = Some(change);
+        self
+    }
+
+    /// The same request, asking for an answer to another port of its sender's address.
+    pub fn with_response_port(mut self, port: u16) -> Self {
+        self.response_port = Some(port);
         self
     }
 
@@ -142,6 +151,9 @@ impl Message {
         if let Some(change) = self.change_request {
             let bits = u32::from(change.ip) << 2 | u32::from(change.port) << 1;
             put(&mut out, attribute::CHANGE_REQUEST, &bits.to_be_bytes());
+        }
+        if let Some(port) = self.response_port {
+            put(&mut out, attribute::RESPONSE_PORT, &port.to_be_bytes());
         }
         if let Some(code) = self.error_code {
             put(&mut out, attribute::ERROR_CODE, &[0, 0, (code / 100) as u8, (code % 100) as u8]);
@@ -201,6 +213,11 @@ impl Message {
                     message.change_request =
                         Some(ChangeRequest { ip: bits[3] & 4 != 0, port: bits[3] & 2 != 0 });
                 }
+                attribute::RESPONSE_PORT => {
+                    // Some count the two bytes of padding, some do not.
+                    let (port, _) = value.split_first_chunk().ok_or(DecodeError::Attribute(kind))?;
+                    message.response_port = Some(u16::from_be_bytes(*port));
+                }
                 attribute::ERROR_CODE => {
                     let [_, _, hundreds, rest, ..] = value else {
                         return Err(DecodeError::Attribute(kind));
@@ -210,7 +227,6 @@ impl Message {
                 attribute::SOFTWARE
                 | attribute::FINGERPRINT
                 | attribute::PADDING
-                | attribute::RESPONSE_PORT
                 | attribute::UNKNOWN_ATTRIBUTES => {}
                 required if required < 0x8000 && message.unknown.len() < 8 => {
                     message.unknown.push(required);
@@ -306,7 +322,17 @@ mod tests {
         assert_eq!(Message::decode(&message.encode()), Ok(message));
         let request =
             Message::binding_request([7; 12]).with_change_request(ChangeRequest { ip: true, port: false });
+        let request = request.with_response_port(40_000);
         assert_eq!(Message::decode(&request.encode()), Ok(request));
+    }
+
+    #[test]
+    fn a_response_port_may_count_its_padding() {
+        let mut datagram = Message::binding_request([7; 12]).with_response_port(40_000).encode();
+        datagram[HEADER + 3] = 4;
+        assert_eq!(Message::decode(&datagram).unwrap().response_port, Some(40_000));
+        datagram[HEADER + 3] = 1;
+        assert_eq!(Message::decode(&datagram), Err(DecodeError::Attribute(attribute::RESPONSE_PORT)));
     }
 
     #[test]

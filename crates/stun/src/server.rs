@@ -91,7 +91,8 @@ impl Server {
                 (source, answer)
             }
         };
-        Some(Reply { from: reply.0, to: from, datagram: reply.1.encode() })
+        let to = SocketAddr::new(from.ip(), request.response_port.unwrap_or(from.port()));
+        Some(Reply { from: reply.0, to, datagram: reply.1.encode() })
     }
 }
 
@@ -126,6 +127,18 @@ mod tests {
             assert_eq!(answer.response_origin, Some(origin.parse().unwrap()));
             assert_eq!(answer.other_address, Some("192.168.100.4:3479".parse().unwrap()));
         }
+    }
+
+    #[test]
+    fn an_answer_goes_to_the_port_that_was_asked_for() {
+        let request = Message::binding_request([1; 12])
+            .with_change_request(ChangeRequest { ip: true, port: true })
+            .with_response_port(40_000);
+        let from = "192.0.2.9:5000".parse().unwrap();
+        let reply = server().answer(Endpoint::default(), from, &request.encode()).unwrap();
+        assert_eq!(reply.to, "192.0.2.9:40000".parse().unwrap());
+        assert_eq!(reply.from, Endpoint { other_ip: true, other_port: true });
+        assert_eq!(Message::decode(&reply.datagram).unwrap().mapped_address, Some(from));
     }
 
     #[test]
