@@ -1,8 +1,10 @@
-//! Gateways by name: the five presets and those beyond.
+//! Gateways by name: the five presets and those beyond, and real equipment.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use super::{Allocation, Block, Hairpin, Limits, Profile, Unsolicited};
+use serde::{Deserialize, Serialize};
+
+use super::{Allocation, Block, Hairpin, Limits, Profile, Unsolicited, read, similar};
 use crate::{Filtering, Mapping, Preset};
 
 /// One gateway or several behind each other, by name.
@@ -11,38 +13,59 @@ pub struct Named {
     /// The name.
     pub name: String,
     /// What it is, in a line.
-    pub summary: &'static str,
+    pub summary: String,
     /// The gateways a packet passes on its way out, in this order.
     pub chain: Vec<Profile>,
+    /// What it rests on, where it is real equipment.
+    pub sources: Vec<Source>,
+    /// Axes (or groups of them, as `timers`) of which no source says anything.
+    pub assumed: Vec<String>,
+}
+
+/// Where it is written that a gateway behaves so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What it is called.
+    pub title: String,
+    /// Where it is.
+    pub url: String,
+    /// When it was read.
+    pub retrieved: String,
+    /// What it says.
+    pub says: String,
+    /// The axes (or groups of them) that it speaks of.
+    pub axes: Vec<String>,
 }
 
 /// A name that no profile has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no gateway profile is called `{name}`; there are {known}")]
+#[error("no gateway profile is called `{}`; {}", similar::shorten(name), self.hint())]
 pub struct UnknownProfile {
     /// The name.
     pub name: String,
-    known: String,
+    known: Vec<String>,
 }
 
+impl UnknownProfile {
+    /// What was probably meant, or else what there is.
+    pub fn hint(&self) -> String {
+        similar::meant(&self.name, &self.known.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+/// Real equipment and operators, each with the sources it rests on.
+const EQUIPMENT: [&str; 0] = [];
+
 impl Named {
-    /// All, the five presets first.
+    /// All: the five presets, those beyond, and real equipment.
     pub fn all() -> Vec<Named> {
-        let presets = Preset::ALL.map(|preset| named(preset.name(), summary(preset), Profile::of(preset)));
-        presets.into_iter().chain(beyond()).collect()
+        Named::known().to_vec()
     }
 
     /// The one with this name, or with an alias of one of the five presets.
     pub fn find(name: &str) -> Result<Named, UnknownProfile> {
-        let wanted = match name.parse::<Preset>() {
-            Ok(preset) => preset.name().to_owned(),
-            Err(_) => name.trim().to_ascii_lowercase().replace(['_', ' '], "-"),
-        };
-        let all = Named::all();
-        let known = all.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
-        all.into_iter()
-            .find(|named| named.name == wanted)
-            .ok_or_else(|| UnknownProfile { name: name.to_owned(), known })
+        find(name, Named::known()).cloned()
     }
 
     /// How the whole chain maps and filters for who is outside it: the worse mapping, the stricter filter.
@@ -51,6 +74,40 @@ impl Named {
         let filtering = self.chain.iter().map(|profile| profile.filtering).max();
         (mapping, filtering.unwrap_or(Filtering::EndpointIndependent))
     }
+
+    pub(super) fn known() -> &'static [Named] {
+        static KNOWN: LazyLock<Vec<Named>> = LazyLock::new(|| {
+            let mut known = presets();
+            for text in EQUIPMENT {
+                known
+                    .push(read::parse(text, &known).expect("profiles that come with natrig are well-formed"));
+            }
+            known
+        });
+        &KNOWN
+    }
+
+    /// A gateway without a name of its own.
+    pub(super) fn custom(profile: Profile) -> Named {
+        named("custom", "", profile)
+    }
+}
+
+/// The one of these with this name.
+pub(super) fn find<'a>(name: &str, known: &'a [Named]) -> Result<&'a Named, UnknownProfile> {
+    let wanted = match name.parse::<Preset>() {
+        Ok(preset) => preset.name().to_owned(),
+        Err(_) => name.trim().to_ascii_lowercase().replace(['_', ' '], "-"),
+    };
+    known.iter().find(|named| named.name == wanted).ok_or_else(|| UnknownProfile {
+        name: name.to_owned(),
+        known: known.iter().map(|named| named.name.clone()).collect(),
+    })
+}
+
+fn presets() -> Vec<Named> {
+    let five = Preset::ALL.map(|preset| named(preset.name(), summary(preset), Profile::of(preset)));
+    five.into_iter().chain(beyond()).collect()
 }
 
 fn summary(preset: Preset) -> &'static str {
@@ -63,9 +120,14 @@ fn summary(preset: Preset) -> &'static str {
     }
 }
 
-fn named(name: &str, summary: &'static str, profile: Profile) -> Named {
+fn named(name: &str, summary: &str, profile: Profile) -> Named {
     let profile = Profile { name: name.to_owned(), ..profile };
-    Named { name: name.to_owned(), summary, chain: vec![profile] }
+    chain(name, summary, vec![profile])
+}
+
+fn chain(name: &str, summary: &str, chain: Vec<Profile>) -> Named {
+    let (sources, assumed) = Default::default();
+    Named { name: name.to_owned(), summary: summary.to_owned(), chain, sources, assumed }
 }
 
 fn beyond() -> Vec<Named> {
@@ -82,11 +144,11 @@ fn beyond() -> Vec<Named> {
         hairpin: Hairpin::ExternalSource,
         ..Profile::of(Preset::FullCone)
     };
-    let cgn = Named {
-        name: "cgn".to_owned(),
-        summary: "a home router behind a carrier's NAT, with 100.64.0.0/10 between them",
-        chain: vec![Profile { name: "cgn-home".to_owned(), ..home() }, carrier],
-    };
+    let cgn = chain(
+        "cgn",
+        "a home router behind a carrier's NAT, with 100.64.0.0/10 between them",
+        vec![Profile { name: "cgn-home".to_owned(), ..home() }, carrier],
+    );
     vec![
         named(
             "symmetric-sequential",

@@ -1,6 +1,6 @@
 //! What cannot be true at once.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::{Allocation, Hairpin, Profile, Unsolicited};
 use crate::{Filtering, Mapping};
@@ -128,18 +128,38 @@ fn ports(profile: &Profile, mapping: Mapping, hold: &mut Hold<'_>) {
     }
 }
 
+/// Longer than anybody waits, and short enough to be added to any clock.
+const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
 fn timers(profile: &Profile, hold: &mut Hold<'_>) {
     let timers = &profile.timers;
     for (field, timer) in [
         ("timers.unreplied", timers.unreplied),
         ("timers.stream", timers.stream),
-        ("timers.lifetime", timers.lifetime.unwrap_or(timers.stream)),
         ("timers.tcp-established", timers.tcp_established),
         ("timers.tcp-transitory", timers.tcp_transitory),
         ("timers.icmp", timers.icmp),
-    ] {
+    ]
+    .into_iter()
+    .chain(timers.lifetime.map(|lifetime| ("timers.lifetime", lifetime)))
+    {
         hold(!timer.is_zero(), field, "state that lives 0 s never translates an answer");
+        hold(
+            timer <= LONGEST,
+            field,
+            "nothing in a gateway lives longer than 10 years; write at most `3650days`",
+        );
     }
+    hold(
+        timers.stream_after <= LONGEST,
+        "timers.stream-after",
+        "no flow grows so old; write at most `3650days`",
+    );
+    hold(
+        timers.tcp_unsolicited <= LONGEST,
+        "timers.tcp-unsolicited",
+        "no SYN is kept so long; write at most `3650days`",
+    );
     hold(
         timers.unreplied <= timers.stream,
         "timers.stream",

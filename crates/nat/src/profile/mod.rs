@@ -5,6 +5,8 @@ mod catalogue;
 mod contradiction;
 mod explain;
 mod kernel;
+mod read;
+mod similar;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +16,10 @@ pub use axes::{
     Allocation, Block, Hairpin, Limits, Pool, Pooling, PortRange, Ports, Refresh, Timers, Unsolicited,
     WrongRange,
 };
-pub use catalogue::{Named, UnknownProfile};
+pub use catalogue::{Named, Source, UnknownProfile};
 pub use contradiction::{Contradiction, Contradictions};
 pub use kernel::Lack;
+pub use read::{LONGEST_CHAIN, Mistake, WrongProfile};
 
 /// All that is said of one gateway's behaviour.
 ///
@@ -108,3 +111,31 @@ impl Profile {
         kernel::reach(self)
     }
 }
+
+/// The names of all axes, those in groups with the group before a dot.
+pub const AXES: [&str; 24] = [
+    "mapping",
+    "filtering",
+    "ports.allocation",
+    "ports.range",
+    "ports.block",
+    "ports.parity",
+    "ports.overload",
+    "pool.addresses",
+    "pool.pooling",
+    "timers.unreplied",
+    "timers.stream",
+    "timers.stream-after",
+    "timers.lifetime",
+    "timers.tcp-established",
+    "timers.tcp-transitory",
+    "timers.tcp-unsolicited",
+    "timers.icmp",
+    "refresh",
+    "hairpin",
+    "unsolicited",
+    "limits.per-host",
+    "limits.mappings",
+    "limits.flows",
+    "udp-blocked",
+];
