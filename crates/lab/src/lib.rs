@@ -14,5 +14,5 @@ pub mod verdict;
 mod wires;
 
 pub use backend::{Backend, Halt};
-pub use topology::{Host, NODE_PORT, Nic, PROOF_PORT, Stand, Topology, site};
+pub use topology::{Host, NODE_PORT, Nic, PROOF_PORT, Place, Stand, Topology};
 pub use wires::{Pair, SiteLinks};

@@ -4,9 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
 use natrig_lab::{
-    PROOF_PORT,
+    PROOF_PORT, Place,
     proof::{Witness, prove},
-    site,
 };
 use natrig_nat::ruleset::Ruleset;
 use natrig_probe::Plan;
@@ -72,7 +71,7 @@ pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
 /// witness of every silence.
 pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
     let reports = each_side(|side| {
-        let stands = lab.topology().stands(side);
+        let stands = lab.topology().stands(place(lab, side)?);
         let mut stations = lab.stations(&stands)?;
         let [inside, outside] = &stands;
         let plan = Plan {
@@ -89,8 +88,8 @@ pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
         .into_iter()
         .zip(reports)
         .map(|(side, report)| {
-            let links = site(side);
-            let witness = Witness { trace: &trace, wan: &links.wan, lan: &links.lan };
+            let place = place(lab, side)?;
+            let witness = Witness { trace: &trace, wan: place.wan.name(), lan: place.lan.name() };
             prove(side.gateway().name(), &at(scenario, side)?.profile, &report, witness)
                 .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
         })
@@ -203,6 +202,14 @@ fn expect(agent: &AgentClient, argv: &[&str]) -> Result<Output, Trouble> {
 /// What stands before the sites, for messages.
 pub fn title([one, two]: &[Nat; 2]) -> String {
     format!("{one} and {two}")
+}
+
+/// Where the gateway of a side stands.
+fn place(lab: &Lab, side: Side) -> Result<&Place, Trouble> {
+    let mut places = lab.topology().gateways().iter();
+    places
+        .find(|place| place.machine == side.gateway())
+        .ok_or_else(|| Trouble::lab(format!("there is no {}", side.gateway())))
 }
 
 /// The gateway of a side.

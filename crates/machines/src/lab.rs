@@ -1,6 +1,7 @@
 //! One scenario's machines, joined by a switch.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     os::fd::OwnedFd,
     path::Path,
@@ -11,14 +12,13 @@ use std::{
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_capture::{Direction, Trace};
 use natrig_lab::{Halt, Host, Stand, Topology};
-use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario, Segment};
+use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario};
 use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
 use natrig_wire::Switch;
 use rand::RngCore;
 
 use crate::{
     Rig, Trouble,
-    gateway::SIDES,
     rig::DEFAULT_MEMORY,
     station::{Station, Stations},
 };
@@ -196,18 +196,15 @@ fn wire(
 ) -> Result<(Switch, Vec<(Link, OwnedFd)>), Trouble> {
     let mut builder = Switch::builder();
     builder.seed(seed).capture_into(captures);
-    let segments =
-        [Segment::Internet, Segment::Lan1, Segment::Lan2].map(|segment| (segment, builder.segment()));
+    let mut segments = BTreeMap::new();
     let mut cables = Vec::new();
-    for link in Link::ALL {
-        let Some((_, segment)) = segments.iter().find(|(segment, _)| *segment == link.segment()) else {
-            continue;
-        };
-        cables.push((link, builder.port(*segment, link.name())?.1));
+    for (link, segment) in topology.links() {
+        let segment = *segments.entry(segment).or_insert_with(|| builder.segment());
+        cables.push((link, builder.port(segment, link.name())?.1));
     }
     // Nobody is there until a station is plugged in.
-    for stand in SIDES.into_iter().flat_map(|side| topology.stands(side)) {
-        if let Some((_, segment)) = segments.iter().find(|(segment, _)| *segment == stand.segment) {
+    for stand in topology.gateways().iter().flat_map(|place| topology.stands(place)) {
+        if let Some(segment) = segments.get(&stand.segment) {
             builder.port(*segment, stand.link)?;
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use natrig_netmodel::{Conditions, Probability};
 
 use crate::{
-    Action, Fault, Filter, Flow, Impairment, Link, Machine, Mistake, Moment, NodeOptions, Sizes,
+    Action, Fault, Filter, Flow, Impairment, Layout, Link, Machine, Mistake, Moment, NodeOptions, Sizes,
     fields::{self, Fields, Mistakes},
     quantity,
     yaml::Node,
@@ -40,10 +40,10 @@ pub(crate) fn sizes(node: &Node, mistakes: &mut Mistakes) -> Sizes {
 }
 
 /// Reads `links:`.
-pub(crate) fn links(node: &Node, mistakes: &mut Mistakes) -> Vec<Impairment> {
+pub(crate) fn links(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Vec<Impairment> {
     let mut links: Vec<Impairment> = Vec::new();
     for item in fields::list(node, "`links`", mistakes).unwrap_or_default() {
-        let Some((fields, impairment)) = impairment(item, mistakes) else {
+        let Some((fields, impairment)) = impairment(item, layouts, mistakes) else {
             continue;
         };
         let overlaps = |other: &Impairment| {
@@ -66,11 +66,16 @@ pub(crate) fn links(node: &Node, mistakes: &mut Mistakes) -> Vec<Impairment> {
     links
 }
 
-fn impairment<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<(Fields<'a>, Impairment)> {
+fn impairment<'a>(
+    node: &'a Node,
+    layouts: &[Layout],
+    mistakes: &mut Mistakes,
+) -> Option<(Fields<'a>, Impairment)> {
     let known = ["link", "direction", "delay", "loss", "cut"];
     let fields = Fields::open(node, "a link", &known, mistakes)?;
-    let link =
-        fields.need("link", "such as `link: nat1.wan`", mistakes).and_then(|node| link(node, mistakes));
+    let link = fields
+        .need("link", "such as `link: nat1.wan`", mistakes)
+        .and_then(|node| link(node, layouts, mistakes));
     let flows = [("both", Flow::Both), ("in", Flow::In), ("out", Flow::Out)];
     let flow = match fields.find("direction") {
         Some(node) => fields::word(node, "direction", &flows, mistakes),
@@ -110,43 +115,46 @@ fn impairment<'a>(node: &'a Node, mistakes: &mut Mistakes) -> Option<(Fields<'a>
 }
 
 /// Reads `filters:`.
-pub(crate) fn filters(node: &Node, mistakes: &mut Mistakes) -> Vec<Filter> {
+pub(crate) fn filters(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Vec<Filter> {
     fields::list(node, "`filters`", mistakes)
         .unwrap_or_default()
         .iter()
-        .filter_map(|item| filter(item, mistakes))
+        .filter_map(|item| filter(item, layouts, mistakes))
         .collect()
 }
 
-fn filter(node: &Node, mistakes: &mut Mistakes) -> Option<Filter> {
+fn filter(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Filter> {
     const HINT: &str = "such as `between: [nat1.wan, nat2.wan]`";
     let fields = Fields::open(node, "a filter", &["between"], mistakes)?;
     let node = fields.need("between", HINT, mistakes)?;
     let [a, b] = fields::list(node, "`between`", mistakes)? else {
         return mistakes.add(Mistake::new(node.at.clone(), "`between` must name two links").hint(HINT));
     };
-    let (one, other) = link(a, mistakes).zip(link(b, mistakes))?;
+    let (one, other) = link(a, layouts, mistakes).zip(link(b, layouts, mistakes))?;
     if one == other {
         return mistakes.add(Mistake::new(b.at.clone(), "a filter stands between two different links"));
     }
-    if one.segment() != other.segment() {
-        let message =
-            format!("{one} is on {}, {other} on {}: they never meet", one.segment(), other.segment());
+    for layout in layouts {
+        let (Some(here), Some(there)) = (layout.segment(one), layout.segment(other)) else { continue };
+        if here == there {
+            continue;
+        }
+        let message = format!("{one} is on {here}, {other} on {there}: they never meet");
         return mistakes.add(Mistake::new(b.at.clone(), message).hint("name two links of one segment"));
     }
     Some(Filter { between: [one, other] })
 }
 
 /// Reads `faults:`.
-pub(crate) fn faults(node: &Node, mistakes: &mut Mistakes) -> Vec<Fault> {
+pub(crate) fn faults(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Vec<Fault> {
     fields::list(node, "`faults`", mistakes)
         .unwrap_or_default()
         .iter()
-        .filter_map(|item| fault(item, mistakes))
+        .filter_map(|item| fault(item, layouts, mistakes))
         .collect()
 }
 
-fn fault(node: &Node, mistakes: &mut Mistakes) -> Option<Fault> {
+fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fault> {
     const MOMENTS: [(&str, Moment); 3] = [
         ("bootstrapped", Moment::Bootstrapped),
         ("connected", Moment::Connected),
@@ -158,8 +166,8 @@ fn fault(node: &Node, mistakes: &mut Mistakes) -> Option<Fault> {
         .and_then(|node| fields::word(node, "moment of a scenario", &MOMENTS, mistakes));
     let action =
         match (fields.find("cut"), fields.find("heal")) {
-            (Some(node), None) => link(node, mistakes).map(Action::Cut),
-            (None, Some(node)) => link(node, mistakes).map(Action::Heal),
+            (Some(node), None) => link(node, layouts, mistakes).map(Action::Cut),
+            (None, Some(node)) => link(node, layouts, mistakes).map(Action::Heal),
             (None, None) if fields.is_strange() => None,
             (None, None) => mistakes
                 .add(Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`")),
@@ -202,6 +210,14 @@ fn args(node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<Machine, Vec<St
     Some(args)
 }
 
-fn link(node: &Node, mistakes: &mut Mistakes) -> Option<Link> {
-    fields::word(node, "link", &Link::ALL.map(|link| (link.name(), link)), mistakes)
+/// Reads the name of a link that there is, whatever stands before the sites.
+fn link(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Link> {
+    let link = fields::word(node, "link", &Link::ALL.map(|link| (link.name(), link)), mistakes)?;
+    if layouts.iter().all(|layout| layout.segment(link).is_some()) {
+        return Some(link);
+    }
+    mistakes.add(
+        Mistake::new(node.at.clone(), format!("there is no {link} without a carrier's gateway"))
+            .hint("a site has one if its NAT is a chain, such as `cgn`"),
+    )
 }

@@ -24,5 +24,5 @@ pub use model::{
 pub use nat::{Engine, Gateway, Nat};
 pub use problem::{Mistake, Problem};
 pub use read::load_all;
-pub use topology::{Link, Machine, Segment};
+pub use topology::{Layout, Link, Machine, Segment};
 pub use truth::{Truth, Unknown};

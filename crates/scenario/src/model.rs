@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Link, Machine, Nat};
+use crate::{Layout, Link, Machine, Nat};
 
 /// One experiment: two sites, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Its machines and their cables.
+    pub fn layout(&self) -> Layout {
+        Layout::of(&self.nats)
+    }
+
     /// The gateway in front of the peer that dials.
     pub fn initiator_nat(&self) -> &Nat {
         &self.nats[self.initiator.index()]
@@ -173,7 +178,7 @@ impl Sizes {
     /// What the scenario sets for a machine.
     pub fn of(&self, machine: Machine) -> Option<u32> {
         match machine {
-            Machine::Nat1 | Machine::Nat2 => self.gateway,
+            Machine::Nat1 | Machine::Nat2 | Machine::Cgn1 | Machine::Cgn2 => self.gateway,
             Machine::Peer1 | Machine::Peer2 => self.peer,
             Machine::Relay => self.relay,
         }

@@ -12,7 +12,7 @@ use natrig_nat::{Preset, profile::Named};
 use natrig_record::Kind;
 
 use crate::{
-    Expected, Mistake, Nat, Priority, Problem, Scenario, Side, Truth,
+    Expected, Layout, Mistake, Nat, Priority, Problem, Scenario, Side, Truth,
     fields::{self, Fields, Mistakes},
     id, lab, quantity,
     yaml::{self, Node, Value},
@@ -169,9 +169,13 @@ impl<'a> Layers<'a> {
             None => Some(DEFAULT_TIMEOUT),
         };
         let sizes = self.find("machines").map(|node| lab::sizes(node, mistakes));
-        let links = self.find("links").map(|node| lab::links(node, mistakes));
-        let filters = self.find("filters").map(|node| lab::filters(node, mistakes));
-        let faults = self.find("faults").map(|node| lab::faults(node, mistakes));
+        let layouts: Vec<Layout> = match &nats {
+            [Some(nat1), Some(nat2)] => nat1.pairs(nat2).map(|nats| Layout::of(&nats)).collect(),
+            _ => Vec::new(),
+        };
+        let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
+        let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
+        let faults = self.find("faults").map(|node| lab::faults(node, &layouts, mistakes));
         let node = self.find("node").map(|node| lab::node(node, mistakes));
 
         let (

@@ -1,6 +1,8 @@
-//! The five machines of the seed's topology, by name.
+//! The machines of the seed's topology and their cables, by name: five, and one more for each site that has two gateways.
 
 use std::{fmt, str::FromStr};
+
+use crate::{Nat, Side};
 
 /// A machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +11,10 @@ pub enum Machine {
     Nat1,
     /// The gateway of site 2.
     Nat2,
+    /// The carrier's gateway in front of gateway 1.
+    Cgn1,
+    /// The carrier's gateway in front of gateway 2.
+    Cgn2,
     /// The peer behind gateway 1.
     Peer1,
     /// The peer behind gateway 2.
@@ -18,9 +24,16 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// All.
-    pub const ALL: [Machine; 5] =
-        [Machine::Nat1, Machine::Nat2, Machine::Peer1, Machine::Peer2, Machine::Relay];
+    /// All that there can be; [`Layout::machines`] are those of a scenario.
+    pub const ALL: [Machine; 7] = [
+        Machine::Nat1,
+        Machine::Nat2,
+        Machine::Cgn1,
+        Machine::Cgn2,
+        Machine::Peer1,
+        Machine::Peer2,
+        Machine::Relay,
+    ];
 
     /// Those that run the node under test.
     pub const NODES: [Machine; 3] = [Machine::Peer1, Machine::Peer2, Machine::Relay];
@@ -30,6 +43,8 @@ impl Machine {
         match self {
             Machine::Nat1 => "nat1",
             Machine::Nat2 => "nat2",
+            Machine::Cgn1 => "cgn1",
+            Machine::Cgn2 => "cgn2",
             Machine::Peer1 => "peer1",
             Machine::Peer2 => "peer2",
             Machine::Relay => "relay",
@@ -40,8 +55,12 @@ impl Machine {
 /// A layer 2 domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
-    /// What the gateways' outsides and the relay share.
+    /// What the outermost gateways' outsides and the relay share.
     Internet,
+    /// Between gateway 1 and its carrier's.
+    Carrier1,
+    /// Between gateway 2 and its carrier's.
+    Carrier2,
     /// Behind gateway 1.
     Lan1,
     /// Behind gateway 2.
@@ -53,6 +72,8 @@ impl Segment {
     pub fn name(self) -> &'static str {
         match self {
             Segment::Internet => "internet",
+            Segment::Carrier1 => "carrier1",
+            Segment::Carrier2 => "carrier2",
             Segment::Lan1 => "lan1",
             Segment::Lan2 => "lan2",
         }
@@ -62,10 +83,18 @@ impl Segment {
 /// A machine's cable into a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Link {
-    /// Gateway 1 to the internet.
+    /// Gateway 1 to the internet, or to its carrier.
     Nat1Wan,
-    /// Gateway 2 to the internet.
+    /// Gateway 2 to the internet, or to its carrier.
     Nat2Wan,
+    /// The carrier's gateway 1 to the internet.
+    Cgn1Wan,
+    /// The carrier's gateway 2 to the internet.
+    Cgn2Wan,
+    /// The carrier's gateway 1 to gateway 1.
+    Cgn1Lan,
+    /// The carrier's gateway 2 to gateway 2.
+    Cgn2Lan,
     /// The relay to the internet.
     RelayWan,
     /// Gateway 1 to its LAN.
@@ -79,10 +108,14 @@ pub enum Link {
 }
 
 impl Link {
-    /// All.
-    pub const ALL: [Link; 7] = [
+    /// All that there can be; [`Layout::links`] are those of a scenario.
+    pub const ALL: [Link; 11] = [
         Link::Nat1Wan,
         Link::Nat2Wan,
+        Link::Cgn1Wan,
+        Link::Cgn2Wan,
+        Link::Cgn1Lan,
+        Link::Cgn2Lan,
         Link::RelayWan,
         Link::Nat1Lan,
         Link::Nat2Lan,
@@ -95,6 +128,10 @@ impl Link {
         match self {
             Link::Nat1Wan => "nat1.wan",
             Link::Nat2Wan => "nat2.wan",
+            Link::Cgn1Wan => "cgn1.wan",
+            Link::Cgn2Wan => "cgn2.wan",
+            Link::Cgn1Lan => "cgn1.lan",
+            Link::Cgn2Lan => "cgn2.lan",
             Link::RelayWan => "relay.wan",
             Link::Nat1Lan => "nat1.lan",
             Link::Nat2Lan => "nat2.lan",
@@ -108,19 +145,74 @@ impl Link {
         match self {
             Link::Nat1Wan | Link::Nat1Lan => Machine::Nat1,
             Link::Nat2Wan | Link::Nat2Lan => Machine::Nat2,
+            Link::Cgn1Wan | Link::Cgn1Lan => Machine::Cgn1,
+            Link::Cgn2Wan | Link::Cgn2Lan => Machine::Cgn2,
             Link::RelayWan => Machine::Relay,
             Link::Peer1Lan => Machine::Peer1,
             Link::Peer2Lan => Machine::Peer2,
         }
     }
 
-    /// The segment it leads to.
-    pub fn segment(self) -> Segment {
-        match self {
-            Link::Nat1Wan | Link::Nat2Wan | Link::RelayWan => Segment::Internet,
+    /// Whether it is its machine's way out of a site.
+    pub fn is_outside(self) -> bool {
+        matches!(self, Link::Nat1Wan | Link::Nat2Wan | Link::Cgn1Wan | Link::Cgn2Wan | Link::RelayWan)
+    }
+}
+
+/// Which machines a scenario has, and where their cables lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Layout {
+    chained: [bool; 2],
+}
+
+impl Layout {
+    /// How many gateways a site may have: its own, and one of a carrier.
+    pub const MOST_GATEWAYS: usize = 2;
+
+    /// The layout for what stands before the sites.
+    pub fn of(nats: &[Nat; 2]) -> Self {
+        Layout { chained: nats.each_ref().map(|nat| nat.gateways.len() > 1) }
+    }
+
+    /// The machines there are.
+    pub fn machines(self) -> impl Iterator<Item = Machine> {
+        Machine::ALL.into_iter().filter(move |machine| match machine {
+            Machine::Cgn1 => self.chained[0],
+            Machine::Cgn2 => self.chained[1],
+            _ => true,
+        })
+    }
+
+    /// The links there are, and the segments they lead to.
+    pub fn links(self) -> impl Iterator<Item = (Link, Segment)> {
+        Link::ALL.into_iter().filter_map(move |link| Some((link, self.segment(link)?)))
+    }
+
+    /// The segment a link leads to; none if there is no such link.
+    pub fn segment(self, link: Link) -> Option<Segment> {
+        let chained = |side: Side| self.chained[side.index()];
+        Some(match link {
+            Link::RelayWan => Segment::Internet,
+            Link::Nat1Wan if chained(Side::One) => Segment::Carrier1,
+            Link::Nat2Wan if chained(Side::Two) => Segment::Carrier2,
+            Link::Nat1Wan | Link::Nat2Wan => Segment::Internet,
+            Link::Cgn1Wan | Link::Cgn1Lan if !chained(Side::One) => return None,
+            Link::Cgn2Wan | Link::Cgn2Lan if !chained(Side::Two) => return None,
+            Link::Cgn1Wan | Link::Cgn2Wan => Segment::Internet,
+            Link::Cgn1Lan => Segment::Carrier1,
+            Link::Cgn2Lan => Segment::Carrier2,
             Link::Nat1Lan | Link::Peer1Lan => Segment::Lan1,
             Link::Nat2Lan | Link::Peer2Lan => Segment::Lan2,
-        }
+        })
+    }
+
+    /// The gateways of a site, from its LAN outwards.
+    pub fn gateways(self, side: Side) -> impl Iterator<Item = Machine> {
+        let carrier = match side {
+            Side::One => Machine::Cgn1,
+            Side::Two => Machine::Cgn2,
+        };
+        [side.gateway(), carrier].into_iter().take(1 + usize::from(self.chained[side.index()]))
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use bytes::Bytes;
 use etherparse::PacketBuilder;
 use natrig_capture::{Direction, DropReason, LinkId, Sighting, Trace, What};
-use natrig_lab::{Pair, site};
-use natrig_scenario::Side;
+use natrig_lab::{Pair, Topology};
+use natrig_scenario::{Scenario, Side};
 
 /// The links, in the order of their numbers.
 pub const LINKS: [&str; 5] = ["nat1.wan", "nat2.wan", "relay.wan", "nat1.lan", "nat2.lan"];
@@ -123,5 +123,7 @@ fn frame(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8], mac: [u8; 6]) -> 
 
 /// Site 1 dials.
 pub fn pair() -> Pair {
-    Pair { sites: [site(Side::One), site(Side::Two)] }
+    let text = "{name: a, nat1: full-cone, nat2: full-cone, expected: direct}";
+    let scenario = Scenario::parse("t.yaml", text).unwrap().remove(0);
+    Topology::of(&scenario).pair(Side::One)
 }

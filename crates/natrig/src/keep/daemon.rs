@@ -126,7 +126,7 @@ fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &
             .map(|nic| {
                 let addresses: Vec<String> =
                     nic.addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect();
-                format!("{} on {}: {}", nic.name, nic.link.segment(), addresses.join(", "))
+                format!("{} on {}: {}", nic.name, nic.segment, addresses.join(", "))
             })
             .collect();
         let role =
