@@ -264,7 +264,7 @@ impl Run<'_> {
 
     fn gather(&mut self, lab: &Lab, proven: &Listing, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Evidence, events)?;
-        self.cell.evidence.gateways = gateway::gather(lab, Some(proven), self.folder)?;
+        self.cell.evidence.gateways = gateway::gather(lab, self.scenario, Some(proven), self.folder)?;
         self.leave();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Gateways: a ruleset loaded, proven, and emptied again.
+//! Gateways: a ruleset loaded or a model started, proven, and emptied again.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,10 +10,10 @@ use natrig_lab::{
 use natrig_nat::ruleset::Ruleset;
 use natrig_probe::Plan;
 use natrig_record::Proof;
-use natrig_scenario::{Gateway, Machine, Nat, Scenario, Side};
+use natrig_scenario::{Engine, Gateway, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
-use crate::{Lab, Trouble, station::probe};
+use crate::{Lab, Trouble, model, station::probe};
 
 const RULES: &str = "/run/natrig.nft";
 const FLUSH: &str = "/run/flush.nft";
@@ -28,18 +28,29 @@ const STUN_PORTS: [u16; 2] = [3478, 3479];
 /// Both sides of a scenario.
 pub(crate) const SIDES: [Side; 2] = [Side::One, Side::Two];
 
-/// Loads the presets' rulesets into both gateways, and writes them beside the evidence.
+/// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
     each_side(|side| {
-        let gateway = side.gateway();
-        let ruleset = ruleset(scenario, side)?;
-        fs::write(folder.join(format!("{gateway}.nft")), ruleset.text())?;
-        let agent = lab.agent(gateway)?;
-        agent.write_file(RULES, 0o644, ruleset.text().into())?;
-        agent.write_file(FLUSH, 0o644, ruleset.flush().into())?;
-        expect(agent, &["nft", "-f", RULES]).map_err(|trouble| trouble.at(gateway))?;
-        Ok(())
+        let gateway = at(scenario, side)?;
+        match gateway.engine {
+            Engine::Kernel => load_rules(lab, scenario, side, folder),
+            Engine::Model => model::load(lab, side, &gateway.profile),
+        }
+        .map_err(|trouble| trouble.at(side.gateway()))
     })?;
+    Ok(())
+}
+
+fn load_rules(lab: &Lab, scenario: &Scenario, side: Side, folder: &Path) -> Result<(), Trouble> {
+    let member = lab.member(side.gateway())?;
+    // It would see every packet as well.
+    model::stop(member)?;
+    let ruleset = ruleset(scenario, side)?;
+    fs::write(folder.join(format!("{}.nft", side.gateway())), ruleset.text())?;
+    let agent = member.agent();
+    agent.write_file(RULES, 0o644, ruleset.text().into())?;
+    agent.write_file(FLUSH, 0o644, ruleset.flush().into())?;
+    expect(agent, &["nft", "-f", RULES])?;
     Ok(())
 }
 
@@ -118,58 +129,78 @@ pub fn refuse(proofs: &[Proof]) -> Result<(), Trouble> {
         .hint("nothing was said about the node: no gateway is used that is not proven"))
 }
 
-/// The rules without their state, as they were proven.
+/// Rules without their state, or a model's profile, as they were proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing([String; 2]);
 
 /// Empties all that the proof left in both gateways, shows that it is gone, and takes the listing that must still be
 /// there after the cell.
 pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
-    let script = format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && nft -s list ruleset");
     let listings = each_side(|side| {
-        let gateway = side.gateway();
-        let agent = lab.agent(gateway)?;
-        let output = expect(agent, &["sh", "-c", &script]).map_err(|trouble| trouble.at(gateway))?;
-        // Asked of the agent: one more program costs an emulated guest 40 ms.
-        let count = agent.read_file(COUNT, 64)?;
-        if count.trim_ascii() != b"0" {
-            let count = String::from_utf8_lossy(count.trim_ascii()).into_owned();
-            return Err(Trouble::lab(format!("{count} connections are left after the flush")).at(gateway));
+        match at(scenario, side)?.engine {
+            Engine::Kernel => flush_rules(lab, scenario, side),
+            Engine::Model => model::flush(lab, side.gateway()),
         }
-        let rules = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !ruleset(scenario, side)?.state().is_empty() && rules.contains("elements") {
-            return Err(Trouble::lab("maps or sets are not empty after the flush")
-                .at(gateway)
-                .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
-        }
-        Ok(normal(&rules))
+        .map_err(|trouble| trouble.at(side.gateway()))
     })?;
     Ok(Listing(listings))
 }
 
-/// Writes the gateways' tables beside the evidence and compares their rules with the proven ones.
-pub fn gather(lab: &Lab, proven: Option<&Listing>, folder: &Path) -> Result<Vec<String>, Trouble> {
+fn flush_rules(lab: &Lab, scenario: &Scenario, side: Side) -> Result<String, Trouble> {
+    let script = format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && nft -s list ruleset");
+    let agent = lab.agent(side.gateway())?;
+    let output = expect(agent, &["sh", "-c", &script])?;
+    // Asked of the agent: one more program costs an emulated guest 40 ms.
+    let count = agent.read_file(COUNT, 64)?;
+    if count.trim_ascii() != b"0" {
+        let count = String::from_utf8_lossy(count.trim_ascii()).into_owned();
+        return Err(Trouble::lab(format!("{count} connections are left after the flush")));
+    }
+    let rules = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !ruleset(scenario, side)?.state().is_empty() && rules.contains("elements") {
+        return Err(Trouble::lab("maps or sets are not empty after the flush")
+            .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
+    }
+    Ok(normal(&rules))
+}
+
+/// Writes the gateways' tables beside the evidence and compares their rules or profiles with the proven ones; gives the
+/// names of the files.
+pub fn gather(
+    lab: &Lab,
+    scenario: &Scenario,
+    proven: Option<&Listing>,
+    folder: &Path,
+) -> Result<Vec<String>, Trouble> {
     let found = each_side(|side| {
         let gateway = side.gateway();
-        let agent = lab.agent(gateway)?;
-        let table = agent.run(&["conntrack", "-L"], &[], PATIENCE)?;
-        fs::write(folder.join(format!("{gateway}.conntrack")), &table.stdout)?;
-        let rules =
-            expect(agent, &["nft", "-s", "list", "ruleset"]).map_err(|trouble| trouble.at(gateway))?;
-        fs::write(folder.join(format!("{gateway}.ruleset")), &rules.stdout)?;
-        Ok(normal(&String::from_utf8_lossy(&rules.stdout)))
+        match at(scenario, side)?.engine {
+            Engine::Kernel => Ok((
+                gather_rules(lab, gateway, folder)?,
+                ["nft", "conntrack", "ruleset"].map(|kind| format!("{gateway}.{kind}")).into(),
+            )),
+            Engine::Model => Ok((model::gather(lab, gateway, folder)?, vec![model::evidence(gateway)])),
+        }
+        .map_err(|trouble: Trouble| trouble.at(gateway))
     })?;
+    let found: [(String, Vec<String>); 2] = found;
     if let Some(Listing(proven)) = proven {
-        for (side, (before, after)) in SIDES.into_iter().zip(proven.iter().zip(&found)) {
+        for (side, (before, (after, _))) in SIDES.into_iter().zip(proven.iter().zip(&found)) {
             if before != after {
                 return Err(Trouble::lab("the rules are not those that were proven").at(side.gateway()));
             }
         }
     }
-    Ok(SIDES
-        .into_iter()
-        .flat_map(|side| ["nft", "conntrack", "ruleset"].map(|kind| format!("{}.{kind}", side.gateway())))
-        .collect())
+    Ok(found.into_iter().flat_map(|(_, files)| files).collect())
+}
+
+fn gather_rules(lab: &Lab, gateway: Machine, folder: &Path) -> Result<String, Trouble> {
+    let agent = lab.agent(gateway)?;
+    let table = agent.run(&["conntrack", "-L"], &[], PATIENCE)?;
+    fs::write(folder.join(format!("{gateway}.conntrack")), &table.stdout)?;
+    let rules = expect(agent, &["nft", "-s", "list", "ruleset"])?;
+    fs::write(folder.join(format!("{gateway}.ruleset")), &rules.stdout)?;
+    Ok(normal(&String::from_utf8_lossy(&rules.stdout)))
 }
 
 /// A listing without the elements of its maps and sets.

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     os::fd::OwnedFd,
     path::Path,
-    sync::PoisonError,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,6 +19,7 @@ use rand::RngCore;
 
 use crate::{
     Rig, Trouble,
+    model::Model,
     rig::DEFAULT_MEMORY,
     station::{Station, Stations},
 };
@@ -38,6 +39,7 @@ pub struct Lab {
     topology: Topology,
     members: Vec<Member>,
     switch: Switch,
+    seed: u64,
     _slots: Slots,
 }
 
@@ -47,6 +49,8 @@ pub struct Member {
     /// Which one.
     pub name: Name,
     machine: Machine,
+    /// The NAT engine, where it runs in a process.
+    pub(crate) model: Mutex<Option<Model>>,
 }
 
 impl Member {
@@ -100,12 +104,17 @@ impl Lab {
             return Err(Trouble::lab("interrupted"));
         }
         let members = started.into_iter().collect::<Result<_, _>>()?;
-        Ok(Lab { topology, members, switch, _slots: slots })
+        Ok(Lab { topology, members, switch, seed: rig.seed, _slots: slots })
     }
 
     /// Where everything is.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// What all that is random in it comes from.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// All machines.
@@ -248,7 +257,7 @@ fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path)
     agent.done(Request::Identify(identity(host.machine)))?;
     agent.done(Request::Network(network(host)))?;
     agent.done(Request::MountApp)?;
-    Ok(Member { name: host.machine, machine })
+    Ok(Member { name: host.machine, machine, model: Mutex::default() })
 }
 
 /// What makes a copy another machine than its siblings.

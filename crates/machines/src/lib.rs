@@ -11,6 +11,7 @@ mod cell;
 mod error;
 pub mod gateway;
 mod lab;
+pub mod model;
 pub mod node;
 mod nodes;
 mod rig;

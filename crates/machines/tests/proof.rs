@@ -119,8 +119,8 @@ fn a_flush_leaves_nothing_and_a_changed_rule_is_seen() {
     assert_ne!(before, "0", "the proof must have left something to flush");
     let listing = gateway::flush(&lab, &scenario).unwrap();
     assert_eq!(shell(&lab, Machine::Nat1, "conntrack -C").0, "0");
-    gateway::gather(&lab, Some(&listing), folder.path()).unwrap();
+    gateway::gather(&lab, &scenario, Some(&listing), folder.path()).unwrap();
     shell(&lab, Machine::Nat2, "nft add rule ip natrig forward accept");
-    let changed = gateway::gather(&lab, Some(&listing), folder.path()).unwrap_err();
+    let changed = gateway::gather(&lab, &scenario, Some(&listing), folder.path()).unwrap_err();
     assert_eq!(changed.message, "nat2: the rules are not those that were proven");
 }
