@@ -113,7 +113,7 @@ fn what_the_kernel_cannot_do_is_listed() {
     let lacks = profile.kernel_can().unwrap_err();
     let axes: Vec<&str> = lacks.iter().map(|lack| lack.axis).collect();
     assert_eq!(axes, ["refresh", "timers.lifetime", "ports.parity"]);
-    assert!(profile.explain().contains("natrig's engine does"));
+    assert!(profile.explain().contains("Engine: natrig's model. Stock nftables do not reach\n    refresh"));
 }
 
 #[test]

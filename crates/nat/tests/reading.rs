@@ -170,3 +170,13 @@ fn a_contradiction_with_a_default_names_the_default() {
     assert_eq!(path, "timers");
     assert!(said.contains("`timers.stream`: an answer would shorten"), "{said}");
 }
+
+#[test]
+fn every_named_profile_is_read_as_it_is_shown() {
+    for named in Named::all() {
+        let yaml = named.to_yaml();
+        assert_eq!(Named::parse(&yaml).as_ref(), Ok(&named), "{yaml}");
+        let json = serde_json::to_value(&named).unwrap();
+        assert_eq!(Named::from_value(json), Ok(named));
+    }
+}

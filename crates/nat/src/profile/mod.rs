@@ -7,6 +7,7 @@ mod explain;
 mod kernel;
 mod read;
 mod similar;
+mod write;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,7 @@ pub use read::{LONGEST_CHAIN, Mistake, WrongProfile};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
     /// What it is called.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Which outside endpoint an inside one gets; none without NAT.
     #[serde(with = "axes::mapping_or_none")]

@@ -13,7 +13,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{AXES, Block, Contradiction, Named, Profile, Source, Timers, similar};
+use super::{AXES, Block, Contradiction, Named, Profile, Source, Timers, explain::covers, similar};
 
 /// Why something is no profile; at least one mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,9 +287,7 @@ impl Reader<'_> {
     }
 
     fn axis(&mut self, axis: &str) {
-        let is_it =
-            |known: &&str| *known == axis || known.split_once('.').is_some_and(|(group, _)| group == axis);
-        if !AXES.iter().any(is_it) {
+        if !AXES.iter().any(|known| covers(axis, known)) {
             let hint = similar::meant(axis, &AXES);
             self.wrong::<()>(format!("there is no axis `{}`", similar::shorten(axis)), Some(hint));
         }
