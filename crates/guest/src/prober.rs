@@ -1,4 +1,7 @@
 //! Measures the NAT in front of this machine, as a process.
+//!
+//! One socket of the kernel for each of the prober's. ICMP errors about what a socket sent are read from its error queue
+//! (`IP_RECVERR`).
 
 use std::{
     io,
@@ -11,16 +14,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::stun_server::address;
 
-/// Prints a [`Report`] as JSON. Its sockets are the port of `INSIDE` and those after it.
+/// Prints a [`Report`] as JSON. It takes the fast steps' addresses, or a whole [`Plan`] as JSON.
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let [server, other, inside, seed] = arguments else {
-        return Err("usage: prober SERVER_IP:PORT OTHER_IP:PORT INSIDE_IP:PORT SEED".to_owned());
-    };
-    let plan = Plan {
-        server: address(server)?,
-        other: address(other)?,
-        inside: address(inside)?,
-        seed: seed.parse().map_err(|_| format!("`{seed}` is no number"))?,
+    let plan = match arguments {
+        [plan] => serde_json::from_str(plan).map_err(|error| format!("prober: this is no plan: {error}"))?,
+        [server, other, inside, seed] => Plan::fast(
+            address(server)?,
+            address(other)?,
+            address(inside)?,
+            seed.parse().map_err(|_| format!("`{seed}` is no number"))?,
+        ),
+        _ => {
+            return Err(
+                "usage: prober PLAN | prober SERVER_IP:PORT OTHER_IP:PORT INSIDE_IP:PORT SEED".to_owned()
+            );
+        }
     };
     let report = measure(plan)
         .map_err(|error| format!("prober: {error}"))?
@@ -37,10 +45,9 @@ fn measure(plan: Plan) -> io::Result<Result<Report, Failed>> {
     loop {
         while let Some(action) = prober.poll_action() {
             match action {
-                Action::Bind { socket } => {
-                    let inside = SocketAddr::new(plan.inside.ip(), plan.inside.port() + u16::from(socket));
-                    let bound = UdpSocket::bind(inside).map_err(|error| {
-                        io::Error::new(error.kind(), format!("cannot bind {inside}: {error}"))
+                Action::Bind { local, .. } => {
+                    let bound = UdpSocket::bind(local).map_err(|error| {
+                        io::Error::new(error.kind(), format!("cannot bind {local}: {error}"))
                     })?;
                     bound.set_nonblocking(true)?;
                     sockets.push(bound);
@@ -65,8 +72,8 @@ fn measure(plan: Plan) -> io::Result<Result<Report, Failed>> {
         });
         poll(&mut ready, wait.as_ref())?;
         for (id, socket) in (0..).zip(&sockets) {
-            while let Ok((length, _)) = socket.recv_from(&mut buffer) {
-                prober.handle_datagram(Instant::now(), id, &buffer[..length]);
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                prober.handle_datagram(Instant::now(), id, from, &buffer[..length]);
             }
         }
         prober.handle_timeout(Instant::now());

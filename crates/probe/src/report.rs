@@ -1,13 +1,25 @@
 //! What was measured.
 
-use std::net::SocketAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use natrig_nat::{Filtering, Mapping};
+use natrig_nat::{
+    Filtering, Mapping,
+    profile::{Hairpin, Pooling, Refresh},
+};
 use serde::{Deserialize, Serialize};
 
-/// The answer to "what NAT is this".
+use crate::Steps;
+
+/// The answer to "what NAT is this". What is none was not measured, or cannot be told from behind such a gateway; then the
+/// notes say why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// Which steps were asked for.
+    #[serde(default)]
+    pub steps: Steps,
     /// How it maps; none where the outside endpoint is the inside one.
     pub mapping: Option<Mapping>,
     /// Whom it lets in.
@@ -18,17 +30,148 @@ pub struct Report {
     /// The outside endpoints of one inside endpoint as the server's primary, its other address, and its other address
     /// and port saw them.
     pub mapped: [SocketAddr; 3],
-    /// Answers that strangers sent, for a witness on the wire.
+    /// Whether all that came in bore the address of its true sender.
+    #[serde(default)]
+    pub true_sources: Option<bool>,
+    /// What becomes of two hosts on one port.
+    #[serde(default)]
+    pub collision: Option<Collision>,
+    /// Which ports it gives.
+    #[serde(default)]
+    pub ports: Option<Ports>,
+    /// Whether a host keeps one outside address.
+    #[serde(default)]
+    pub pooling: Option<Pooling>,
+    /// The outside addresses that were seen.
+    #[serde(default)]
+    pub outside: Vec<IpAddr>,
+    /// Whether inside hosts reach each other by their outside endpoints.
+    #[serde(default)]
+    pub hairpin: Option<Hairpin>,
+    /// Whether an ICMP error about a packet that left comes to its sender.
+    #[serde(default)]
+    pub icmp_errors: Option<bool>,
+    /// What a packet that nothing lets in is answered with.
+    #[serde(default)]
+    pub unsolicited: Option<Answered>,
+    /// How long flows live.
+    #[serde(default)]
+    pub expiry: Option<Expiry>,
+    /// Datagrams that strangers sent, for a witness on the wire.
     pub strangers: Vec<Expected>,
     /// What was seen, a line each.
     pub notes: Vec<String>,
 }
 
-/// An answer that was asked to come from where nothing had been sent.
+/// What a packet that nothing lets in is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answered {
+    /// Nothing.
+    Silence,
+    /// An ICMP error.
+    Icmp,
+}
+
+/// Two inside hosts that use the same port at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collision {
+    /// Whether each kept its own outside endpoint for all destinations; none where mappings depend on the destination.
+    pub stable: Option<bool>,
+    /// Whether both had the same outside endpoint towards different destinations; none where that would be chance.
+    pub shared: Option<bool>,
+    /// Whether what was sent to the endpoint of one came to nobody else.
+    pub owner_only: bool,
+    /// Whether each was open to those only whom its own packets had opened it to; none where all may send.
+    pub own_contacts_only: Option<bool>,
+}
+
+/// Which ports a gateway gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// Which a new mapping gets.
+    #[serde(rename = "use")]
+    pub usage: PortUse,
+    /// What who comes second to a kept port gets.
+    pub second: Option<Second>,
+    /// From the least to the greatest that was given and not kept.
+    pub range: Option<Span>,
+    /// Whether those had the parity of the inside ports.
+    pub parity: Option<bool>,
+    /// Each host's, where there were two and ports were not kept.
+    pub hosts: Option<[Span; 2]>,
+    /// Whether those lie apart, each host's in a block.
+    pub blocks: Option<bool>,
+}
+
+/// Which port a new mapping gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortUse {
+    /// The inside one.
+    Kept,
+    /// One that nothing foretells.
+    Random,
+    /// One that lies a fixed distance above the last.
+    Sequential {
+        /// The distance.
+        delta: u16,
+    },
+}
+
+/// What who comes second to a port gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Second {
+    /// Another one.
+    Another,
+    /// None.
+    Nothing,
+}
+
+/// Ports, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The least.
+    pub first: u16,
+    /// The greatest.
+    pub last: u16,
+}
+
+/// How long flows live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expiry {
+    /// One that was never answered.
+    pub unreplied: Life,
+    /// One that was answered, and is older than the plan's `stream_after`.
+    pub stream: Life,
+    /// One that was answered, and is younger.
+    pub young: Life,
+    /// A mapping, however busy.
+    pub lifetime: Life,
+    /// Whose packets keep a flow alive; none where it cannot be told.
+    pub refresh: Option<Refresh>,
+}
+
+/// The time a flow has to live, as far as it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Life {
+    /// It was alive after so long.
+    #[serde(with = "humantime_serde")]
+    pub at_least: Duration,
+    /// It was gone after so long; none if it was never seen gone.
+    #[serde(with = "humantime_serde")]
+    pub at_most: Option<Duration>,
+}
+
+/// A datagram that was sent to an outside endpoint from where nothing had been sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// Where it came from.
     pub from: SocketAddr,
+    /// Where it was sent to; none if no answer told where that is.
+    #[serde(default)]
+    pub to: Option<SocketAddr>,
     /// Its STUN transaction.
     pub transaction: [u8; 12],
     /// Whether it got through.

@@ -1,14 +1,20 @@
 //! The prober against small gateways in memory.
 
+mod way;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use natrig_nat::{Filtering, Mapping};
-use natrig_probe::{Action, Failed, Plan, Prober, Report};
+use natrig_nat::{
+    Filtering, Mapping,
+    engine::{Packet, Side},
+};
+use natrig_probe::{Action, Failed, Prober, Report};
 use natrig_stun::{Endpoint, Server};
+use way::{Way, fast as plan, v4};
 
 const EIM: Option<Mapping> = Some(Mapping::EndpointIndependent);
 const ADM: Option<Mapping> = Some(Mapping::AddressDependent);
@@ -90,50 +96,28 @@ impl Gateway {
     }
 }
 
-fn plan() -> Plan {
-    Plan {
-        server: "198.51.100.3:3478".parse().unwrap(),
-        other: "198.51.100.4:3479".parse().unwrap(),
-        inside: "10.0.1.2:61000".parse().unwrap(),
-        seed: 7,
+impl Way for Gateway {
+    fn pass(&mut self, _: Duration, from: Side, packet: Packet) -> Vec<(Side, Packet)> {
+        if self.lost() {
+            return Vec::new();
+        }
+        let (source, destination) = (packet.source.into(), packet.destination.into());
+        match from {
+            Side::Inside => {
+                let source = v4(self.outbound(source, destination));
+                vec![(Side::Outside, Packet { source, ..packet })]
+            }
+            Side::Outside => self
+                .inbound(source, destination)
+                .map(|inside| (Side::Inside, Packet { destination: v4(inside), ..packet }))
+                .into_iter()
+                .collect(),
+        }
     }
 }
 
 fn measure(gateway: &mut Gateway) -> Result<Report, Failed> {
-    let plan = plan();
-    let server = Server::new(plan.server, Some(plan.other));
-    let mut now = Instant::now();
-    let mut prober = Prober::new(plan, now);
-    let mut inbox = VecDeque::new();
-    for _ in 0..1000 {
-        while let Some(action) = prober.poll_action() {
-            let Action::Send { socket, to, datagram } = action else {
-                continue;
-            };
-            let inside = SocketAddr::new(plan.inside.ip(), plan.inside.port() + u16::from(socket));
-            let outside = gateway.outbound(inside, to);
-            if gateway.lost() {
-                continue;
-            }
-            let at = Endpoint::ALL.into_iter().find(|at| server.address(*at) == Some(to)).unwrap();
-            let reply = server.answer(at, outside, &datagram).unwrap();
-            let from = server.address(reply.from).unwrap();
-            if gateway.inbound(from, reply.to).is_some() && !gateway.lost() {
-                inbox.push_back((socket, reply.datagram));
-            }
-        }
-        if let Some((socket, datagram)) = inbox.pop_front() {
-            now += Duration::from_millis(5);
-            prober.handle_datagram(now, socket, &datagram);
-        } else if let Some(at) = prober.poll_timeout() {
-            now = at;
-            prober.handle_timeout(now);
-        }
-        if let Some(outcome) = prober.outcome() {
-            return outcome.clone();
-        }
-    }
-    panic!("the prober does not end");
+    way::measure(plan(7), gateway)
 }
 
 fn check(mapping: Option<Mapping>, filtering: Filtering) {
@@ -163,9 +147,9 @@ fn a_poisoned_gateway_is_told_by_its_moving_port() {
 #[test]
 fn one_equal_port_by_chance_is_measured_again() {
     let mut gateway = Gateway::new(APDM, Filtering::AddressAndPortDependent);
-    let other = SocketAddr::new(plan().other.ip(), plan().server.port());
-    let first = gateway.outbound(plan().inside, plan().server);
-    gateway.ports.insert((plan().inside, other.to_string()), first);
+    let other = SocketAddr::new(plan(7).other.ip(), plan(7).server.port());
+    let first = gateway.outbound(plan(7).inside, plan(7).server);
+    gateway.ports.insert((plan(7).inside, other.to_string()), first);
     let report = measure(&mut gateway).unwrap();
     assert_eq!(report.mapping, APDM);
 }
@@ -187,12 +171,12 @@ fn a_silent_server_is_named() {
 #[test]
 fn a_server_with_one_address_is_refused() {
     let now = Instant::now();
-    let mut prober = Prober::new(plan(), now);
-    let server = Server::new(plan().server, None);
+    let mut prober = Prober::new(plan(7), now);
+    let server = Server::new(plan(7).server, None);
     while let Some(action) = prober.poll_action() {
         if let Action::Send { socket, datagram, .. } = action {
-            let reply = server.answer(Endpoint::default(), plan().inside, &datagram).unwrap();
-            prober.handle_datagram(now, socket, &reply.datagram);
+            let reply = server.answer(Endpoint::default(), plan(7).inside, &datagram).unwrap();
+            prober.handle_datagram(now, socket, plan(7).server, &reply.datagram);
         }
     }
     assert!(matches!(prober.outcome(), Some(Err(Failed::Refused { code: 400, .. }))));

@@ -1,6 +1,6 @@
 //! The prober on a station behind a gateway, its server on a station in front of it.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use natrig_capture::{Transport, Udp};
 use natrig_probe::{Action, Plan, Prober, Report};
@@ -13,12 +13,18 @@ use crate::Trouble;
 pub fn probe(net: &mut impl Net, [inside, outside]: [Seat; 2], plan: Plan) -> Result<Report, Trouble> {
     let server = Server::new(plan.server, Some(plan.other));
     let mut prober = Prober::new(plan, net.now());
+    let mut sockets: Vec<SocketAddr> = Vec::new();
     loop {
         while let Some(action) = prober.poll_action() {
-            if let Action::Send { socket, to, datagram } = action
-                && let (Some(from), SocketAddr::V4(to)) = (endpoint(&plan, socket), to)
-            {
-                net.send(inside, packet::udp(from, to, &datagram))?;
+            match action {
+                Action::Bind { local, .. } => sockets.push(local),
+                Action::Send { socket, to, datagram } => {
+                    if let (Some(SocketAddr::V4(from)), SocketAddr::V4(to)) =
+                        (sockets.get(usize::from(socket)), to)
+                    {
+                        net.send(inside, packet::udp(*from, to, &datagram))?;
+                    }
+                }
             }
         }
         if let Some(outcome) = prober.outcome() {
@@ -30,9 +36,10 @@ pub fn probe(net: &mut impl Net, [inside, outside]: [Seat; 2], plan: Plan) -> Re
             Some(arrival) if arrival.at == inside => {
                 let now = net.now();
                 if let Some(udp) = datagram(&arrival)
-                    && let Some(socket) = socket(&plan, udp.destination)
+                    && let Some((socket, _)) =
+                        (0..).zip(&sockets).find(|(_, local)| **local == udp.destination.into())
                 {
-                    prober.handle_datagram(now, socket, udp.payload);
+                    prober.handle_datagram(now, socket, udp.source.into(), udp.payload);
                 }
             }
             _ => {}
@@ -62,22 +69,6 @@ fn datagram(arrival: &Arrival) -> Option<Udp<'_>> {
     }
 }
 
-fn endpoint(plan: &Plan, socket: u8) -> Option<SocketAddrV4> {
-    match plan.inside {
-        SocketAddr::V4(first) => {
-            Some(SocketAddrV4::new(*first.ip(), first.port().checked_add(socket.into())?))
-        }
-        SocketAddr::V6(_) => None,
-    }
-}
-
-fn socket(plan: &Plan, at: SocketAddrV4) -> Option<u8> {
-    let SocketAddr::V4(first) = plan.inside else {
-        return None;
-    };
-    (at.ip() == first.ip()).then(|| at.port().checked_sub(first.port())?.try_into().ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -98,12 +89,12 @@ mod tests {
             let inside = net.station([Ipv4Addr::new(10, 0, 1, 250)], Some(gateway));
             let server = [250, 251].map(|host| Ipv4Addr::new(192, 168, 100, host));
             let outside = net.station(server, None);
-            let plan = Plan {
-                server: "192.168.100.250:3478".parse().unwrap(),
-                other: "192.168.100.251:3479".parse().unwrap(),
-                inside: "10.0.1.250:61000".parse().unwrap(),
-                seed: 1,
-            };
+            let plan = Plan::fast(
+                "192.168.100.250:3478".parse().unwrap(),
+                "192.168.100.251:3479".parse().unwrap(),
+                "10.0.1.250:61000".parse().unwrap(),
+                1,
+            );
             let report = probe(&mut net, [inside, outside], plan).unwrap();
             assert_eq!(
                 (report.mapping, report.filtering),

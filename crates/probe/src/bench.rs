@@ -1,0 +1,437 @@
+//! What the steps measure with: sockets, requests that go out together, time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::{Future, poll_fn},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use natrig_stun::{ChangeRequest, Class, Message, TransactionId};
+
+use crate::{Action, Failed, Plan, SocketId};
+
+/// The first wait; it doubles up to [`SLOWEST`] (RFC 8489 section 6.2.1).
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const SLOWEST: Duration = Duration::from_secs(4);
+const TRIES: u32 = 6;
+
+/// The longest that is waited for an answer that was overtaken by an allowed one.
+const OVERTAKEN: Duration = Duration::from_secs(10);
+
+/// A request, and where its answer belongs.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub socket: SocketId,
+    pub to: SocketAddr,
+    change: ChangeRequest,
+    port: Option<u16>,
+    /// Who should get the answer, or, where it is turned back, the request itself; none if nobody should.
+    owner: Option<SocketId>,
+    /// Whether it is waited for.
+    needed: bool,
+}
+
+impl Request {
+    /// Asks for an answer from the address that is asked.
+    pub fn plain(socket: SocketId, to: SocketAddr) -> Self {
+        let change = ChangeRequest::default();
+        Request { socket, to, change, port: None, owner: Some(socket), needed: true }
+    }
+
+    /// Asks for an answer from elsewhere, which may be filtered.
+    pub fn stranger(socket: SocketId, to: SocketAddr, change: ChangeRequest) -> Self {
+        Request { change, ..Request::plain(socket, to) }.optional()
+    }
+
+    /// Has the answer sent to another port of the same outside address, that of `owner`.
+    pub fn answered_at(self, port: u16, owner: Option<SocketId>) -> Self {
+        Request { port: Some(port), owner, ..self }
+    }
+
+    /// Sends to another socket of our own by its outside endpoint.
+    pub fn turned_back(socket: SocketId, to: SocketAddr, owner: SocketId) -> Self {
+        Request { owner: Some(owner), ..Request::plain(socket, to) }.optional()
+    }
+
+    /// Nothing waits for the answer.
+    pub fn optional(self) -> Self {
+        Request { needed: false, ..self }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub transaction: TransactionId,
+    /// When it was sent first.
+    pub asked: Instant,
+    arrivals: Vec<Arrival>,
+    owner: Option<SocketId>,
+}
+
+/// A datagram that belongs to a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub socket: SocketId,
+    pub from: SocketAddr,
+    /// The sender of the request as the server saw it; none in a request that was turned back.
+    pub mapped: Option<SocketAddr>,
+    pub at: Instant,
+}
+
+impl Answer {
+    /// The first arrival at the socket where it belongs.
+    pub fn arrival(&self) -> Option<Arrival> {
+        self.arrivals.iter().copied().find(|arrival| Some(arrival.socket) == self.owner)
+    }
+
+    /// Whether it came to where it belongs.
+    pub fn arrived(&self) -> bool {
+        self.arrival().is_some()
+    }
+
+    /// The outside endpoint of the socket that asked.
+    pub fn mapped(&self) -> Option<SocketAddr> {
+        self.arrivals.iter().find_map(|arrival| arrival.mapped)
+    }
+}
+
+/// The bench; its clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Bench(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    plan: Plan,
+    now: Instant,
+    wake: Option<Instant>,
+    actions: VecDeque<Action>,
+    sockets: Vec<SocketAddr>,
+    next_port: u16,
+    sent: Vec<Sent>,
+    by_transaction: HashMap<TransactionId, usize>,
+    unreachable: Vec<(SocketId, SocketAddr)>,
+    refused: Vec<(SocketAddr, SocketAddr)>,
+    failed: Option<Failed>,
+    /// The longest time between the arrivals of what was asked for at once.
+    spread: Duration,
+    notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    request: Request,
+    transaction: TransactionId,
+    asked: Instant,
+    arrivals: Vec<Arrival>,
+}
+
+/// For the driver.
+impl Bench {
+    pub fn new(plan: Plan, now: Instant) -> Self {
+        Bench(Arc::new(Mutex::new(State {
+            plan,
+            now,
+            wake: None,
+            actions: VecDeque::new(),
+            sockets: Vec::new(),
+            next_port: plan.inside.port(),
+            sent: Vec::new(),
+            by_transaction: HashMap::new(),
+            unreachable: Vec::new(),
+            refused: Vec::new(),
+            failed: None,
+            spread: Duration::ZERO,
+            notes: Vec::new(),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn poll_action(&self) -> Option<Action> {
+        self.state().actions.pop_front()
+    }
+
+    pub fn wake(&self) -> Option<Instant> {
+        self.state().wake
+    }
+
+    /// Says what time it is; who still waits afterwards says until when.
+    pub fn at(&self, now: Instant) {
+        let mut state = self.state();
+        state.now = state.now.max(now);
+        state.wake = None;
+    }
+
+    pub fn arrived(&self, now: Instant, socket: SocketId, from: SocketAddr, message: &Message) {
+        let mut state = self.state();
+        let Some(index) = state.by_transaction.get(&message.transaction).copied() else {
+            return;
+        };
+        let Some(sent) = state.sent.get_mut(index) else {
+            return;
+        };
+        let mapped = match message.class {
+            Class::Success if message.mapped_address.is_some() => message.mapped_address,
+            Class::Request => None,
+            Class::Error => {
+                let code = message.error_code.unwrap_or(0);
+                state.failed = Some(Failed::Refused { server: sent.request.to, code });
+                return;
+            }
+            _ => return,
+        };
+        if !sent.arrivals.iter().any(|known| known.socket == socket && known.from == from) {
+            sent.arrivals.push(Arrival { socket, from, mapped, at: now });
+        }
+    }
+
+    pub fn unreachable(&self, socket: SocketId, to: SocketAddr) {
+        self.state().unreachable.push((socket, to));
+    }
+
+    pub fn refused(&self, from: SocketAddr, to: SocketAddr) {
+        self.state().refused.push((from, to));
+    }
+}
+
+/// For the steps.
+impl Bench {
+    pub fn now(&self) -> Instant {
+        self.state().now
+    }
+
+    pub fn note(&self, note: String) {
+        self.state().notes.push(note);
+    }
+
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().notes)
+    }
+
+    /// A port that no socket has yet, nor the one after it up to `count`.
+    pub fn fresh_ports(&self, count: u16) -> u16 {
+        let mut state = self.state();
+        let first = state.next_port;
+        state.next_port = first.saturating_add(count);
+        first
+    }
+
+    /// A new socket.
+    pub fn bind(&self, local: SocketAddr) -> SocketId {
+        let mut state = self.state();
+        let socket = SocketId::try_from(state.sockets.len()).unwrap_or(SocketId::MAX);
+        state.sockets.push(local);
+        state.actions.push_back(Action::Bind { socket, local });
+        socket
+    }
+
+    /// A new socket of a host on a port that none had yet.
+    pub fn fresh(&self, host: IpAddr) -> SocketId {
+        self.bind(SocketAddr::new(host, self.fresh_ports(1)))
+    }
+
+    /// Where a socket is bound.
+    pub fn local(&self, socket: SocketId) -> SocketAddr {
+        let state = self.state();
+        state.sockets.get(usize::from(socket)).copied().unwrap_or(state.plan.inside)
+    }
+
+    /// Whether the socket was told that what it sent there was refused.
+    pub fn was_unreachable(&self, socket: SocketId, to: SocketAddr) -> bool {
+        self.state().unreachable.contains(&(socket, to))
+    }
+
+    /// Whether one of the server's datagrams was refused.
+    pub fn was_refused(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.state().refused.contains(&(from, to))
+    }
+
+    /// Sends requests in their order, again and again until those that are needed are answered; then waits as much longer
+    /// as answers are seen to differ, for those that were overtaken.
+    pub async fn exchange(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Failed> {
+        let sent = self.register(requests);
+        let mut wait = FIRST_WAIT;
+        for tries in 1.. {
+            let deadline = self.send_unanswered(&sent) + wait;
+            if self.until(deadline, |state| state.all(&sent, true)).await? {
+                break;
+            }
+            if tries == TRIES {
+                return Err(self.state().silent(&sent, tries));
+            }
+            wait = (wait * 2).min(SLOWEST);
+        }
+        let overtaken = self.state().overtaken(&sent);
+        self.until(overtaken, |state| state.all(&sent, false)).await?;
+        Ok(self.state().answers(&sent))
+    }
+
+    /// One request that must be answered; the outside endpoint of its socket.
+    pub async fn ask(&self, socket: SocketId, to: SocketAddr) -> Result<SocketAddr, Failed> {
+        let answers = self.exchange(vec![Request::plain(socket, to)]).await?;
+        answers.first().and_then(Answer::mapped).ok_or(Failed::Silent { server: to, tries: 1 })
+    }
+
+    /// Lets time pass.
+    pub async fn sleep_until(&self, then: Instant) -> Result<(), Failed> {
+        self.until(then, |_| false).await.map(|_| ())
+    }
+
+    /// What came and did not belong there: the wrong socket (true), or from the wrong address (false).
+    pub fn strays(&self) -> Vec<(bool, String)> {
+        let state = self.state();
+        let mut strays = Vec::new();
+        for sent in &state.sent {
+            let source = state.source(&sent.request);
+            for arrival in &sent.arrivals {
+                if Some(arrival.socket) != sent.request.owner {
+                    strays.push((true, state.describe_stray(sent, arrival)));
+                }
+                if let (Some(source), Some(_)) = (source, arrival.mapped)
+                    && arrival.from != source
+                {
+                    strays.push((false, format!("what {source} sent came from {}", arrival.from)));
+                }
+            }
+        }
+        strays
+    }
+
+    /// Waits until something is true, or until a time; false then.
+    async fn until(&self, deadline: Instant, done: impl Fn(&State) -> bool) -> Result<bool, Failed> {
+        poll_fn(|_| {
+            let mut state = self.state();
+            if let Some(failed) = &state.failed {
+                return Poll::Ready(Err(failed.clone()));
+            }
+            if done(&state) {
+                return Poll::Ready(Ok(true));
+            }
+            if state.now >= deadline {
+                return Poll::Ready(Ok(false));
+            }
+            state.wake = Some(state.wake.map_or(deadline, |wake| wake.min(deadline)));
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn register(&self, requests: Vec<Request>) -> Vec<usize> {
+        let mut state = self.state();
+        let first = state.sent.len();
+        for request in requests {
+            let index = state.sent.len();
+            let mut transaction = [0; 12];
+            transaction[..8].copy_from_slice(&state.plan.seed.to_be_bytes());
+            transaction[8..].copy_from_slice(&(index as u32).to_be_bytes());
+            let asked = state.now;
+            state.by_transaction.insert(transaction, index);
+            state.sent.push(Sent { request, transaction, asked, arrivals: Vec::new() });
+        }
+        (first..state.sent.len()).collect()
+    }
+
+    fn send_unanswered(&self, which: &[usize]) -> Instant {
+        let mut state = self.state();
+        let State { sent, actions, .. } = &mut *state;
+        let unanswered =
+            which.iter().filter_map(|index| sent.get(*index)).filter(|sent| sent.arrivals.is_empty());
+        for Sent { request, transaction, .. } in unanswered {
+            let mut message = Message::binding_request(*transaction);
+            if request.change != ChangeRequest::default() {
+                message = message.with_change_request(request.change);
+            }
+            if let Some(port) = request.port {
+                message = message.with_response_port(port);
+            }
+            let datagram = message.encode();
+            actions.push_back(Action::Send { socket: request.socket, to: request.to, datagram });
+        }
+        state.now
+    }
+}
+
+impl State {
+    fn of<'a>(&'a self, which: &'a [usize]) -> impl Iterator<Item = &'a Sent> {
+        which.iter().filter_map(|index| self.sent.get(*index))
+    }
+
+    fn all(&self, which: &[usize], needed_only: bool) -> bool {
+        self.of(which).all(|sent| !sent.arrivals.is_empty() || (needed_only && !sent.request.needed))
+    }
+
+    fn answers(&self, which: &[usize]) -> Vec<Answer> {
+        let answer = |sent: &Sent| Answer {
+            transaction: sent.transaction,
+            asked: sent.asked,
+            arrivals: sent.arrivals.clone(),
+            owner: sent.request.owner,
+        };
+        self.of(which).map(answer).collect()
+    }
+
+    fn silent(&self, which: &[usize], tries: u32) -> Failed {
+        let silent = self.of(which).find(|sent| sent.request.needed && sent.arrivals.is_empty());
+        Failed::Silent { server: silent.map_or(self.plan.server, |sent| sent.request.to), tries }
+    }
+
+    /// Until when to wait for answers that were overtaken: as long again as the allowed ones took, or, if that is more,
+    /// several times as long as answers to one volley were ever apart.
+    fn overtaken(&mut self, which: &[usize]) -> Instant {
+        let arrivals = || self.of(which).filter_map(|sent| Some((sent.asked, sent.arrivals.first()?.at)));
+        let took =
+            arrivals().map(|(asked, at)| at.saturating_duration_since(asked)).max().unwrap_or_default();
+        let first = arrivals().map(|(_, at)| at).min();
+        let last = arrivals().map(|(_, at)| at).max();
+        if let (Some(first), Some(last)) = (first, last) {
+            self.spread = self.spread.max(last.saturating_duration_since(first));
+        }
+        self.now + took.max(self.spread * 4).min(OVERTAKEN)
+    }
+
+    /// Where the answer to a request comes from; none where the request is not for the server.
+    fn source(&self, request: &Request) -> Option<SocketAddr> {
+        let Plan { server, other, .. } = self.plan;
+        let other_ip = request.to.ip() == other.ip();
+        let other_port = request.to.port() == other.port();
+        let known = (other_ip || request.to.ip() == server.ip())
+            && (other_port || request.to.port() == server.port());
+        known.then(|| {
+            let ip = if other_ip ^ request.change.ip { other } else { server }.ip();
+            let port = if other_port ^ request.change.port { other } else { server }.port();
+            SocketAddr::new(ip, port)
+        })
+    }
+
+    fn describe_stray(&self, sent: &Sent, arrival: &Arrival) -> String {
+        let name = |socket: SocketId| {
+            self.sockets.get(usize::from(socket)).map_or_else(|| "nobody".to_owned(), SocketAddr::to_string)
+        };
+        let owner = sent.request.owner.map_or_else(|| "nobody".to_owned(), name);
+        format!("what {} sent for {owner} came to {}", arrival.from, name(arrival.socket))
+    }
+}
+
+/// Several things at once; ends when all have ended.
+pub(crate) async fn together<T>(mut tasks: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
+    let mut ended: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (task, ended) in tasks.iter_mut().zip(&mut ended) {
+            if ended.is_none()
+                && let Poll::Ready(value) = task.as_mut().poll(context)
+            {
+                *ended = Some(value);
+            }
+        }
+        if ended.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    ended.into_iter().flatten().collect()
+}
