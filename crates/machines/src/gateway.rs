@@ -85,12 +85,10 @@ pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
         let stands = lab.topology().stands(place(lab, side)?);
         let mut stations = lab.stations(&stands)?;
         let [inside, outside] = &stands;
-        let plan = Plan {
-            server: outside.endpoint(0, STUN_PORTS[0]).into(),
-            other: outside.endpoint(1, STUN_PORTS[1]).into(),
-            inside: inside.endpoint(0, PROOF_PORT).into(),
-            seed: side.number().into(),
-        };
+        let server = outside.endpoint(0, STUN_PORTS[0]).into();
+        let other = outside.endpoint(1, STUN_PORTS[1]).into();
+        let inside_port = inside.endpoint(0, PROOF_PORT).into();
+        let plan = Plan::fast(server, other, inside_port, side.number().into());
         probe(&mut stations, [0, 1], plan)
             .map_err(|trouble| trouble.at(format!("measuring {}", side.gateway())))
     })?;
