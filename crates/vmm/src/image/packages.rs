@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What is asked of apt. Of what these depend on, libraries and the kernel itself are taken.
-const REQUESTED: [&str; 10] = [
+const REQUESTED: [&str; 12] = [
     "linux-image-cloud-amd64",
     "nftables",
     "iproute2",
@@ -25,6 +25,8 @@ const REQUESTED: [&str; 10] = [
     "busybox-static",
     "dash",
     "bash",
+    "miniupnpd-nftables",
+    "miniupnpc",
     "libgcc-s1",
     "zlib1g",
 ];

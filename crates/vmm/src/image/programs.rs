@@ -6,8 +6,18 @@ use super::{archive::Archive, tree::Tree};
 use crate::{Error, Result};
 
 /// Programs that every image has; names under `/usr`.
-const PROGRAMS: [&str; 8] =
-    ["sbin/nft", "bin/ip", "sbin/tc", "bin/ss", "sbin/conntrack", "bin/tcpdump", "bin/dash", "bin/bash"];
+const PROGRAMS: [&str; 10] = [
+    "sbin/nft",
+    "bin/ip",
+    "sbin/tc",
+    "bin/ss",
+    "sbin/conntrack",
+    "bin/tcpdump",
+    "bin/dash",
+    "bin/bash",
+    "sbin/miniupnpd",
+    "bin/upnpc",
+];
 
 /// Small programs for scripts and for those who look around in a guest. Its shell is not the guest's: within that,
 /// `ip` and others would be its own and not Debian's.
