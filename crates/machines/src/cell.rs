@@ -271,7 +271,7 @@ impl Run<'_> {
 
     fn faults(&self, lab: &Lab, moment: Moment, events: &Events) -> Result<(), Trouble> {
         for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
-            lab.apply(fault.action)?;
+            lab.apply(&fault.action)?;
             let _ = events.send(What::Fault { message: format!("{} after {moment}", fault.action) });
         }
         Ok(())

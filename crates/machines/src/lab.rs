@@ -158,11 +158,14 @@ impl Lab {
         Ok(Trace::read_extent(&self.switch.flush()?)?)
     }
 
-    /// Does to a link what a fault says.
-    pub fn apply(&self, action: Action) -> Result<(), Trouble> {
+    /// Does what a fault says.
+    pub fn apply(&self, action: &Action) -> Result<(), Trouble> {
         match action {
-            Action::Cut(link) => self.switch.cut(port(&self.switch, link)?)?,
-            Action::Heal(link) => self.switch.heal(port(&self.switch, link)?)?,
+            Action::Cut(link) => self.switch.cut(port(&self.switch, *link)?)?,
+            Action::Heal(link) => self.switch.heal(port(&self.switch, *link)?)?,
+            Action::Gateway(..) | Action::Idle(_) => {
+                return Err(Trouble::lab(format!("no lab can {action} yet")));
+            }
         }
         Ok(())
     }

@@ -34,8 +34,8 @@ fn a_link_is_cut_and_healed_while_machines_run() {
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
     assert!(round_trip(&lab, Machine::Peer1).is_some());
-    lab.apply(Action::Cut(Link::RelayWan)).unwrap();
+    lab.apply(&Action::Cut(Link::RelayWan)).unwrap();
     assert_eq!(round_trip(&lab, Machine::Peer1), None);
-    lab.apply(Action::Heal(Link::RelayWan)).unwrap();
+    lab.apply(&Action::Heal(Link::RelayWan)).unwrap();
     assert!(round_trip(&lab, Machine::Peer1).is_some());
 }

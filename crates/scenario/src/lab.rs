@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use natrig_netmodel::{Conditions, Probability};
 
 use crate::{
-    Action, Fault, Filter, Flow, Impairment, Layout, Link, Machine, Mistake, Moment, NodeOptions, Sizes,
+    Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes,
     fields::{self, Fields, Mistakes},
     quantity,
     yaml::Node,
@@ -145,39 +145,6 @@ fn filter(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fi
     Some(Filter { between: [one, other] })
 }
 
-/// Reads `faults:`.
-pub(crate) fn faults(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Vec<Fault> {
-    fields::list(node, "`faults`", mistakes)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|item| fault(item, layouts, mistakes))
-        .collect()
-}
-
-fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fault> {
-    const MOMENTS: [(&str, Moment); 3] = [
-        ("bootstrapped", Moment::Bootstrapped),
-        ("connected", Moment::Connected),
-        ("settled", Moment::Settled),
-    ];
-    let fields = Fields::open(node, "a fault", &["after", "cut", "heal"], mistakes)?;
-    let after = fields
-        .need("after", "such as `after: bootstrapped`", mistakes)
-        .and_then(|node| fields::word(node, "moment of a scenario", &MOMENTS, mistakes));
-    let action =
-        match (fields.find("cut"), fields.find("heal")) {
-            (Some(node), None) => link(node, layouts, mistakes).map(Action::Cut),
-            (None, Some(node)) => link(node, layouts, mistakes).map(Action::Heal),
-            (None, None) if fields.is_strange() => None,
-            (None, None) => mistakes
-                .add(Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`")),
-            (Some(_), Some(_)) => mistakes
-                .add(Mistake::new(fields.at(), "a fault cuts or heals, not both").hint("make two of it")),
-        };
-    let (after, action) = after.zip(action)?;
-    Some(Fault { after, action })
-}
-
 /// Reads `node:`.
 pub(crate) fn node(node: &Node, mistakes: &mut Mistakes) -> NodeOptions {
     let mut options = NodeOptions::default();
@@ -211,7 +178,7 @@ fn args(node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<Machine, Vec<St
 }
 
 /// Reads the name of a link that there is, whatever stands before the sites.
-fn link(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Link> {
+pub(crate) fn link(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Link> {
     let link = fields::word(node, "link", &Link::ALL.map(|link| (link.name(), link)), mistakes)?;
     if layouts.iter().all(|layout| layout.segment(link).is_some()) {
         return Some(link);

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod faults;
 mod fields;
 mod id;
 mod lab;
@@ -14,12 +15,14 @@ mod nat;
 mod problem;
 mod quantity;
 mod read;
+mod site;
 mod topology;
 mod truth;
 mod yaml;
 
 pub use model::{
-    Action, Expected, Fault, Filter, Flow, Impairment, Moment, NodeOptions, Priority, Scenario, Side, Sizes,
+    Action, Expected, Fault, Filter, Flow, GatewayFault, Impairment, Moment, NodeOptions, Priority, Scenario,
+    Side, Sizes,
 };
 pub use nat::{Engine, Gateway, Nat};
 pub use problem::{Mistake, Problem};

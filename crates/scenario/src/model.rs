@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Layout, Link, Machine, Nat};
+use crate::{Gateway, Layout, Link, Machine, Nat};
 
 /// One experiment: two sites, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,7 +215,7 @@ pub struct Filter {
 }
 
 /// Something that is broken, or mended, while the scenario runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// When.
     pub after: Moment,
@@ -244,13 +244,32 @@ impl fmt::Display for Moment {
     }
 }
 
-/// What is done to a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing passes from now on.
+    /// Nothing passes this link from now on.
     Cut(Link),
-    /// Everything passes again.
+    /// Everything passes it again.
     Heal(Link),
+    /// Something becomes of a gateway.
+    Gateway(Machine, GatewayFault),
+    /// Nothing, for this long: mappings and connections are left alone.
+    Idle(Duration),
+}
+
+/// What becomes of a gateway in the course of its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayFault {
+    /// Its machine starts anew, and all state is lost.
+    Reboot,
+    /// All state is lost, and what gets a mapping again gets another port.
+    Rebind,
+    /// Its outside address is another one.
+    Renumber,
+    /// It behaves otherwise, and all state is lost.
+    Become(Box<Gateway>),
+    /// Its table is full.
+    Fill,
 }
 
 impl fmt::Display for Action {
@@ -258,7 +277,24 @@ impl fmt::Display for Action {
         match self {
             Action::Cut(link) => write!(f, "cut {link}"),
             Action::Heal(link) => write!(f, "heal {link}"),
+            Action::Gateway(machine, GatewayFault::Become(gateway)) => {
+                write!(f, "make {machine} {}", gateway.profile.name)
+            }
+            Action::Gateway(machine, fault) => write!(f, "{fault} {machine}"),
+            Action::Idle(time) => write!(f, "idle for {time:?}"),
         }
+    }
+}
+
+impl fmt::Display for GatewayFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GatewayFault::Reboot => "reboot",
+            GatewayFault::Rebind => "rebind",
+            GatewayFault::Renumber => "renumber",
+            GatewayFault::Become(_) => "become",
+            GatewayFault::Fill => "fill",
+        })
     }
 }
 

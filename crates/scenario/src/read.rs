@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use natrig_nat::{Preset, profile::Named};
+use natrig_nat::Preset;
 use natrig_record::Kind;
 
 use crate::{
-    Expected, Layout, Mistake, Nat, Priority, Problem, Scenario, Side, Truth,
+    Expected, Layout, Mistake, Nat, Priority, Problem, Scenario, Side, Truth, faults,
     fields::{self, Fields, Mistakes},
     id, lab, quantity,
+    site::Site,
     yaml::{self, Node, Value},
 };
 
@@ -147,7 +148,7 @@ impl<'a> Layers<'a> {
         let nat = |side: &str, mistakes: &mut Mistakes| {
             let hint = format!("`{side}:` is the gateway of a site, such as `full-cone`");
             let node = self.need(side, &hint, mistakes)?;
-            site(node, side, mistakes)
+            Site::read(node, side, mistakes)
         };
         let nats = [nat("nat1", mistakes), nat("nat2", mistakes)];
         let priorities = [("P1", Priority::P1), ("P2", Priority::P2)];
@@ -175,7 +176,7 @@ impl<'a> Layers<'a> {
         };
         let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
         let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
-        let faults = self.find("faults").map(|node| lab::faults(node, &layouts, mistakes));
+        let faults = self.find("faults").map(|node| faults::faults(node, &layouts, mistakes));
         let node = self.find("node").map(|node| lab::node(node, mistakes));
 
         let (
@@ -296,67 +297,14 @@ impl Names<'_> {
     }
 }
 
-/// What may stand before one site: one, or a list.
-struct Site {
-    nats: Vec<Nat>,
-    several: bool,
-}
-
-impl Site {
-    /// Whether these are the five of the matrix and nothing else.
-    fn is_all(&self) -> bool {
-        let presets: Vec<_> = self.nats.iter().filter_map(Nat::preset).collect();
-        self.nats.len() == Preset::ALL.len() && Preset::ALL.iter().all(|preset| presets.contains(preset))
-    }
-
-    /// All pairs, row by row.
-    fn pairs<'a>(&'a self, columns: &'a Site) -> impl Iterator<Item = [Nat; 2]> + 'a {
-        self.nats.iter().flat_map(|row| columns.nats.iter().map(|column| [row.clone(), column.clone()]))
-    }
-}
-
-fn site(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Site> {
-    let Value::List(_) = node.value else {
-        return Some(Site { nats: vec![nat(node, mistakes)?], several: false });
-    };
-    let mut nats: Vec<Nat> = Vec::new();
-    for item in fields::list(node, &format!("`{side}`"), mistakes)? {
-        let nat = nat(item, mistakes)?;
-        if nats.iter().any(|other| other.name == nat.name) {
-            return mistakes.add(Mistake::new(item.at.clone(), format!("{nat} is listed twice in `{side}`")));
-        }
-        nats.push(nat);
-    }
-    Some(Site { nats, several: true })
-}
-
-/// Reads what stands before a site.
-fn nat(node: &Node, mistakes: &mut Mistakes) -> Option<Nat> {
-    // Without quotes, YAML takes the alias `none` for text and `null` for nothing.
-    let text = fields::text(node, "a gateway behaviour", mistakes)?;
-    match Named::find(text) {
-        Ok(named) => Some(Nat::of(&named)),
-        Err(_) => {
-            let known: Vec<String> = Named::all().into_iter().map(|named| named.name).collect();
-            unknown(node, text, known.iter().map(String::as_str), mistakes)
-        }
-    }
-}
-
-fn unknown<'a, T>(
-    node: &Node,
-    text: &str,
-    known: impl Iterator<Item = &'a str> + Clone,
-    mistakes: &mut Mistakes,
-) -> Option<T> {
-    let message = format!("no gateway behaviour is called `{}`", fields::shorten(text));
-    mistakes.add(Mistake::new(node.at.clone(), message).hint(fields::meant(text, known)))
-}
-
 /// Reads the name of one of the five.
 pub(crate) fn preset(node: &Node, mistakes: &mut Mistakes) -> Option<Preset> {
     let text = fields::text(node, "a gateway behaviour", mistakes)?;
-    text.parse().ok().or_else(|| unknown(node, text, Preset::ALL.iter().map(|p| p.name()), mistakes))
+    text.parse().ok().or_else(|| {
+        let message = format!("no gateway behaviour is called `{}`", fields::shorten(text));
+        let hint = fields::meant(text, Preset::ALL.iter().map(|preset| preset.name()));
+        mistakes.add(Mistake::new(node.at.clone(), message).hint(hint))
+    })
 }
 
 #[derive(Clone, Copy)]

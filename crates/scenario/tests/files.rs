@@ -199,6 +199,49 @@ cells:
 }
 
 #[test]
+fn gateways_of_any_kind() {
+    let text = "
+name: a
+nat1:
+  - port-restrict
+  - {like: port-restrict, engine: model}
+  - {name: impatient, like: port-restrict, timers: {stream: 45s}}
+  - {name: even, like: symmetric, ports: {parity: true}}
+nat2: {name: mobile, chain: [port-restrict, {like: symmetric, engine: model}]}
+expected: truth
+faults:
+  - {after: settled, become: nat1, nat: {like: full-cone, engine: model}}
+  - {after: settled, rebind: cgn2}
+  - {after: settled, idle: 40s}
+";
+    let cells = Scenario::parse("t.yaml", text).unwrap_or_else(|problem| panic!("{}", problem.render(false)));
+    let said: Vec<String> = cells
+        .iter()
+        .map(|cell| {
+            let engines: Vec<String> = cell
+                .nats
+                .iter()
+                .flat_map(|nat| &nat.gateways)
+                .map(|gateway| gateway.engine.to_string())
+                .collect();
+            format!("{} ({}) {}", cell.id, engines.join(" "), cell.expected)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "a-port-restrict-mobile (kernel kernel model) birthday",
+            "a-port-restrict-model-mobile (model kernel model) birthday",
+            "a-impatient-mobile (kernel kernel model) birthday",
+            "a-even-mobile (model kernel model) relay",
+        ]
+    );
+    assert_eq!(cells[2].nats[0].gateways[0].profile.timers.stream, Duration::from_secs(45));
+    let faults: Vec<String> = cells[0].faults.iter().map(|fault| fault.action.to_string()).collect();
+    assert_eq!(faults, ["make nat1 full-cone", "rebind cgn2", "idle for 40s"]);
+}
+
+#[test]
 fn one_id_in_two_files_is_told_with_both() {
     let file = shipped("seed/scenario-direct.yaml");
     let problem = load_all(&[&file, &file]).unwrap_err();

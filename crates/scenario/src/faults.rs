@@ -1,0 +1,113 @@
+//! Reads what is broken on purpose, and when.
+
+use std::time::Duration;
+
+use crate::{
+    Action, Fault, GatewayFault, Layout, Machine, Mistake, Moment,
+    fields::{self, Fields, Mistakes},
+    lab, quantity, site,
+    yaml::Node,
+};
+
+const MOMENTS: [(&str, Moment); 3] =
+    [("bootstrapped", Moment::Bootstrapped), ("connected", Moment::Connected), ("settled", Moment::Settled)];
+
+/// What a fault can do, by its key.
+const ACTIONS: [&str; 8] = ["cut", "heal", "reboot", "rebind", "renumber", "become", "fill", "idle"];
+
+const LONGEST_IDLE: Duration = Duration::from_secs(600);
+
+/// Reads `faults:`.
+pub(crate) fn faults(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Vec<Fault> {
+    fields::list(node, "`faults`", mistakes)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|item| fault(item, layouts, mistakes))
+        .collect()
+}
+
+fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fault> {
+    let known = [&["after", "nat"], ACTIONS.as_slice()].concat();
+    let fields = Fields::open(node, "a fault", &known, mistakes)?;
+    let after = fields
+        .need("after", "such as `after: bootstrapped`", mistakes)
+        .and_then(|node| fields::word(node, "moment of a scenario", &MOMENTS, mistakes));
+    let mut given = ACTIONS.into_iter().filter_map(|key| Some((key, fields.find(key)?)));
+    let action = match (given.next(), given.next()) {
+        (Some((key, node)), None) => action(key, node, &fields, layouts, mistakes),
+        (None, _) if fields.is_strange() => None,
+        (None, _) => {
+            mistakes.add(Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`"))
+        }
+        (Some((one, _)), Some((other, _))) => {
+            let message = format!("a fault does one thing, not both `{one}` and `{other}`");
+            mistakes.add(Mistake::new(fields.at(), message).hint("make two of it"))
+        }
+    };
+    let (after, action) = after.zip(action)?;
+    Some(Fault { after, action })
+}
+
+fn action(
+    key: &str,
+    node: &Node,
+    fields: &Fields<'_>,
+    layouts: &[Layout],
+    mistakes: &mut Mistakes,
+) -> Option<Action> {
+    if let (Some(nat), true) = (fields.find("nat"), key != "become") {
+        let message = format!("`{key}` needs no `nat`");
+        return mistakes.add(Mistake::new(nat.at.clone(), message).hint("only `become` does"));
+    }
+    match key {
+        "cut" => return lab::link(node, layouts, mistakes).map(Action::Cut),
+        "heal" => return lab::link(node, layouts, mistakes).map(Action::Heal),
+        "idle" => return idle(node, mistakes).map(Action::Idle),
+        _ => {}
+    }
+    let machine = gateway(node, layouts, mistakes)?;
+    let fault = match key {
+        "reboot" => GatewayFault::Reboot,
+        "rebind" => GatewayFault::Rebind,
+        "renumber" => GatewayFault::Renumber,
+        "fill" => GatewayFault::Fill,
+        _ => {
+            let node = fields.need("nat", "what the gateway becomes, such as `nat: symmetric`", mistakes)?;
+            let mut nat = site::nat(node, mistakes)?;
+            match (nat.gateways.pop(), nat.gateways.is_empty()) {
+                (Some(gateway), true) => GatewayFault::Become(Box::new(gateway)),
+                _ => {
+                    let message = format!("a gateway cannot become the chain `{nat}`");
+                    return mistakes
+                        .add(Mistake::new(node.at.clone(), message).hint("name a profile of one gateway"));
+                }
+            }
+        }
+    };
+    Some(Action::Gateway(machine, fault))
+}
+
+/// Reads the name of a gateway that there is, whatever stands before the sites.
+fn gateway(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Machine> {
+    let gateways = [Machine::Nat1, Machine::Nat2, Machine::Cgn1, Machine::Cgn2];
+    let machine =
+        fields::word(node, "gateway", &gateways.map(|machine| (machine.name(), machine)), mistakes)?;
+    if layouts.iter().all(|layout| layout.machines().any(|there| there == machine)) {
+        return Some(machine);
+    }
+    mistakes.add(
+        Mistake::new(node.at.clone(), format!("there is no {machine} here"))
+            .hint("a site has a carrier's gateway if its NAT is a chain, such as `cgn`"),
+    )
+}
+
+fn idle(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
+    match quantity::time(&node.value) {
+        Some(time) if time <= LONGEST_IDLE => Some(time),
+        Some(_) => mistakes.add(Mistake::new(node.at.clone(), "`idle` is longer than ten minutes")),
+        None => mistakes.add(
+            Mistake::new(node.at.clone(), "`idle` must be a time with its unit")
+                .hint("such as `40s` or `2m`"),
+        ),
+    }
+}
