@@ -31,10 +31,9 @@ pub(crate) const SIDES: [Side; 2] = [Side::One, Side::Two];
 /// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
     each_side(|side| {
-        let gateway = at(scenario, side)?;
-        match gateway.engine {
+        match at(scenario, side)?.engine {
             Engine::Kernel => load_rules(lab, scenario, side, folder),
-            Engine::Model => model::load(lab, side, &gateway.profile),
+            Engine::Model => model::load(lab, place(lab, side)?),
         }
         .map_err(|trouble| trouble.at(side.gateway()))
     })?;

@@ -9,13 +9,12 @@ use std::{
 };
 
 use natrig_agent_proto::{Start, Stream};
-use natrig_lab::Host;
+use natrig_lab::{Host, Place};
 use natrig_nat::{
-    Profile,
     bytes::control::{Answer, Command, Config, Interface, State},
     engine::Prefix,
 };
-use natrig_scenario::{Machine, Side};
+use natrig_scenario::Machine;
 use natrig_vmm::{AgentClient, Process, ProcessEvent};
 
 use crate::{Lab, Member, Trouble, lab::lock};
@@ -37,12 +36,12 @@ pub struct Model {
 }
 
 /// Starts a gateway's model anew, with no state.
-pub fn load(lab: &Lab, side: Side, profile: &Profile) -> Result<(), Trouble> {
-    let member = lab.member(side.gateway())?;
+pub fn load(lab: &Lab, place: &Place) -> Result<(), Trouble> {
+    let member = lab.member(place.machine)?;
     stop(member)?;
-    let host = lab.topology().hosts().iter().find(|host| host.machine == member.name);
-    let host = host.ok_or_else(|| Trouble::lab(format!("{} is not in the topology", member.name)))?;
-    let config = config(host, profile, lab.seed() ^ u64::from(side.number()))?;
+    let host = lab.topology().hosts().iter().find(|host| host.machine == place.machine);
+    let host = host.ok_or_else(|| Trouble::lab(format!("{} is not in the topology", place.machine)))?;
+    let config = config(host, place, lab.seed() ^ u64::from(place.machine as u8))?;
     *lock(&member.model) = Some(Model::start(member.agent(), &config)?);
     Ok(())
 }
@@ -89,36 +88,26 @@ fn proven(state: &State) -> Result<String, Trouble> {
 }
 
 /// What a gateway's process is told, from where it stands.
-pub fn config(host: &Host, profile: &Profile, seed: u64) -> Result<Config, Trouble> {
-    let nic = |name: &str| {
-        host.nics
-            .iter()
-            .find(|nic| nic.name == name)
-            .ok_or_else(|| Trouble::lab(format!("{} has no interface `{name}`", host.machine)))
-    };
-    let (wan, lan) = (nic("wan")?, nic("lan")?);
-    let &(address, length) =
-        lan.addresses.first().ok_or_else(|| Trouble::lab(format!("{} has no address", lan.link)))?;
+fn config(host: &Host, place: &Place, seed: u64) -> Result<Config, Trouble> {
     let prefix = |address, length| Prefix::new(address, length).map_err(Trouble::lab);
-    let interface = |nic: &natrig_lab::Nic| {
+    let interface = |name: &str| {
+        let nic = host.nics.iter().find(|nic| nic.name == name);
+        let nic = nic.ok_or_else(|| Trouble::lab(format!("{} has no interface `{name}`", host.machine)))?;
         let networks = nic.addresses.iter().map(|&(address, length)| prefix(address, length));
         let networks = networks.collect::<Result<Vec<_>, _>>()?;
         let here = |via| networks.iter().any(|network| network.contains(via));
         let routes = host.routes.iter().filter(|(_, _, via)| here(*via));
         let routes = routes.map(|&(to, length, via)| Ok((prefix(to, length)?, via)));
-        Ok::<_, Trouble>(Interface {
-            name: nic.name.to_owned(),
-            routes: routes.collect::<Result<_, Trouble>>()?,
-            networks,
-        })
+        let routes = routes.collect::<Result<_, Trouble>>()?;
+        Ok::<_, Trouble>(Interface { name: name.to_owned(), networks, routes })
     };
     Ok(Config {
-        profile: profile.clone(),
-        outside: wan.addresses.iter().map(|(address, _)| *address).collect(),
-        inside: prefix(address, length)?,
-        address,
-        wan: interface(wan)?,
-        lan: interface(lan)?,
+        profile: place.gateway.profile.clone(),
+        outside: place.addresses.outside.clone(),
+        inside: place.addresses.inside,
+        address: place.inside,
+        wan: interface("wan")?,
+        lan: interface("lan")?,
         seed,
     })
 }
