@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use frame::{Decoder, FrameError, MAX_FRAME, encode};
 
 /// The version of this protocol; both ends refuse another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "natrig.agent";
@@ -132,6 +132,10 @@ pub enum Request {
     },
     /// Powers the machine off; no reply.
     PowerOff,
+    /// Ends every process, removes what was written, forgets rules, connections, addresses and routes, and takes the
+    /// NICs down, so that the machine is as it was after its boot but for the mounted app; the ends of processes are
+    /// told before the answer. Answers [`Reply::Done`], or what could not be shown to be as it was.
+    Reset,
 }
 
 /// What an agent answers.

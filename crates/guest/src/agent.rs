@@ -9,11 +9,12 @@ use std::{
         unix::fs::{OpenOptionsExt, PermissionsExt},
     },
     path::Path,
+    time::{Duration, Instant},
 };
 
 use natrig_agent_proto::{Exit, Hello, ProcessId, Reply, Request, Start, ToGuest, ToHost, VERSION};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     mount::{MountFlags, mount},
     process::{WaitOptions, wait},
 };
@@ -21,6 +22,7 @@ use rustix::{
 use crate::{
     identity, init, network,
     port::Port,
+    pristine::Pristine,
     process::{Channel, Process, boottime_ns},
 };
 
@@ -30,6 +32,9 @@ const APP: &str = "/app";
 
 const BLKFLSBUF: libc::Ioctl = 0x1261;
 
+/// How long processes that were killed may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(crate) struct Agent {
     port: Port,
@@ -37,6 +42,8 @@ pub(crate) struct Agent {
     nics: Vec<u32>,
     processes: BTreeMap<ProcessId, Process>,
     last_process: ProcessId,
+    /// How the machine was before anything was done to it.
+    pristine: Pristine,
     /// Becomes readable when a child has ended.
     children: OwnedFd,
 }
@@ -44,7 +51,8 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn new(port: Port, nics: Vec<u32>) -> Result<Self, String> {
         let children = watch_children().map_err(|error| format!("cannot watch children: {error}"))?;
-        Ok(Self { port, nics, processes: BTreeMap::new(), last_process: 0, children })
+        let pristine = Pristine::look()?;
+        Ok(Self { port, nics, processes: BTreeMap::new(), last_process: 0, pristine, children })
     }
 
     /// Serves until the host goes away.
@@ -141,6 +149,7 @@ impl Agent {
             Request::Resize { process, size } => self.process(process)?.resize(size)?,
             Request::WriteFile { path, mode, data } => write_file(&path, mode, &data)?,
             Request::ReadFile { path, limit } => return read_file(&path, limit),
+            Request::Reset => self.reset()?,
             Request::PowerOff => init::power_off(),
         }
         Ok(Reply::Done)
@@ -158,11 +167,45 @@ impl Agent {
         self.processes.get(&id).ok_or_else(|| format!("process {id} has ended, or never was"))
     }
 
-    /// Takes note of children that have ended; as PID 1, also of those whose parents have.
-    fn reap(&mut self) {
+    /// Ends every other process and makes the machine what it was after its boot.
+    fn reset(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + LAST_BREATH;
+        let late = |deadline| Instant::now() > deadline;
+        loop {
+            kill_others()?;
+            // A process whose parent has ended is a child of PID 1: without children there is no other process.
+            if !self.reap() {
+                break;
+            }
+            if late(deadline) {
+                return Err("processes that were killed do not end".to_owned());
+            }
+            let mut ended = [PollFd::new(&self.children, PollFlags::IN)];
+            let moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let _ = poll(&mut ended, Some(&moment));
+        }
+        // Their ends are told before this request is answered.
+        while !self.processes.is_empty() {
+            self.port.flush().map_err(|error| format!("the host's port: {error}"))?;
+            let port = &mut self.port;
+            self.processes.retain(|_, process| !process.finish(port));
+            if late(deadline) {
+                return Err("the last output of processes does not end".to_owned());
+            }
+        }
+        self.pristine.restore(&self.nics)
+    }
+
+    /// Takes note of children that have ended; as PID 1, also of those whose parents have. Says whether there are more.
+    fn reap(&mut self) -> bool {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
         while rustix::io::read(&self.children, &mut record).is_ok_and(|count| count > 0) {}
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        loop {
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(Some(ended)) => ended,
+                Ok(None) => return true,
+                Err(_) => return false,
+            };
             let how = match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => Exit::Code(code),
                 (None, Some(signal)) => Exit::Signal(signal),
@@ -199,6 +242,22 @@ fn watch_children() -> std::io::Result<OwnedFd> {
             -1 => Err(std::io::Error::last_os_error()),
             fd => Ok(OwnedFd::from_raw_fd(fd)),
         }
+    }
+}
+
+/// Kills every process but this one, which must be PID 1: elsewhere these are not its own.
+fn kill_others() -> Result<(), String> {
+    if std::process::id() != 1 {
+        return Err("only PID 1 ends all others".to_owned());
+    }
+    // SAFETY: no memory is involved.
+    match unsafe { libc::kill(-1, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => match std::io::Error::last_os_error() {
+            // There is none.
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(format!("cannot kill processes: {error}")),
+        },
     }
 }
 

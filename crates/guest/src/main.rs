@@ -4,11 +4,14 @@
 //! serves the host as its agent; by its other names it is one of the [`APPLETS`].
 
 mod agent;
+mod ethtool;
 mod identity;
 mod init;
 mod nat_model;
+mod netlink;
 mod network;
 mod port;
+mod pristine;
 mod prober;
 mod process;
 mod stun_server;

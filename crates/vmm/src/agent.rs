@@ -448,6 +448,7 @@ fn name(request: &Request) -> &'static str {
         Request::WriteFile { .. } => "the request to write a file",
         Request::ReadFile { .. } => "the request to read a file",
         Request::PowerOff => "the request to power off",
+        Request::Reset => "the request to reset itself",
     }
 }
 

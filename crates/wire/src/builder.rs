@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::mpsc::channel;
 
 use natrig_capture::FolderError;
-use natrig_netmodel::{Conditions, Link, seed_for};
 
 use crate::engine::{Engine, Plug, cable};
 use crate::fabric::Fabric;
@@ -90,15 +89,11 @@ impl SwitchBuilder {
             }
             None => (None, None),
         };
-        let link =
-            |name: &str, way| Link::new(Conditions::default(), seed_for(self.seed, &format!("{name} {way}")));
         let ports = self
             .names
             .iter()
             .zip(self.sockets)
-            .map(|(name, socket)| {
-                Plug::new(name.clone(), socket, link(name, "inbound"), link(name, "outbound"))
-            })
+            .map(|(name, socket)| Plug::new(name.clone(), socket, self.seed))
             .collect();
         let (sender, commands) = channel();
         let (engine, waker) =

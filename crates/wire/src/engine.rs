@@ -8,13 +8,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use natrig_capture::Direction::{self, Inbound, Outbound};
-use natrig_capture::{DropReason, Extent, LinkId, Sighting, What};
-use natrig_netmodel::{Cause, Fate, Link};
+use natrig_capture::{DropReason, Extent, LinkId, MacAddress, Sighting, What};
+use natrig_netmodel::{Cause, Conditions, Fate, Link, seed_for};
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
@@ -54,11 +54,22 @@ pub(crate) struct Engine {
     armed: Option<Duration>,
     taps: Option<Taps>,
     next_frame: u64,
+    /// Whether all machines are off the wire.
+    isolated: bool,
+    /// Those who wait for a frame of a machine that is off the wire.
+    listeners: Vec<Listener>,
     /// When the current round began.
     now: Instant,
     /// Kept for their memory.
     targets: Vec<Target>,
     done: Vec<Queued>,
+}
+
+/// Waits for a frame from a machine to an address.
+struct Listener {
+    port: Port,
+    to: MacAddress,
+    heard: Sender<()>,
 }
 
 /// A port with what is plugged into it.
@@ -76,7 +87,8 @@ pub(crate) struct Plug {
 }
 
 impl Plug {
-    pub(crate) fn new(name: String, socket: OwnedFd, inbound: Link, outbound: Link) -> Self {
+    pub(crate) fn new(name: String, socket: OwnedFd, seed: u64) -> Self {
+        let [inbound, outbound] = ["inbound", "outbound"].map(|way| link(seed, &name, way));
         let stats = PortStats { name: name.clone(), ..PortStats::default() };
         Self {
             name,
@@ -97,6 +109,11 @@ impl Plug {
             Outbound => &mut self.outbound,
         }
     }
+}
+
+/// A link without conditions, whose chance is its own.
+fn link(seed: u64, name: &str, way: &str) -> Link {
+    Link::new(Conditions::default(), seed_for(seed, &format!("{name} {way}")))
 }
 
 /// A frame in the switch.
@@ -181,6 +198,8 @@ impl Engine {
             armed: None,
             taps,
             next_frame: 1,
+            isolated: false,
+            listeners: Vec::new(),
             now: Instant::now(),
             targets: Vec::new(),
             done: Vec::new(),
@@ -265,6 +284,9 @@ impl Engine {
 
     /// Begins a frame's way through the switch.
     fn enter(&mut self, from: Port, data: Bytes) {
+        if self.isolated {
+            return self.hear(from, &data);
+        }
         let passing = Passing { frame: self.next_frame, from, data };
         self.next_frame += 1;
         self.see(&passing, from, self.now, What::Entered);
@@ -514,20 +536,77 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes every machine off the wire and ends the captures. What is under way is lost.
+    pub(crate) fn isolate(&mut self) {
+        self.take_in();
+        self.isolated = true;
+        self.taps = None;
+        self.under_way.clear();
+        for plug in &mut self.ports {
+            plug.outgoing.clear().for_each(drop);
+        }
+    }
+
+    /// Gives a machine that is off the wire a frame, after all that it was given before; `heard` is told of the first
+    /// frame that it sends to an address. Says whether there is a machine.
+    pub(crate) fn address(&mut self, port: Port, frame: Bytes, to: MacAddress, heard: Sender<()>) -> bool {
+        let Some(plug) = self.ports.get_mut(port.0).filter(|_| self.isolated) else { return false };
+        if plug.socket.is_none() || plug.outgoing.push(Queued::new(0, port, frame)).is_err() {
+            return false;
+        }
+        self.listeners.push(Listener { port, to, heard });
+        self.transmit_all();
+        true
+    }
+
+    fn hear(&mut self, from: Port, frame: &[u8]) {
+        let to = frame.first_chunk().map(|to| MacAddress(*to));
+        self.listeners.retain(|listener| {
+            let meant = listener.port == from && Some(listener.to) == to;
+            if meant {
+                let _ = listener.heard.send(());
+            }
+            !meant
+        });
+    }
+
+    /// Puts the machines back on the wire as if the switch had just been started.
+    pub(crate) fn begin(&mut self, seed: u64, taps: Option<Taps>) {
+        // What they have sent since, before it counts.
+        self.take_in();
+        self.isolated = false;
+        self.listeners.clear();
+        self.taps = taps;
+        self.next_frame = 1;
+        self.fabric.forget();
+        self.delivered.iter_mut().flatten().for_each(|count| *count = Count::default());
+        for plug in &mut self.ports {
+            let PortStats { name, closed, .. } = std::mem::take(&mut plug.stats);
+            plug.inbound = link(seed, &name, "inbound");
+            plug.outbound = link(seed, &name, "outbound");
+            plug.cut = false;
+            plug.stats = PortStats { name, closed, ..PortStats::default() };
+        }
+    }
+
     /// Takes in what the machines have sent so far, and hands all captures on; the answer comes from their writer,
     /// or at once if there are none.
     pub(crate) fn flush(&mut self, answer: Flushed) {
-        self.now = Instant::now();
-        self.arrive();
-        for index in 0..self.ports.len() {
-            self.receive(Port(index), DRAIN);
-            self.transmit_all();
-        }
+        self.take_in();
         match &mut self.taps {
             Some(taps) => taps.flush(answer),
             None => {
                 let _ = answer.send(Ok(Extent::default()));
             }
+        }
+    }
+
+    fn take_in(&mut self) {
+        self.now = Instant::now();
+        self.arrive();
+        for index in 0..self.ports.len() {
+            self.receive(Port(index), DRAIN);
+            self.transmit_all();
         }
     }
 

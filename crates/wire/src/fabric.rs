@@ -85,6 +85,12 @@ impl Fabric {
         self.blocked.remove(&(from, to));
     }
 
+    /// Forgets what it has learnt, and all filters.
+    pub(crate) fn forget(&mut self) {
+        self.segments.iter_mut().for_each(|segment| segment.addresses.clear());
+        self.blocked.clear();
+    }
+
     /// Learns from a frame that came in at `from`, and tells where it goes.
     ///
     /// The source address belongs to the port that used it last: a machine that was moved is found again at once.

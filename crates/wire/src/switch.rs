@@ -3,16 +3,17 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use natrig_capture::{Direction, Extent, FolderError};
+use natrig_capture::{Direction, Extent, FolderError, MacAddress};
 use natrig_netmodel::Conditions;
 
 use crate::engine::{Command, Engine, cable};
-use crate::tap::Captured;
+use crate::tap::{Captured, Taps};
 use crate::{Clock, Count, Port, Stats, SwitchBuilder};
 
 /// A running switch; it stops when this is dropped.
@@ -132,6 +133,41 @@ impl Switch {
         let (answer, answered) = channel();
         self.call(move |engine| engine.flush(answer))?;
         answered.recv().map_err(|_| SwitchError::Stopped)?.map_err(SwitchError::Capture)
+    }
+
+    /// Takes every machine off the wire and ends the captures: from now on nothing passes, and what was under way is
+    /// lost. [`Switch::begin`] puts them back.
+    pub fn isolate(&self) -> Result<(), SwitchError> {
+        self.call(Engine::isolate)?;
+        let writer = self.threads.lock().unwrap_or_else(PoisonError::into_inner).writer.take();
+        match writer.map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(SwitchError::Capture(error)),
+            Some(Err(_)) => Err(SwitchError::Stopped),
+        }
+    }
+
+    /// Gives a machine of a switch that is [isolated](Switch::isolate) a frame, and says whether it sends one to the
+    /// address `back` within some time. As frames keep their order, it has then taken in all that it was given before.
+    pub fn echo(
+        &self,
+        port: Port,
+        frame: Vec<u8>,
+        back: MacAddress,
+        within: Duration,
+    ) -> Result<bool, SwitchError> {
+        let (heard, echo) = channel();
+        let there = self.call(move |engine| engine.address(port, frame.into(), back, heard))?;
+        Ok(there && echo.recv_timeout(within).is_ok())
+    }
+
+    /// Begins anew: no address is known, no link is cut, filtered or conditioned, nothing was counted, and frames are
+    /// numbered from 1. Chance is drawn from `seed`, and captures go to another folder.
+    pub fn begin(&self, seed: u64, captures: Option<&Path>) -> Result<(), SwitchError> {
+        let begun = captures.map(|folder| Taps::start(folder, &self.names)).transpose();
+        let (taps, writer) = begun.map_err(|error| SwitchError::Capture(Arc::new(error)))?.unzip();
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).writer = writer;
+        self.call(move |engine| engine.begin(seed, taps))
     }
 
     /// Stops the switch; all captures are complete and closed then. A switch that is stopped stays so.

@@ -570,3 +570,58 @@ fn links_have_names_of_their_own() {
     let error = builder.start().unwrap_err();
     assert!(error.to_string().contains("../peer2"), "{error}");
 }
+
+#[test]
+fn a_switch_that_begins_anew_knows_nothing_of_before() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (switch, mut machines) = segment_of::<3>(Some(folders[0].path()));
+    introduce(&mut machines);
+    let [a, b, c] = &mut machines;
+    let slow = Conditions::delayed(Duration::from_secs(3600));
+    switch.block(a.port, b.port).unwrap();
+    switch.condition(b.port, Direction::Outbound, slow).unwrap();
+    switch.cut(c.port).unwrap();
+    c.send(1, IPV4, b"under way");
+    switch.isolate().unwrap();
+    a.send(2, IPV4, b"off the wire");
+
+    switch.begin(7, Some(folders[1].path())).unwrap();
+    // Flooded, since no address is known; neither blocked nor slow nor cut.
+    a.send(2, IPV4, b"anew");
+    assert_eq!(b.payload(), b"anew");
+    assert_eq!(c.payload(), b"anew");
+    let after = trace(&switch, folders[1].path());
+    let payloads: Vec<_> = after.frames().iter().map(|frame| frame.data[14..].to_vec()).collect();
+    assert_eq!(payloads, [b"anew"]);
+    assert_eq!(after.frames()[0].id, 1);
+    assert_eq!(switch.stats().unwrap().port(a.port).entered.frames, 1);
+    // And what was before is whole, and does not grow.
+    let before = Trace::read_folder(folders[0].path()).unwrap();
+    assert_eq!(before.frames().len(), 4, "three introductions, and the one on the cut link");
+}
+
+#[test]
+fn a_machine_off_the_wire_answers_the_lab_and_nobody_else() {
+    let (switch, mut machines) = segment_of::<2>(None);
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    let lab = natrig_capture::MacAddress([2, 0, 0, 0, 0, 9]);
+    let port = b.port;
+    let ask = |within| switch.echo(port, frame(2, 9, ARP, b"are you there"), lab, within).unwrap();
+    assert!(!ask(Duration::ZERO), "nobody is asked on a wire in use");
+    a.send(2, IPV4, b"before");
+    switch.flush().unwrap();
+    switch.isolate().unwrap();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(PATIENCE));
+        // In the order in which it was given them.
+        assert_eq!(b.payload(), b"before");
+        assert_eq!(b.payload(), b"are you there");
+        a.send(9, ARP, b"not from here");
+        b.send(1, IPV4, b"not to there");
+        b.send(9, ARP, b"here");
+        assert!(asked.join().unwrap());
+    });
+    assert!(a.has_nothing());
+    assert!(!ask(Duration::from_millis(20)), "who is silent is found out");
+}

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::neighbours::{Mac, request, sender};
+use crate::ethtool::set_receive_offload;
 
 const BROADCAST: Mac = [0xff; 6];
 
@@ -35,7 +36,7 @@ impl Cable {
         let mac = mac(&file("address")?).ok_or_else(|| io::Error::other("it is no Ethernet"))?;
         let packets = open(index, libc::ETH_P_IP)?;
         // Segments that the kernel puts together on their way in would be too long to be sent on.
-        disable_receive_offload(&packets, name)?;
+        set_receive_offload(name, false)?;
         Ok(Cable { index, mac, packets, arp: open(index, libc::ETH_P_ARP)?, buffer: vec![0; LARGEST] })
     }
 
@@ -165,29 +166,6 @@ fn send(socket: &OwnedFd, index: i32, protocol: i32, to: Mac, bytes: &[u8]) -> i
         )
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// `ethtool -K NAME gro off`.
-fn disable_receive_offload(socket: &OwnedFd, name: &str) -> io::Result<()> {
-    const SIOCETHTOOL: libc::Ioctl = 0x8946;
-    const ETHTOOL_SGRO: u32 = 0x2c;
-    #[repr(C)]
-    struct Value {
-        command: u32,
-        data: u32,
-    }
-    let mut value = Value { command: ETHTOOL_SGRO, data: 0 };
-    // SAFETY: all bytes of an `ifreq` may be 0.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    for (place, byte) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
-        *place = byte as libc::c_char;
-    }
-    request.ifr_ifru.ifru_data = (&raw mut value).cast();
-    // SAFETY: the request names an interface and points to the value that this command takes; both live during the call.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,376 @@
+//! The way back to how a machine was after its boot, so that it can serve another cell.
+//!
+//! What is put back is looked at again, and what is not as it was is an error: such a machine is not used again. Two
+//! things stay of its former life: the time since its boot, and the kernel's `boot_id`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    ethtool,
+    netlink::{Netlink, forget_connections, remove_rules},
+};
+
+/// File systems that are empty after the boot.
+const SCRATCH: [&str; 3] = ["/run", "/tmp", "/dev/shm"];
+
+/// Where the mounts are listed.
+const MOUNTS: &str = "/proc/self/mounts";
+
+/// What a machine mounts once in its life.
+const APP: &str = " /app squashfs ";
+
+/// Where the interfaces are listed.
+const INTERFACES: &str = "/sys/class/net";
+
+/// What an identity sets.
+const OWN: [&str; 3] = ["/etc/machine-id", "/etc/hostname", "/etc/hosts"];
+
+/// Lists of sockets, each below a heading.
+const SOCKETS: [&str; 9] = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "icmp", "packet", "unix"];
+
+/// Settings of the network that a program may have changed: the files in these folders, and in the folders of the
+/// interfaces below `conf`.
+const SETTINGS: [&str; 4] = ["net/core", "net/ipv4", "net/ipv4/conf", "net/netfilter"];
+
+/// Settings that change by themselves, or that are orders.
+const NOT_SETTINGS: [&str; 3] = ["nf_conntrack_count", "flush", "netdev_rss_key"];
+
+/// Disciplines that the kernel gives an interface of its own accord.
+const USUAL_QUEUES: [&[u8]; 5] = [b"noqueue", b"noop", b"mq", b"pfifo_fast", b"fq_codel"];
+
+/// What is asked of the kernel by one question: addresses, routes and rules.
+const LISTS: [(u16, &str); 3] = [(22, "addresses"), (26, "routes"), (34, "rules")];
+const NEIGHBOURS: u16 = 30;
+const QUEUES: u16 = 38;
+const SET_LINK: u16 = 19;
+const DELETE_ADDRESS: u16 = 21;
+const ADDRESSES: u16 = 22;
+
+/// The loopback interface.
+const LOOPBACK: u32 = 1;
+
+/// A machine as its boot left it, before it had an identity.
+#[derive(Debug)]
+pub(crate) struct Pristine {
+    files: BTreeMap<PathBuf, Mark>,
+    mounts: BTreeSet<String>,
+    links: BTreeMap<u32, Link>,
+    lists: [BTreeSet<Vec<u8>>; LISTS.len()],
+    settings: BTreeMap<PathBuf, String>,
+    calls: String,
+}
+
+/// What tells that a file was touched.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    mode: u32,
+    /// Of what is no folder: a file that came and went leaves none.
+    content: Option<(u64, u64, i64, i64)>,
+}
+
+/// An interface.
+#[derive(Debug, PartialEq, Eq)]
+struct Link {
+    mtu: String,
+    receive_offload: bool,
+}
+
+impl Pristine {
+    /// Looks at a machine whose NICs have not been used.
+    pub(crate) fn look() -> Result<Self, String> {
+        let route = netlink(Netlink::route())?;
+        Ok(Self {
+            files: files()?,
+            mounts: mounts()?,
+            links: links()?,
+            lists: lists(&route)?,
+            settings: settings()?,
+            calls: calls()?,
+        })
+    }
+
+    /// Puts all back, and shows that it is so. No process but this one may run.
+    pub(crate) fn restore(&self, nics: &[u32]) -> Result<(), String> {
+        self.restore_files()?;
+        let filter = netlink(Netlink::filter())?;
+        remove_rules(&filter).map_err(|error| format!("the packet filter's rules: {error}"))?;
+        forget_connections(&filter).map_err(|error| format!("the connections: {error}"))?;
+        let route = netlink(Netlink::route())?;
+        for &nic in nics {
+            take_down(&route, nic).map_err(|error| format!("NIC {nic}: {error}"))?;
+        }
+        self.restore_links()?;
+        self.restore_settings()?;
+        self.show_network(&route)
+    }
+
+    fn restore_files(&self) -> Result<(), String> {
+        if mounts()? != self.mounts {
+            return Err("file systems were mounted or unmounted".to_owned());
+        }
+        for folder in SCRATCH {
+            empty(Path::new(folder)).map_err(|error| format!("cannot empty {folder}: {error}"))?;
+        }
+        let now = files()?;
+        // What lies in a folder comes before the folder.
+        for path in now.keys().rev().filter(|path| !self.files.contains_key(*path)) {
+            remove(path).map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
+        }
+        match self.files.iter().find(|(path, mark)| now.get(*path) != Some(mark)) {
+            Some((path, _)) => Err(format!("{} was changed", path.display())),
+            None => Ok(()),
+        }
+    }
+
+    fn restore_links(&self) -> Result<(), String> {
+        for (index, name) in interfaces()? {
+            if let Some(link) = self.links.get(&index) {
+                // What this one cannot mend shows in the comparison.
+                let _ = ethtool::set_receive_offload(&name, link.receive_offload);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_settings(&self) -> Result<(), String> {
+        let changed = |now: &BTreeMap<PathBuf, String>| -> Vec<(PathBuf, String)> {
+            let differs = |path: &PathBuf, value: &String| now.get(path) != Some(value);
+            let changed = self.settings.iter().filter(|(path, value)| differs(path, value));
+            changed.map(|(path, value)| (path.clone(), value.clone())).collect()
+        };
+        let found = changed(&settings()?);
+        if found.is_empty() {
+            return Ok(());
+        }
+        for (path, value) in &found {
+            // One that cannot be written shows below.
+            let _ = fs::write(path, value);
+        }
+        match changed(&settings()?).first() {
+            Some((path, value)) => {
+                Err(format!("{} was {}, and is not now", path.display(), value.trim_end()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn show_network(&self, route: &Netlink) -> Result<(), String> {
+        if let Some(name) = SOCKETS.iter().find(|name| rows(name) > 0) {
+            return Err(format!("{name} sockets are open"));
+        }
+        // What TCP has learnt about an address outlives the connection, and would make the next one start differently.
+        if calls()? != self.calls {
+            return Err("TCP was used".to_owned());
+        }
+        let count = read("/proc/sys/net/netfilter/nf_conntrack_count")?;
+        if count.trim() != "0" {
+            return Err(format!("{} connections are left", count.trim()));
+        }
+        if !read("/proc/net/nf_conntrack_expect")?.is_empty() {
+            return Err("connections are expected".to_owned());
+        }
+        if links()? != self.links {
+            return Err("interfaces were added, removed or changed".to_owned());
+        }
+        for ((now, before), (_, name)) in lists(route)?.iter().zip(&self.lists).zip(LISTS) {
+            if now != before {
+                return Err(format!("{name} are left, or missing"));
+            }
+        }
+        let asked = |kind| route.list(kind, &[0; 12]).map_err(|error| format!("netlink: {error}"));
+        // The loopback interface has neighbours of its own that are none.
+        if asked(NEIGHBOURS)?.iter().any(|(_, body)| index(body) != Some(LOOPBACK)) {
+            return Err("neighbours are left".to_owned());
+        }
+        let usual = |body: &[u8]| kind_of(body.get(20..)?).map(|kind| USUAL_QUEUES.contains(&kind));
+        if asked(QUEUES)?.iter().any(|(_, body)| usual(body) != Some(true)) {
+            return Err("queueing disciplines are left".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// All that lies in the first file system and among the devices, but for what changes of itself.
+fn files() -> Result<BTreeMap<PathBuf, Mark>, String> {
+    let mut found = BTreeMap::new();
+    for root in ["/", "/dev"] {
+        let device = fs::symlink_metadata(root).map_err(|error| format!("{root}: {error}"))?.dev();
+        walk(Path::new(root), device, &mut found).map_err(|error| format!("cannot list {root}: {error}"))?;
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, device: u64, found: &mut BTreeMap<PathBuf, Mark>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let metadata = entry.metadata()?;
+        // What is mounted here is another file system.
+        if metadata.dev() != device || OWN.iter().any(|own| Path::new(own) == path) {
+            continue;
+        }
+        let content = metadata.file_type().is_file() || metadata.is_symlink();
+        let content =
+            content.then(|| (metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()));
+        if metadata.is_dir() {
+            walk(&path, device, found)?;
+        }
+        found.insert(path, Mark { mode: metadata.mode(), content });
+    }
+    Ok(())
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        remove(&entry?.path())?;
+    }
+    match fs::read_dir(folder)?.next() {
+        None => Ok(()),
+        Some(_) => Err(io::Error::other("something is left")),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    }
+}
+
+fn mounts() -> Result<BTreeSet<String>, String> {
+    Ok(read(MOUNTS)?.lines().filter(|line| !line.contains(APP)).map(str::to_owned).collect())
+}
+
+fn links() -> Result<BTreeMap<u32, Link>, String> {
+    let described = |(index, name): (u32, String)| {
+        let mtu = read(Path::new(INTERFACES).join(&name).join("mtu"))?;
+        let receive_offload = ethtool::receive_offload(&name).map_err(|error| format!("{name}: {error}"))?;
+        Ok((index, Link { mtu, receive_offload }))
+    };
+    interfaces()?.into_iter().map(described).collect()
+}
+
+/// The interfaces by their indices; names change in a machine's life.
+fn interfaces() -> Result<Vec<(u32, String)>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot list {INTERFACES}: {error}");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(INTERFACES).map_err(|error| failed(&error))? {
+        let entry = entry.map_err(|error| failed(&error))?;
+        let index = read(entry.path().join("ifindex"))?;
+        let index = index.trim().parse().map_err(|error| failed(&error))?;
+        found.push((index, entry.file_name().to_string_lossy().into_owned()));
+    }
+    Ok(found)
+}
+
+fn lists(route: &Netlink) -> Result<[BTreeSet<Vec<u8>>; LISTS.len()], String> {
+    let mut found = <[BTreeSet<Vec<u8>>; LISTS.len()]>::default();
+    for (place, (kind, name)) in found.iter_mut().zip(LISTS) {
+        let listed = route.list(kind, &[0; 12]).map_err(|error| format!("{name}: {error}"))?;
+        *place = listed.into_iter().map(|(_, body)| body).collect();
+    }
+    Ok(found)
+}
+
+/// Network settings by their files.
+fn settings() -> Result<BTreeMap<PathBuf, String>, String> {
+    let mut found = BTreeMap::new();
+    for folder in SETTINGS {
+        let folder = Path::new("/proc/sys").join(folder);
+        let deeper = folder.ends_with("conf");
+        let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                // Interfaces that come and go would make it differ; theirs go with their link.
+                Ok(kind) if kind.is_dir() && deeper => {
+                    let name = entry.file_name();
+                    if ["all", "default"].iter().any(|known| name == *known) {
+                        add_settings(&entry.path(), &mut found);
+                    }
+                }
+                Ok(kind) if kind.is_file() && !deeper => add_setting(entry.path(), &mut found),
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn add_settings(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        add_setting(entry.path(), found);
+    }
+}
+
+fn add_setting(path: PathBuf, found: &mut BTreeMap<PathBuf, String>) {
+    let changes = NOT_SETTINGS.iter().any(|name| path.ends_with(name));
+    // Some can only be written.
+    if let Some(value) = fs::read_to_string(&path).ok().filter(|_| !changes) {
+        found.insert(path, value);
+    }
+}
+
+/// How many TCP connections were asked for and taken.
+fn calls() -> Result<String, String> {
+    let text = read("/proc/net/snmp")?;
+    let fields = text.lines().filter_map(|line| line.strip_prefix("Tcp: ")).nth(1).unwrap_or_default();
+    Ok(fields.split(' ').skip(4).take(2).collect::<Vec<_>>().join(" "))
+}
+
+/// Takes an interface down, which forgets its neighbours and routes, and its addresses from it.
+fn take_down(route: &Netlink, nic: u32) -> io::Result<()> {
+    const UP: u32 = 1;
+    let mut down = [0; 16];
+    down[4..8].copy_from_slice(&nic.to_ne_bytes());
+    down[12..16].copy_from_slice(&UP.to_ne_bytes());
+    route.order(SET_LINK, 0, &down)?;
+    for (_, body) in route.list(ADDRESSES, &[0; 8])? {
+        if index(&body) == Some(nic) {
+            // One may have gone with the one that it was secondary to.
+            match route.order(DELETE_ADDRESS, 0, &body) {
+                Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
+                done => done?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The interface that an address, a neighbour or a queue belongs to.
+fn index(body: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*body.get(4..)?.first_chunk()?))
+}
+
+/// The first attribute of kind 1, without the zero that ends it.
+fn kind_of(mut attributes: &[u8]) -> Option<&[u8]> {
+    const KIND: u16 = 1;
+    loop {
+        let [a, b, c, d] = *attributes.first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        if u16::from_ne_bytes([c, d]) == KIND {
+            let name = attributes.get(4..length)?;
+            return Some(name.strip_suffix(&[0]).unwrap_or(name));
+        }
+        attributes = attributes.get(length.next_multiple_of(4).max(4)..)?;
+    }
+}
+
+/// Rows below the heading of a list of sockets; a list that the kernel does not have is empty.
+fn rows(name: &str) -> usize {
+    let text = fs::read_to_string(Path::new("/proc/net").join(name)).unwrap_or_default();
+    text.lines().count().saturating_sub(1)
+}
+
+fn read(path: impl AsRef<Path>) -> Result<String, String> {
+    let path = path.as_ref();
+    fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn netlink(opened: io::Result<Netlink>) -> Result<Netlink, String> {
+    opened.map_err(|error| format!("netlink: {error}"))
+}
