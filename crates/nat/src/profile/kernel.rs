@@ -1,6 +1,8 @@
 //! What stock nftables reaches.
 
-use super::{Allocation, Hairpin, Profile, Refresh};
+use std::time::Duration;
+
+use super::{Allocation, Hairpin, Profile, Refresh, Timers, Unsolicited};
 use crate::{Filtering, Mapping};
 
 /// Something that stock nftables does not reach.
@@ -13,6 +15,11 @@ pub struct Lack {
     pub why: &'static str,
 }
 
+/// The longest time that conntrack's clock holds, whatever its tick.
+const LONGEST: Duration = Duration::from_secs(2_147_483);
+
+type Note<'a> = dyn FnMut(bool, &'static str, &'static str) + 'a;
+
 pub(super) fn reach(profile: &Profile) -> Result<(), Vec<Lack>> {
     let mut lacks = Vec::new();
     let mut lack = |missing: bool, axis, why| {
@@ -20,66 +27,87 @@ pub(super) fn reach(profile: &Profile) -> Result<(), Vec<Lack>> {
             lacks.push(Lack { axis, why });
         }
     };
-    lack(profile.refresh == Refresh::Outbound, "refresh", "conntrack is refreshed by both directions");
-    lack(profile.timers.lifetime.is_some(), "timers.lifetime", "conntrack ends idle flows only");
-    lack(
-        profile.timers.stream_after != super::Timers::default().stream_after,
-        "timers.stream-after",
-        "conntrack's 2 s are fixed",
-    );
+    // Where everything passes, nothing is remembered that could end or be too much.
+    if profile.mapping.is_some() || profile.filtering != Filtering::EndpointIndependent {
+        timers(profile, &mut lack);
+        limits(profile, &mut lack);
+    }
     if let Some(mapping) = profile.mapping {
         translation(profile, mapping, &mut lack);
     }
     if lacks.is_empty() { Ok(()) } else { Err(lacks) }
 }
 
-fn translation(profile: &Profile, mapping: Mapping, lack: &mut dyn FnMut(bool, &'static str, &'static str)) {
-    let ports = &profile.ports;
-    let open = profile.filtering != Filtering::AddressAndPortDependent;
-    let eim = mapping == Mapping::EndpointIndependent;
-    let preserving =
-        matches!(ports.allocation, Allocation::Preserving | Allocation::PreservingUntilCollision);
-    let sequential = matches!(ports.allocation, Allocation::Sequential { .. });
-    lack(ports.parity, "ports.parity", "no rule draws a port of the same parity");
+fn timers(profile: &Profile, lack: &mut Note<'_>) {
+    let timers = &profile.timers;
+    if !profile.udp_blocked {
+        lack(
+            profile.refresh == Refresh::Outbound,
+            "refresh",
+            "conntrack keeps a flow alive by packets of both directions",
+        );
+        lack(
+            timers.stream != timers.unreplied && timers.stream_after != Timers::default().stream_after,
+            "timers.stream-after",
+            "conntrack's 2 s are fixed",
+        );
+    }
+    lack(timers.lifetime.is_some(), "timers.lifetime", "conntrack ends idle flows only");
+    for (axis, timer) in [
+        ("timers.unreplied", timers.unreplied),
+        ("timers.stream", timers.stream),
+        ("timers.tcp-established", timers.tcp_established),
+        ("timers.tcp-transitory", timers.tcp_transitory),
+        ("timers.icmp", timers.icmp),
+    ] {
+        lack(timer.subsec_nanos() != 0, axis, "conntrack's timers are whole seconds");
+        lack(timer > LONGEST, axis, "conntrack's timers end after 24 days");
+    }
+}
+
+fn limits(profile: &Profile, lack: &mut Note<'_>) {
+    // Only there is each flow of a host a mapping.
+    let counted = profile.ports.overload || profile.mapping == Some(Mapping::AddressAndPortDependent);
     lack(
-        sequential && mapping != Mapping::AddressAndPortDependent,
-        "ports.allocation",
-        "a sequence steps with every flow, so it gives every destination another port",
-    );
-    lack(
-        mapping == Mapping::AddressDependent && ports.allocation != Allocation::Random,
-        "ports.allocation",
-        "ADM comes from a hash that chooses the port",
-    );
-    lack(
-        mapping == Mapping::AddressAndPortDependent && preserving,
-        "ports.allocation",
-        "a preserved port is preserved for every destination, which is EIM",
-    );
-    lack(
-        ports.allocation == Allocation::Preserving,
-        "ports.allocation",
-        "where a port is taken, the kernel draws another one",
-    );
-    lack(
-        ports.block.is_some_and(|block| block.most > 1),
-        "ports.block.most",
-        "a rule gives a host one range of ports",
-    );
-    lack(ports.block.is_some() && open, "ports.block", "the maps that open the filter know no blocks");
-    lack(
-        profile.pool.addresses > 1 && open,
-        "pool.addresses",
-        "the maps that open the filter are kept by port, for one address",
-    );
-    lack(
-        profile.hairpin != Hairpin::None && (profile.filtering != Filtering::EndpointIndependent || !eim),
-        "hairpin",
-        "a packet is turned back by the map that EIM with EIF fills",
-    );
-    lack(
-        profile.limits.per_host.is_some() && eim,
+        profile.limits.per_host.is_some() && !counted,
         "limits.per-host",
-        "the kernel counts flows, and a mapping has one for each destination",
+        "the kernel counts a host's flows, and a mapping has one for each destination",
     );
+}
+
+fn translation(profile: &Profile, mapping: Mapping, lack: &mut Note<'_>) {
+    let ports = &profile.ports;
+    lack(
+        ports.parity && ports.allocation != Allocation::Preserving,
+        "ports.parity",
+        "a rule draws any port of a range, not every second one",
+    );
+    if let Some(block) = ports.block {
+        lack(block.most > 1, "ports.block.most", "no rule sees that a block is full");
+        lack(
+            matches!(ports.allocation, Allocation::Sequential { .. }),
+            "ports.allocation",
+            "a rule counts for all hosts together, not in each host's block",
+        );
+    }
+    lack(
+        profile.hairpin == Hairpin::InternalSource && profile.filtering != Filtering::EndpointIndependent,
+        "hairpin",
+        "a packet that keeps its inside source has no outside one to filter by",
+    );
+    if profile.unsolicited == Unsolicited::Poison
+        && !ports.overload
+        && mapping != Mapping::AddressAndPortDependent
+    {
+        lack(
+            !matches!(ports.allocation, Allocation::Preserving | Allocation::PreservingUntilCollision),
+            "unsolicited",
+            "a taken tuple is known by its outside port, which is the inside one only where ports are preserved",
+        );
+        lack(
+            profile.pool.addresses > 1,
+            "unsolicited",
+            "a taken tuple is known by its port, for one address",
+        );
+    }
 }

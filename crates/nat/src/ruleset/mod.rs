@@ -1,49 +1,74 @@
 //! nftables rulesets for a gateway with the interfaces `wan` and `lan`.
 //!
-//! The seed's own rules do not make the NATs they name: conntrack's reverse translation needs an exact tuple, so a plain
-//! masquerade is port-restricted whatever is said about the forward chain. Here the open filterings come from maps that
-//! are filled after the outside port is known. All rulesets drop unsolicited input from outside before conntrack
-//! confirms it; otherwise a peer's early packet takes the tuple that the wanted flow needs, and its port moves.
+//! [`Ruleset::compile`] makes one for every profile that stock nftables reaches; [`Profile::kernel_can`] says what it does
+//! not reach. Conntrack alone gives one behaviour: its reverse translation needs an exact tuple, so whatever it maps is
+//! filtered by address and port, and two hosts on one port share an outside endpoint. All else comes from maps and sets
+//! that are filled after the outside port is known (the chain `keep`) and asked before the next one is chosen:
+//!
+//! | name | holds | asked by |
+//! |---|---|---|
+//! | `rev` | inside endpoint (with the remote address, if the mapping depends on it) to outside endpoint | `translate`, so that a mapping stays |
+//! | `fc` | outside endpoint to inside endpoint | `dstnat`, which lets strangers in |
+//! | `used` | outside ports that are taken | `translate`, so that none is given twice |
+//! | `peers` | outside endpoint and the remotes it was used for | `dstnat`, as the gate of ADF |
+//! | `streams`, `peer_streams` | those that an answered flow keeps longer than an unanswered one would | `keep`, so that nothing is shortened |
+//!
+//! Their elements live as long as the flow whose packet refreshed them last, so a mapping ends with its flows. Unsolicited
+//! input is dropped before conntrack confirms it; otherwise a peer's early packet would take the tuple that the wanted
+//! flow needs, and its port would move. That is what a poisoned gateway does.
+//!
+//! Where the kernel behaves a little otherwise than [`Engine`](crate::Engine):
+//!
+//! - A random port is drawn before the taken ones can be looked up. If the draw hits one that another endpoint has, the
+//!   packet is dropped and the sender's next one draws again: one new mapping in (range / mappings) loses a packet.
+//! - A sequence has at most [`SEQUENCE`] steps and then starts over; a number that is taken costs a packet as well.
+//! - A SYN that waits for the inside's own (RFC 5382 REQ-4) is dropped in silence and not refused later.
+//! - ICMP queries keep their identifiers and are mapped by conntrack alone.
+
+mod filter;
+mod keep;
+mod plan;
+mod sets;
+mod text;
+mod translate;
 
 use std::fmt::Write as _;
 
-use crate::{Filtering, Mapping, Preset};
+use crate::{Preset, Profile, engine::Addresses, profile::Lack};
+
+pub use sets::State;
+pub use translate::SEQUENCE;
 
 /// The table that holds everything.
 pub const TABLE: &str = "natrig";
 
-/// How long an unused mapping lives, in seconds; the same as conntrack's life of a two-way UDP flow.
-pub const MAPPING_SECONDS: u32 = 120;
-
-/// A ruleset as `nft -f` reads it.
+/// A ruleset as `nft -f` reads it, and what goes with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ruleset {
     text: String,
     state: Vec<State>,
+    sysctls: Vec<(String, String)>,
 }
-
-/// A map or set that traffic fills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct State {
-    /// `map` or `set`.
-    pub kind: &'static str,
-    /// Its name in [`TABLE`].
-    pub name: &'static str,
-}
-
-const REV: State = State { kind: "map", name: "rev" };
-const FC: State = State { kind: "map", name: "fc" };
-const USED: State = State { kind: "set", name: "used" };
-const PEERS: State = State { kind: "set", name: "peers" };
 
 impl Ruleset {
-    /// The ruleset of a preset.
-    pub fn of(preset: Preset) -> Self {
-        match preset.mapping() {
-            None => routed(preset),
-            Some(Mapping::EndpointIndependent) => cone(preset),
-            Some(_) => symmetric(preset),
+    /// The ruleset that makes a kernel with these addresses behave as a profile says, or all that it cannot do.
+    ///
+    /// The profile is taken to be [valid](Profile::validate).
+    pub fn compile(profile: &Profile, addresses: &Addresses) -> Result<Self, Vec<Lack>> {
+        profile.kernel_can()?;
+        let declared = usize::from(profile.pool.addresses);
+        if profile.mapping.is_some() && addresses.outside.len() != declared {
+            return Err(vec![Lack {
+                axis: "pool.addresses",
+                why: "the gateway has more or fewer outside addresses than the profile says",
+            }]);
         }
+        Ok(build(profile, Some(addresses)))
+    }
+
+    /// The ruleset of a preset, for whatever addresses the interfaces have.
+    pub fn of(preset: Preset) -> Self {
+        build(&Profile::of(preset), None)
     }
 
     /// The text.
@@ -56,6 +81,12 @@ impl Ruleset {
         &self.state
     }
 
+    /// Kernel settings that go with the rules, by their names for `sysctl`; to be set after the rules are loaded, since
+    /// those of conntrack exist only then.
+    pub fn sysctls(&self) -> &[(String, String)] {
+        &self.sysctls
+    }
+
     /// Commands for `nft -f` that empty all maps and sets; conntrack is flushed by its own tool.
     pub fn flush(&self) -> String {
         self.state.iter().fold(String::new(), |mut text, state| {
@@ -65,180 +96,23 @@ impl Ruleset {
     }
 }
 
-fn header(preset: Preset) -> String {
-    let mapping = preset.mapping().map_or("no NAT".to_owned(), |mapping| mapping.to_string());
-    // What was loaded before goes in the same transaction.
-    format!("# {preset}: {mapping}, {}\nflush ruleset\n", preset.filtering())
-}
-
-/// Input from outside is dropped, answers to the gateway's own packets are not.
-const INPUT: &str = r#"    chain input {
-        type filter hook input priority filter; policy accept;
-        ct state established,related accept
-        iifname "wan" drop
+fn build(profile: &Profile, addresses: Option<&Addresses>) -> Ruleset {
+    let plan = plan::Plan::of(profile, addresses);
+    let sets = sets::all(&plan);
+    let mut text = text::Text::of(profile);
+    sets.iter().for_each(|set| text.set(set));
+    filter::timers(&plan, &mut text);
+    filter::chains(&plan, &mut text);
+    if profile.mapping.is_some() {
+        translate::chains(&plan, &mut text);
     }
-"#;
-
-/// A router without NAT: it forwards both ways.
-fn routed(preset: Preset) -> Ruleset {
-    let text = format!(
-        r#"{}table ip {TABLE} {{
-{INPUT}    chain forward {{
-        type filter hook forward priority filter; policy accept;
-    }}
-}}
-"#,
-        header(preset)
-    );
-    Ruleset { text, state: Vec::new() }
-}
-
-fn forward(also: &str) -> String {
-    format!(
-        r#"    chain forward {{
-        type filter hook forward priority filter; policy drop;
-        ct state established,related accept
-        iifname "lan" oifname "wan" accept
-{also}    }}
-"#
-    )
-}
-
-/// Another random port for each destination; `fully-random` draws it from the kernel's generator, not from a hash.
-fn symmetric(preset: Preset) -> Ruleset {
-    let text = format!(
-        r#"{}table ip {TABLE} {{
-{INPUT}{}    chain srcnat {{
-        type nat hook postrouting priority srcnat; policy accept;
-        oifname "wan" masquerade fully-random
-    }}
-}}
-"#,
-        header(preset),
-        forward("")
-    );
-    Ruleset { text, state: Vec::new() }
-}
-
-/// One outside port for each inside endpoint, whatever the destination and whoever else uses the same inside port.
-fn cone(preset: Preset) -> Ruleset {
-    let filtering = preset.filtering();
-    let open = filtering != Filtering::AddressAndPortDependent;
-    let by_address = filtering == Filtering::AddressDependent;
-    let mut state = vec![REV, USED];
-    let mut sets = format!(
-        r#"    # inside endpoint to outside endpoint
-    map rev {{
-        type ipv4_addr . inet_service : ipv4_addr . inet_service
-        size 65536
-        flags dynamic,timeout
-        timeout {MAPPING_SECONDS}s
-    }}
-    # outside ports in use
-    set used {{
-        type inet_service
-        size 65536
-        flags dynamic,timeout
-        timeout {MAPPING_SECONDS}s
-    }}
-"#
-    );
-    let mut learn = String::new();
-    let mut dstnat = String::new();
-    if open {
-        state.push(FC);
-        let _ = write!(
-            sets,
-            r#"    # outside port to inside endpoint
-    map fc {{
-        type inet_service : ipv4_addr . inet_service
-        size 65536
-        flags dynamic,timeout
-        timeout {MAPPING_SECONDS}s
-    }}
-"#
-        );
-        learn.push_str(
-            r#"        meta l4proto udp ct direction original update @fc { udp sport : ct original ip saddr . ct original proto-src }
-        meta l4proto udp ct direction reply update @fc { udp sport : ct reply ip saddr . ct reply proto-src }
-"#,
-        );
-        let gate = if by_address { "udp dport . ip saddr @peers " } else { "" };
-        let _ = write!(
-            dstnat,
-            r#"    chain dstnat {{
-        type nat hook prerouting priority dstnat; policy accept;
-        iifname "wan" meta l4proto udp {gate}dnat ip to udp dport map @fc
-    }}
-"#
-        );
+    keep::chains(&plan, &mut text);
+    Ruleset {
+        text: text.end(),
+        state: sets.iter().map(|set| set.state).collect(),
+        sysctls: filter::sysctls(&plan),
     }
-    if by_address {
-        state.push(PEERS);
-        let _ = write!(
-            sets,
-            r#"    # outside port and the addresses it was used for
-    set peers {{
-        type inet_service . ipv4_addr
-        size 65536
-        flags dynamic,timeout
-        timeout {MAPPING_SECONDS}s
-    }}
-"#
-        );
-        learn.push_str("        meta l4proto udp update @peers { udp sport . ip daddr }\n");
-    }
-    let dnat_accept = if open { "        ct status dnat accept\n" } else { "" };
-    let text = format!(
-        r#"{}table ip {TABLE} {{
-{sets}{INPUT}{}{dstnat}    chain srcnat {{
-        type nat hook postrouting priority srcnat; policy accept;
-        oifname "wan" meta l4proto udp snat ip to ip saddr . udp sport map @rev
-        oifname "wan" meta l4proto udp udp sport @used masquerade fully-random
-        oifname "wan" masquerade
-    }}
-    # after srcnat: the packet bears its outside source already
-    chain learn {{
-        type filter hook postrouting priority 110; policy accept;
-        iifname "lan" oifname "wan" jump learned
-    }}
-    chain learned {{
-        meta l4proto udp ct direction original update @rev {{ ct original ip saddr . ct original proto-src : ip saddr . udp sport }}
-        meta l4proto udp ct direction reply update @rev {{ ct reply ip saddr . ct reply proto-src : ip saddr . udp sport }}
-{learn}        meta l4proto udp update @used {{ udp sport }}
-    }}
-}}
-"#,
-        header(preset),
-        forward(dnat_accept)
-    );
-    Ruleset { text, state }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rulesets_are_as_they_were_read_last() {
-        for preset in Preset::ALL {
-            insta::assert_snapshot!(preset.name(), Ruleset::of(preset).text());
-        }
-    }
-
-    #[test]
-    fn every_set_that_traffic_fills_is_flushed() {
-        for preset in Preset::ALL {
-            let ruleset = Ruleset::of(preset);
-            let declared = ruleset.text().matches("flags dynamic").count();
-            assert_eq!(ruleset.flush().lines().count(), declared, "{preset}");
-        }
-    }
-
-    #[test]
-    fn no_gateway_lets_unsolicited_input_be_confirmed() {
-        for preset in Preset::ALL {
-            assert!(Ruleset::of(preset).text().contains("iifname \"wan\" drop"), "{preset}");
-        }
-    }
-}
+mod tests;
