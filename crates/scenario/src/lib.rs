@@ -12,6 +12,7 @@ mod id;
 mod lab;
 mod model;
 mod nat;
+mod port_mapping;
 mod problem;
 mod quantity;
 mod read;
@@ -25,6 +26,7 @@ pub use model::{
     Side, Sizes,
 };
 pub use nat::{Engine, Gateway, Nat};
+pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
 pub use read::load_all;
 pub use topology::{Layout, Link, Machine, Segment};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Gateway, Layout, Link, Machine, Nat};
+use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping};
 
 /// One experiment: two sites, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,8 @@ pub struct Scenario {
     pub filters: Vec<Filter>,
     /// What is broken on purpose, and when.
     pub faults: Vec<Fault>,
+    /// What the gateways next to the peers offer hosts that ask for a port, site 1 first.
+    pub port_mapping: [Option<PortMapping>; 2],
     /// How the node under test is started.
     pub node: NodeOptions,
 }

@@ -14,7 +14,7 @@ use natrig_record::Kind;
 use crate::{
     Expected, Layout, Mistake, Nat, Priority, Problem, Scenario, Side, Truth, faults,
     fields::{self, Fields, Mistakes},
-    id, lab, quantity,
+    id, lab, port_mapping, quantity,
     site::Site,
     yaml::{self, Node, Value},
 };
@@ -26,12 +26,13 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST_CELLS: usize = 1000;
 
 /// The keys of a file.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "id",
     "priority",
     "nat1",
     "nat2",
+    "port_mapping",
     "initiator",
     "use_relay",
     "expected",
@@ -170,10 +171,12 @@ impl<'a> Layers<'a> {
             None => Some(DEFAULT_TIMEOUT),
         };
         let sizes = self.find("machines").map(|node| lab::sizes(node, mistakes));
-        let layouts: Vec<Layout> = match &nats {
-            [Some(nat1), Some(nat2)] => nat1.pairs(nat2).map(|nats| Layout::of(&nats)).collect(),
+        let pairs: Vec<[Nat; 2]> = match &nats {
+            [Some(nat1), Some(nat2)] => nat1.pairs(nat2).collect(),
             _ => Vec::new(),
         };
+        let layouts: Vec<Layout> = pairs.iter().map(Layout::of).collect();
+        let port_mapping = self.find("port_mapping").map(|node| port_mapping::read(node, &pairs, mistakes));
         let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
         let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
         let faults = self.find("faults").map(|node| faults::faults(node, &layouts, mistakes));
@@ -222,6 +225,7 @@ impl<'a> Layers<'a> {
                 links: links.clone().unwrap_or_default(),
                 filters: filters.clone().unwrap_or_default(),
                 faults: faults.clone().unwrap_or_default(),
+                port_mapping: port_mapping.clone().unwrap_or_default(),
                 node: node.clone(),
             };
             scenario.expected = match expected {
