@@ -9,7 +9,10 @@ use natrig_nat::Filtering;
 use natrig_record::{Direction, Kind, Path, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::wires::{Crossing, Pair, Way, Wires, payload, ports};
+use crate::{
+    assertions::Passage,
+    wires::{Crossing, Pair, Way, Wires, payload, ports},
+};
 
 /// The other path may carry less than this share of the lab's bytes, in per cent.
 const STRAY_PER_CENT: u64 = 5;
@@ -30,6 +33,18 @@ pub struct Case {
     pub window: Option<Window>,
     /// First payload bytes that say that a datagram is about coordination.
     pub coordination: Vec<u8>,
+    /// First payload bytes that say that a datagram probes a path; none if all that goes between the sites counts.
+    #[serde(default)]
+    pub probes: Vec<u8>,
+    /// The relay machine's links.
+    #[serde(default)]
+    pub relays: Vec<String>,
+    /// Whether the lab keeps the sites' frames from each other, so that no attempt can arrive.
+    #[serde(default)]
+    pub pair_blocked: bool,
+    /// The gateways that the nodes' datagrams passed.
+    #[serde(default)]
+    pub gateways: Vec<Passage>,
 }
 
 /// The lab's bytes.

@@ -1,24 +1,14 @@
 //! Verdicts on captures of real runs, shrunk by `examples/shrink.rs`.
 
-use std::{fs::File, path::Path};
+mod recording;
 
-use flate2::read::GzDecoder;
 use natrig_capture::{Sighting, Trace, What};
-use natrig_lab::verdict::{Case, verdict};
+use natrig_lab::verdict::verdict;
 use natrig_record::{Kind, Path as WirePath, Verdict};
-
-/// The captures and the case of a recorded cell.
-fn recorded(name: &str) -> (Trace, Case) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name);
-    let captures = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let captures = captures.filter(|path| path.extension().is_some_and(|extension| extension == "gz"));
-    let inputs = captures.map(|path| (path.display().to_string(), GzDecoder::new(File::open(path).unwrap())));
-    let case = std::fs::read(folder.join("case.json")).unwrap();
-    (Trace::read(inputs).unwrap(), serde_json::from_slice(&case).unwrap())
-}
+use recording::{Recording, recorded};
 
 fn read(name: &str) -> Verdict {
-    let (trace, case) = recorded(name);
+    let Recording { trace, case } = recorded(name);
     verdict(&trace, &case).unwrap()
 }
 
@@ -55,9 +45,8 @@ fn symmetric_to_symmetric_was_relayed_after_attempts_that_failed() {
 
 /// The same run with some of its frames taken out of the captures.
 fn without(name: &str, drop: impl Fn(&Trace, &Sighting) -> bool) -> Verdict {
-    let (trace, case) = recorded(name);
-    let kept: Vec<Sighting> = trace.sightings().filter(|sighting| !drop(&trace, sighting)).collect();
-    verdict(&Trace::join(trace.links().to_vec(), kept).unwrap(), &case).unwrap()
+    let Recording { trace, case } = recorded(name).without(drop);
+    verdict(&trace, &case).unwrap()
 }
 
 #[test]
@@ -78,7 +67,7 @@ fn a_direct_run_that_nobody_received_is_not_direct() {
 
 #[test]
 fn a_search_over_few_ports_is_a_punch() {
-    let (trace, case) = recorded("birthday");
+    let Recording { trace, case } = recorded("birthday");
     let link = ["nat1.wan", "nat2.wan"].map(|name| trace.link(name).unwrap());
     // All frames between the sites before the window, but those of the ports that were used in the end.
     let used: Vec<u16> = trace

@@ -4,11 +4,12 @@ mod wire;
 
 use natrig_capture::Trace;
 use natrig_lab::{
+    assertions::nodes,
     judge::{Wanted, judge},
     verdict::{Case, NoVerdict, Window, verdict},
 };
 use natrig_nat::Filtering;
-use natrig_record::{Claim, Kind, Outcome, Path, Verdict};
+use natrig_record::{About, Assertion, Claim, Kind, Outcome, Path, Verdict};
 use natrig_scenario::Expected;
 use wire::{
     At::{Relay, Site1, Site2},
@@ -20,25 +21,48 @@ const PROBE: u8 = 4;
 const COORDINATE: u8 = 7;
 const MESH: (u16, u16) = (4400, 4400);
 
+/// A verdict and where it was read from.
+struct Read {
+    verdict: Verdict,
+    trace: Trace,
+    case: Case,
+}
+
+impl std::ops::Deref for Read {
+    type Target = Verdict;
+
+    fn deref(&self) -> &Verdict {
+        &self.verdict
+    }
+}
+
 /// Frames before the lab's bytes, then the bytes.
-fn read(filtering: Filtering, before: impl Fn(&mut Forger), data: impl Fn(&mut Forger)) -> Verdict {
+fn read(filtering: Filtering, before: impl Fn(&mut Forger), data: impl Fn(&mut Forger)) -> Read {
     let mut forger = Forger::default();
     before(&mut forger);
     let from_ns = forger.now() + 1;
     data(&mut forger);
     let window = Window { from_ns, to_ns: forger.now(), sent: [N; 2], arrived: [N; 2] };
-    judge_trace(&forger.trace(), filtering, Some(window)).unwrap()
+    let (trace, case) = (forger.trace(), case(filtering, Some(window)));
+    Read { verdict: verdict(&trace, &case).unwrap(), trace, case }
 }
 
 fn judge_trace(trace: &Trace, filtering: Filtering, window: Option<Window>) -> Result<Verdict, NoVerdict> {
-    let case = Case {
+    verdict(trace, &case(filtering, window))
+}
+
+fn case(initiator_filtering: Filtering, window: Option<Window>) -> Case {
+    Case {
         pair: pair(),
-        initiator_filtering: filtering,
+        initiator_filtering,
         connect_ns: 1,
         window,
         coordination: vec![COORDINATE],
-    };
-    verdict(trace, &case)
+        probes: vec![PROBE],
+        relays: vec!["relay.wan".to_owned()],
+        pair_blocked: false,
+        gateways: Vec::new(),
+    }
 }
 
 fn direct(forger: &mut Forger) {
@@ -215,8 +239,7 @@ fn sites_that_met_before_allow_no_verdict() {
     let mut forger = Forger::default();
     forger.send(Site2, Site1, MESH, PROBE, 50, false);
     let connect_ns = forger.now() + 1;
-    let case =
-        Case { pair: pair(), initiator_filtering: APDF, connect_ns, window: None, coordination: vec![] };
+    let case = Case { connect_ns, ..case(APDF, None) };
     assert!(matches!(verdict(&forger.trace(), &case), Err(NoVerdict::MetBefore { frames: 1, .. })));
 }
 
@@ -233,9 +256,10 @@ fn claims(path: Path) -> Vec<Claim> {
     ["peer1", "peer2"].map(|machine| Claim { machine: machine.to_owned(), path, kind: None }).into()
 }
 
-fn outcome(wanted: Kind, relay_allowed: bool, verdict: &Verdict, claimed: Path) -> Outcome {
-    let wanted = Wanted { expected: Expected::Exactly(wanted), relay_allowed, pair_blocked: false };
-    judge(wanted, verdict, &claims(claimed)).0
+fn outcome(wanted: Kind, relay_allowed: bool, read: &Read, claimed: Path) -> Outcome {
+    let wanted = Wanted { expected: Expected::Exactly(wanted), relay_allowed };
+    let assertions = nodes(&read.trace, &read.case, &read.verdict).unwrap();
+    judge(wanted, &read.verdict, &claims(claimed), &assertions).0
 }
 
 fn attempted(f: &mut Forger) {
@@ -265,12 +289,23 @@ fn blocked_attempts_are_evidence_only_where_the_lab_blocks() {
         f.blocked(Site1, Site2, MESH);
         f.blocked(Site2, Site1, MESH);
     };
-    let verdict = read(APDF, blocked, relayed);
-    assert_eq!(verdict.attempts_arrived, [0, 0]);
+    let mut read = read(APDF, blocked, relayed);
+    assert_eq!(read.attempts_arrived, [0, 0]);
     for (pair_blocked, expected) in [(true, Outcome::AsExpected), (false, Outcome::NotAsExpected)] {
-        let wanted = Wanted { expected: Expected::Exactly(Kind::Relay), relay_allowed: true, pair_blocked };
-        assert_eq!(judge(wanted, &verdict, &claims(Path::Relay)).0, expected);
+        read.case.pair_blocked = pair_blocked;
+        assert_eq!(outcome(Kind::Relay, true, &read, Path::Relay), expected);
     }
+}
+
+#[test]
+fn a_gateway_that_is_not_what_was_proven_outweighs_all_that_is_said_of_the_node() {
+    let relay = read(APDF, attempted, relayed);
+    let wanted = Wanted { expected: Expected::Exactly(Kind::Direct), relay_allowed: true };
+    let broken =
+        |about| Assertion { about, what: "it holds".into(), holds: false, detail: "it does not".into() };
+    let outcome = |assertions: &[Assertion]| judge(wanted, &relay, &claims(Path::Direct), assertions).0;
+    assert_eq!(outcome(&[broken(About::Node)]), Outcome::Disagree);
+    assert_eq!(outcome(&[broken(About::Node), broken(About::Gateway)]), Outcome::LabError);
 }
 
 #[test]
@@ -284,6 +319,7 @@ fn a_punch_that_nobody_coordinated_is_not_as_expected() {
     let punch = |f: &mut Forger| {
         f.send(Site1, Site2, MESH, PROBE, 50, false);
         f.send(Site2, Site1, MESH, PROBE, 50, true);
+        f.send(Site1, Site2, MESH, PROBE, 50, true);
     };
     let alone = read(APDF, punch, direct);
     assert_eq!(outcome(Kind::Punch, true, &alone, Path::Direct), Outcome::NotAsExpected);

@@ -8,16 +8,17 @@ use std::{
 
 use natrig_lab::{
     Backend, Halt,
-    judge::{Wanted, judge},
+    assertions::{self, Passage},
+    judge::{Wanted, judge, refuted},
     verdict::{Case, Window, verdict},
 };
-use natrig_record::{Cell, Claim, Evidence, Outcome, Path as WirePath, Step, Verdict, What};
+use natrig_record::{About, Cell, Claim, Evidence, Outcome, Path as WirePath, Step, Verdict, What};
 use natrig_scenario::{Link, Moment, Scenario, Side};
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
 use crate::{
-    COORDINATION, Lab, Rig, Trouble, Who,
+    COORDINATION, Lab, PROBES, Rig, Trouble, Who,
     app::INBOX,
     gateway::{self, Listing, both, each_side},
     node::{Node, NodeEvent},
@@ -117,6 +118,7 @@ impl Run<'_> {
         public: Result<Public, Trouble>,
         events: &Events,
     ) -> Result<(), Trouble> {
+        let proven = Instant::now();
         self.enter(Step::Nodes, events)?;
         let public = public?;
         let outboxes = || {
@@ -145,18 +147,18 @@ impl Run<'_> {
         // A verdict is read in any case: it shows how far things came.
         let failed_at = self.step;
         self.enter(Step::Verdict, events)?;
-        let read = self.read(lab, connect, window.as_ref().map(|(window, _)| *window));
+        let read = self.read(lab, proven, connect, window.as_ref().map(|(window, _)| *window));
         if let Err(trouble) = settled {
+            // A gateway that is not what was proven says nothing about the node behind it.
+            if let Some(reason) = refuted(&self.cell.assertions, About::Gateway) {
+                return Err(Trouble::lab(reason).lines([trouble.message]));
+            }
             self.step = failed_at;
             return Err(trouble);
         }
         let verdict = read?;
-        let wanted = Wanted {
-            expected: self.scenario.expected,
-            relay_allowed: self.scenario.use_relay,
-            pair_blocked: self.pair_blocked(),
-        };
-        let (outcome, reason) = judge(wanted, &verdict, &self.cell.claims);
+        let wanted = Wanted { expected: self.scenario.expected, relay_allowed: self.scenario.use_relay };
+        let (outcome, reason) = judge(wanted, &verdict, &self.cell.claims, &self.cell.assertions);
         self.cell.outcome = outcome;
         let lines = verdict.because.clone();
         if let Some(reason) = reason {
@@ -246,19 +248,32 @@ impl Run<'_> {
         Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)
     }
 
-    fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
+    fn read(
+        &mut self,
+        lab: &Lab,
+        proven: Instant,
+        connect: Instant,
+        window: Option<Window>,
+    ) -> Result<Verdict, Trouble> {
         let trace = lab.trace()?;
+        let proven_ns = lab.switch().time_of(proven);
         let case = Case {
             pair: lab.topology().pair(self.scenario.initiator),
             initiator_filtering: self.scenario.initiator_nat().filtering(),
             connect_ns: lab.switch().time_of(connect),
             window,
             coordination: COORDINATION.to_vec(),
+            probes: PROBES.to_vec(),
+            relays: vec![Link::RelayWan.name().to_owned()],
+            pair_blocked: self.pair_blocked(),
+            gateways: lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect(),
         };
         let text = serde_json::to_vec_pretty(&case).map_err(Trouble::lab)?;
         std::fs::write(self.folder.join("case.json"), text)?;
+        self.cell.assertions = assertions::gateways(&trace, &case).map_err(Trouble::lab)?;
         let verdict = verdict(&trace, &case).map_err(Trouble::lab)?;
         self.cell.verdict = Some(verdict.clone());
+        self.cell.assertions.extend(assertions::nodes(&trace, &case, &verdict).map_err(Trouble::lab)?);
         Ok(verdict)
     }
 

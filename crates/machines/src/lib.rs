@@ -17,7 +17,7 @@ mod nodes;
 mod rig;
 pub mod station;
 
-pub use app::{App, COORDINATION};
+pub use app::{App, COORDINATION, PROBES};
 pub use error::{Trouble, Who};
 pub use lab::{Lab, Member};
 pub use nodes::{Events, Nodes, Public, start_public};

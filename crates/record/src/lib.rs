@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod assertion;
 mod event;
 mod results;
 
+pub use assertion::{About, Assertion};
 pub use event::{Event, Sink, What};
 pub use results::{
     Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,

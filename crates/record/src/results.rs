@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Assertion;
+
 /// The name and version of the JSON form of [`Results`].
 pub const SCHEMA: &str = "natrig/results/1";
 
@@ -84,6 +86,9 @@ pub struct Cell {
     pub failure: Option<Failure>,
     /// The proof of each gateway.
     pub proofs: Vec<Proof>,
+    /// What the captures must show beside the path, gateways first.
+    #[serde(default)]
+    pub assertions: Vec<Assertion>,
     /// How long each step took, and what else was measured.
     pub figures: Figures,
     /// Where the evidence lies.

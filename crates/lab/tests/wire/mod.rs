@@ -1,15 +1,24 @@
 //! Forged captures of two sites and a relay, frame by frame.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+#![allow(dead_code, reason = "no test needs all of it")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use etherparse::PacketBuilder;
 use natrig_capture::{Direction, DropReason, LinkId, Sighting, Trace, What};
 use natrig_lab::{Pair, Topology};
+use natrig_nat::{
+    Engine, Profile,
+    engine::{Addresses, Packet, Verdict},
+};
 use natrig_scenario::{Scenario, Side};
 
 /// The links, in the order of their numbers.
-pub const LINKS: [&str; 5] = ["nat1.wan", "nat2.wan", "relay.wan", "nat1.lan", "nat2.lan"];
+pub const LINKS: [&str; 6] = ["nat1.wan", "nat2.wan", "relay.wan", "nat1.lan", "nat2.lan", "peer1.lan"];
 
 const MACS: [[u8; 6]; 5] = [
     [0x02, 0x4e, 0x52, 0, 0, 1],
@@ -18,6 +27,10 @@ const MACS: [[u8; 6]; 5] = [
     [0x02, 0x4e, 0x52, 0, 1, 1],
     [0x02, 0x4e, 0x52, 0, 2, 1],
 ];
+
+/// The inside link of gateway 1, and the link of the peer there.
+const GATEWAY1: usize = 3;
+const PEER1: usize = 5;
 
 /// A place on the internet segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,6 +102,39 @@ impl Forger {
         self.frame(from as usize, &others, frame);
     }
 
+    /// A datagram of peer 1, and what gateway 1 makes of it.
+    pub fn translated(&mut self, inside: SocketAddrV4, to: SocketAddrV4, outside: SocketAddrV4) {
+        self.burst(&[(inside, to, outside)], false);
+    }
+
+    /// Datagrams of peer 1 that come before the first of them leaves, or one after the other, and what gateway 1 makes of
+    /// them: who sends, to whom, and from where it seems to be.
+    pub fn burst(&mut self, sent: &[(SocketAddrV4, SocketAddrV4, SocketAddrV4)], apart: bool) {
+        let mut leaving = Vec::new();
+        for (inside, to, outside) in sent {
+            self.payloads += 1;
+            let payload = self.payloads.to_be_bytes();
+            self.frame(PEER1, &[GATEWAY1], frame(*inside, *to, &payload, MACS[GATEWAY1]));
+            leaving.push(frame(*outside, *to, &payload, MACS[2]));
+            if apart {
+                leaving
+                    .drain(..)
+                    .for_each(|frame| self.frame(At::Site1 as usize, &[At::Relay as usize], frame));
+            }
+        }
+        leaving.into_iter().for_each(|frame| self.frame(At::Site1 as usize, &[At::Relay as usize], frame));
+    }
+
+    /// A datagram that comes to gateway 1 from outside.
+    pub fn outsider(&mut self, from: SocketAddrV4, to: SocketAddrV4) {
+        self.frame(At::Site2 as usize, &[At::Site1 as usize], frame(from, to, b"early", MACS[0]));
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, milliseconds: u64) {
+        self.frames += milliseconds;
+    }
+
     /// Many bytes from one place to another.
     pub fn bulk(&mut self, from: At, to: At, bytes: u64) {
         for _ in 0..bytes.div_ceil(1024) {
@@ -126,4 +172,24 @@ pub fn pair() -> Pair {
     let text = "{name: a, nat1: full-cone, nat2: full-cone, expected: direct}";
     let scenario = Scenario::parse("t.yaml", text).unwrap().remove(0);
     Topology::of(&scenario).pair(Side::One)
+}
+
+/// The engine as gateway 1.
+pub struct Nat(Engine);
+
+impl Nat {
+    /// Of a profile.
+    pub fn new(profile: &Profile, seed: u64) -> Self {
+        let addresses =
+            Addresses { outside: vec![At::Site1.address()], inside: "10.0.1.0/24".parse().unwrap() };
+        Nat(Engine::new(profile.clone(), addresses, seed).unwrap())
+    }
+
+    /// The outside endpoint of a datagram that leaves it.
+    pub fn outside(&mut self, inside: SocketAddrV4, to: SocketAddrV4, now_ns: u64) -> SocketAddrV4 {
+        match self.0.outbound(Duration::from_nanos(now_ns), Packet::udp(inside, to)) {
+            Verdict::Forward { packet, .. } => packet.source,
+            other => panic!("{other:?}"),
+        }
+    }
 }
