@@ -55,7 +55,20 @@ impl UnknownProfile {
 }
 
 /// Real equipment and operators, each with the sources it rests on.
-const EQUIPMENT: [&str; 0] = [];
+const EQUIPMENT: [&str; 12] = [
+    include_str!("../../profiles/linux-masquerade.yaml"),
+    include_str!("../../profiles/openwrt.yaml"),
+    include_str!("../../profiles/mikrotik.yaml"),
+    include_str!("../../profiles/pf.yaml"),
+    include_str!("../../profiles/pf-static-port.yaml"),
+    include_str!("../../profiles/cisco-asa.yaml"),
+    include_str!("../../profiles/windows-winnat.yaml"),
+    include_str!("../../profiles/qemu-user.yaml"),
+    include_str!("../../profiles/aws-nat-gateway.yaml"),
+    include_str!("../../profiles/google-cloud-nat.yaml"),
+    include_str!("../../profiles/azure-nat-gateway.yaml"),
+    include_str!("../../profiles/rfc-cgn.yaml"),
+];
 
 impl Named {
     /// All: the five presets, those beyond, and real equipment.
