@@ -28,6 +28,12 @@ pub enum Command {
         #[command(subcommand)]
         what: ImageCommand,
     },
+    /// List, show and explain gateway profiles
+    Nat {
+        /// What with them.
+        #[command(subcommand)]
+        what: NatCommand,
+    },
     /// Run scenario files
     Run(RunArguments),
     /// Run all 25 pairs of the five NATs
@@ -104,6 +110,32 @@ pub enum ImageCommand {
         /// All
         #[arg(long)]
         all: bool,
+    },
+}
+
+/// What to do with gateway profiles.
+#[derive(Debug, Subcommand)]
+pub enum NatCommand {
+    /// List all that have a name
+    List {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one with all its axes, as YAML that can be changed and used
+    Show {
+        /// A name, or a YAML file
+        #[arg(value_name = "NAME|FILE")]
+        profile: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say in plain words what one does, what makes it do so, and where that is written
+    Explain {
+        /// A name, or a YAML file
+        #[arg(value_name = "NAME|FILE")]
+        profile: String,
     },
 }
 

@@ -9,6 +9,7 @@ mod host;
 mod image;
 mod interrupt;
 mod keep;
+mod nat;
 mod output;
 mod prepare;
 mod run;
@@ -38,6 +39,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::Doctor => doctor::doctor(),
         Command::Image { what } => image::image(what),
+        Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => run::matrix(arguments),
         Command::Up(arguments) => keep::up(arguments),

@@ -22,5 +22,5 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use progress::Progress;
 pub use style::Style;
-pub use table::{grid, table};
+pub use table::{columns, grid, table};
 pub use wording::{summary, totals};

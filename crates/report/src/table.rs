@@ -73,6 +73,19 @@ pub fn table(results: &Results, style: Style) -> String {
     finish(table)
 }
 
+/// Any rows under their heads, in the manner of [`table()`]; where a terminal is narrow, the last column wraps.
+pub fn columns<const N: usize>(heads: &[&str; N], rows: &[[String; N]], style: Style) -> String {
+    let mut table = empty(style);
+    table.set_header(heads.iter().map(|head| bold(Field::new(head))));
+    for row in rows {
+        table.add_row(row.iter().map(|text| Field::new(printable(text))));
+    }
+    for column in table.column_iter_mut().take(N.saturating_sub(1)) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    finish(table)
+}
+
 /// The cells as a grid, site 1's gateway down, site 2's across; none if they are no grid.
 ///
 /// A cell shows the kind of path on the wire, and what is wrong with it where something is.

@@ -14,6 +14,7 @@ mod model;
 mod nat;
 mod port_mapping;
 mod problem;
+mod profile;
 mod quantity;
 mod read;
 mod site;
@@ -28,6 +29,7 @@ pub use model::{
 pub use nat::{Engine, Gateway, Nat};
 pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
+pub use profile::profile;
 pub use read::load_all;
 pub use topology::{Layout, Link, Machine, Segment};
 pub use truth::{Truth, Unknown};

@@ -156,7 +156,7 @@ fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a (Key, Node)> {
 }
 
 /// The tree without its places, and without `engine`, which is ours: at the top and in the gateways of a chain.
-fn json(node: &Node, depth: usize) -> Json {
+pub(crate) fn json(node: &Node, depth: usize) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(flag) => Json::Bool(*flag),
@@ -172,7 +172,7 @@ fn json(node: &Node, depth: usize) -> Json {
 }
 
 /// A mistake of a profile, in the place where it was made.
-fn placed(wrong: InProfile, node: &Node) -> Mistake {
+pub(crate) fn placed(wrong: InProfile, node: &Node) -> Mistake {
     let mut here = node;
     let mut at = node.at.clone();
     for (depth, key) in wrong.path.iter().enumerate() {

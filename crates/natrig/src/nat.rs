@@ -1,0 +1,129 @@
+//! `natrig nat`.
+
+use std::{fs, io::ErrorKind, path::Path};
+
+use natrig_nat::{
+    Profile,
+    profile::{Allocation, Named},
+};
+use natrig_report::{Style, columns};
+use natrig_scenario::Gateway;
+use serde::Serialize;
+
+use crate::{cli::NatCommand, failure::Failure, output::print};
+
+/// The largest file that is read.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// Lists, shows or explains gateway profiles.
+pub fn nat(what: NatCommand) -> Result<u8, Failure> {
+    let text = match what {
+        NatCommand::List { json: false } => {
+            let rows = Named::all().iter().map(row).collect::<Vec<_>>();
+            columns(&HEADS, &rows, Style::of(&std::io::stdout()))
+        }
+        NatCommand::List { json: true } => json(&Named::all().iter().map(Listed::of).collect::<Vec<_>>()),
+        NatCommand::Show { profile, json: true } => json(&Listed::of(&find(&profile)?)),
+        NatCommand::Show { profile, json: false } => find(&profile)?.to_yaml(),
+        NatCommand::Explain { profile } => find(&profile)?.explain(),
+    };
+    print(&text)?;
+    Ok(0)
+}
+
+/// The profile with this name, or in the file of this name.
+fn find(name: &str) -> Result<Named, Failure> {
+    let unknown = match Named::find(name) {
+        Ok(named) => return Ok(named),
+        Err(unknown) => unknown,
+    };
+    let path = Path::new(name);
+    let is_file = fs::metadata(path).is_ok_and(|found| !found.is_dir());
+    let is_meant = name.contains('/') || path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    if !is_file && !is_meant {
+        return Err(Failure::Usage(format!("{unknown}\nhint: `natrig nat list` shows all; a file goes by its path")));
+    }
+    let failed = |source| Failure::File { what: "read", path: path.to_owned(), source };
+    let file = fs::File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_BYTES + 1), &mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_BYTES {
+        let source = std::io::Error::new(ErrorKind::FileTooLarge, format!("a profile may have {MAX_BYTES} bytes"));
+        return Err(failed(source));
+    }
+    Ok(natrig_scenario::profile(name, &text)?)
+}
+
+/// A profile and what makes each of its gateways, as `engine: auto` chooses.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    named: &'a Named,
+    engines: Vec<&'static str>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(named: &'a Named) -> Self {
+        Listed { named, engines: named.chain.iter().map(engine).collect() }
+    }
+}
+
+fn engine(profile: &Profile) -> &'static str {
+    Gateway::auto(profile.clone()).engine.name()
+}
+
+const HEADS: [&str; 7] = ["name", "mapping", "filtering", "ports", "UDP timers", "engine", "what it is"];
+
+fn row(named: &Named) -> [String; 7] {
+    [
+        named.name.clone(),
+        each(named, |profile| profile.mapping.map_or("none".to_owned(), |mapping| mapping.to_string())),
+        each(named, |profile| profile.filtering.to_string()),
+        each(named, ports),
+        each(named, timers),
+        each(named, |profile| engine(profile).to_owned()),
+        named.summary.clone(),
+    ]
+}
+
+/// What a chain's gateways say, once if they say the same.
+fn each(named: &Named, say: impl Fn(&Profile) -> String) -> String {
+    let mut said: Vec<String> = named.chain.iter().map(say).collect();
+    said.dedup();
+    said.join(" → ")
+}
+
+fn ports(profile: &Profile) -> String {
+    let ports = &profile.ports;
+    if profile.mapping.is_none() {
+        return "as they are".to_owned();
+    }
+    let found = match ports.allocation {
+        Allocation::Preserving => "kept or none".to_owned(),
+        Allocation::PreservingUntilCollision => "kept".to_owned(),
+        Allocation::Random => "random".to_owned(),
+        Allocation::Sequential { delta } => format!("+{delta}"),
+    };
+    let block = ports.block.map(|block| match block.most {
+        1 => format!(" in {}", block.size),
+        most => format!(" in {most} × {}", block.size),
+    });
+    let shared = if ports.overload { ", shared" } else { "" };
+    format!("{found}{}{shared}", block.unwrap_or_default())
+}
+
+fn timers(profile: &Profile) -> String {
+    let timers = &profile.timers;
+    if profile.udp_blocked || profile.mapping.is_none() {
+        return "-".to_owned();
+    }
+    let said = |time| humantime::format_duration(time).to_string();
+    match timers.unreplied == timers.stream {
+        true => said(timers.stream),
+        false => format!("{}, {}", said(timers.unreplied), said(timers.stream)),
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
+}
