@@ -4,13 +4,13 @@ use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
 use natrig_lab::{
-    PROOF_PORT, Place,
+    PROOF_PORT, Place, Topology,
     proof::{Witness, prove},
 };
 use natrig_nat::ruleset::Ruleset;
 use natrig_probe::Plan;
 use natrig_record::Proof;
-use natrig_scenario::{Engine, Gateway, Machine, Nat, Scenario, Side};
+use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
 use crate::{Lab, Trouble, model, station::probe};
@@ -25,31 +25,29 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The ports of the server that a proof is measured against.
 const STUN_PORTS: [u16; 2] = [3478, 3479];
 
-/// Both sides of a scenario.
-pub(crate) const SIDES: [Side; 2] = [Side::One, Side::Two];
-
 /// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
-    each_side(|side| {
-        match at(scenario, side)?.engine {
-            Engine::Kernel => load_rules(lab, scenario, side, folder),
-            Engine::Model => model::load(lab, place(lab, side)?),
-        }
-        .map_err(|trouble| trouble.at(side.gateway()))
+    each_gateway(scenario, |place| match place.gateway.engine {
+        Engine::Kernel => load_rules(lab, place, folder),
+        Engine::Model => model::load(lab, place),
     })?;
     Ok(())
 }
 
-fn load_rules(lab: &Lab, scenario: &Scenario, side: Side, folder: &Path) -> Result<(), Trouble> {
-    let member = lab.member(side.gateway())?;
+fn load_rules(lab: &Lab, place: &Place, folder: &Path) -> Result<(), Trouble> {
+    let member = lab.member(place.machine)?;
     // It would see every packet as well.
     model::stop(member)?;
-    let ruleset = ruleset(scenario, side)?;
-    fs::write(folder.join(format!("{}.nft", side.gateway())), ruleset.text())?;
+    let ruleset = ruleset(place)?;
+    fs::write(folder.join(format!("{}.nft", place.machine)), ruleset.text())?;
     let agent = member.agent();
     agent.write_file(RULES, 0o644, ruleset.text().into())?;
     agent.write_file(FLUSH, 0o644, ruleset.flush().into())?;
-    expect(agent, &["nft", "-f", RULES])?;
+    let mut script = format!("nft -f {RULES}");
+    for (name, value) in ruleset.sysctls() {
+        script.push_str(&format!(" && echo {value} > /proc/sys/{}", name.replace('.', "/")));
+    }
+    expect(agent, &["sh", "-c", &script])?;
     Ok(())
 }
 
@@ -77,28 +75,28 @@ pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
     }
 }
 
-/// Measures both gateways from the peers behind them and compares with what their presets declare; the wire is the
+/// Measures each gateway from its own two segments and compares with what its profile declares; the wire is the
 /// witness of every silence.
 pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
-    let reports = each_side(|side| {
-        let stands = lab.topology().stands(place(lab, side)?);
+    let topology = Topology::of(scenario);
+    let reports = each_gateway(scenario, |place| {
+        let stands = topology.stands(place);
         let mut stations = lab.stations(&stands)?;
         let [inside, outside] = &stands;
         let server = outside.endpoint(0, STUN_PORTS[0]).into();
         let other = outside.endpoint(1, STUN_PORTS[1]).into();
         let inside_port = inside.endpoint(0, PROOF_PORT).into();
-        let plan = Plan::fast(server, other, inside_port, side.number().into());
+        let plan = Plan::fast(server, other, inside_port, place.machine as u64);
         probe(&mut stations, [0, 1], plan)
-            .map_err(|trouble| trouble.at(format!("measuring {}", side.gateway())))
     })?;
     let trace = lab.trace()?;
-    SIDES
-        .into_iter()
+    topology
+        .gateways()
+        .iter()
         .zip(reports)
-        .map(|(side, report)| {
-            let place = place(lab, side)?;
+        .map(|(place, report)| {
             let witness = Witness { trace: &trace, wan: place.wan.name(), lan: place.lan.name() };
-            prove(side.gateway().name(), &at(scenario, side)?.profile, &report, witness)
+            prove(place.machine.name(), &place.gateway.profile, &report, witness)
                 .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
         })
         .collect()
@@ -128,24 +126,21 @@ pub fn refuse(proofs: &[Proof]) -> Result<(), Trouble> {
 
 /// Rules without their state, or a model's profile, as they were proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing([String; 2]);
+pub struct Listing(Vec<String>);
 
 /// Empties all that the proof left in both gateways, shows that it is gone, and takes the listing that must still be
 /// there after the cell.
 pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
-    let listings = each_side(|side| {
-        match at(scenario, side)?.engine {
-            Engine::Kernel => flush_rules(lab, scenario, side),
-            Engine::Model => model::flush(lab, side.gateway()),
-        }
-        .map_err(|trouble| trouble.at(side.gateway()))
+    let listings = each_gateway(scenario, |place| match place.gateway.engine {
+        Engine::Kernel => flush_rules(lab, place),
+        Engine::Model => model::flush(lab, place.machine),
     })?;
     Ok(Listing(listings))
 }
 
-fn flush_rules(lab: &Lab, scenario: &Scenario, side: Side) -> Result<String, Trouble> {
+fn flush_rules(lab: &Lab, place: &Place) -> Result<String, Trouble> {
     let script = format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && nft -s list ruleset");
-    let agent = lab.agent(side.gateway())?;
+    let agent = lab.agent(place.machine)?;
     let output = expect(agent, &["sh", "-c", &script])?;
     // Asked of the agent: one more program costs an emulated guest 40 ms.
     let count = agent.read_file(COUNT, 64)?;
@@ -154,7 +149,7 @@ fn flush_rules(lab: &Lab, scenario: &Scenario, side: Side) -> Result<String, Tro
         return Err(Trouble::lab(format!("{count} connections are left after the flush")));
     }
     let rules = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !ruleset(scenario, side)?.state().is_empty() && rules.contains("elements") {
+    if !ruleset(place)?.state().is_empty() && rules.contains("elements") {
         return Err(Trouble::lab("maps or sets are not empty after the flush")
             .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
     }
@@ -169,22 +164,22 @@ pub fn gather(
     proven: Option<&Listing>,
     folder: &Path,
 ) -> Result<Vec<String>, Trouble> {
-    let found = each_side(|side| {
-        let gateway = side.gateway();
-        match at(scenario, side)?.engine {
-            Engine::Kernel => Ok((
+    let found = each_gateway(scenario, |place| {
+        let gateway = place.machine;
+        Ok(match place.gateway.engine {
+            Engine::Kernel => (
                 gather_rules(lab, gateway, folder)?,
-                ["nft", "conntrack", "ruleset"].map(|kind| format!("{gateway}.{kind}")).into(),
-            )),
-            Engine::Model => Ok((model::gather(lab, gateway, folder)?, vec![model::evidence(gateway)])),
-        }
-        .map_err(|trouble: Trouble| trouble.at(gateway))
+                ["nft", "conntrack", "ruleset"].map(|kind| format!("{gateway}.{kind}")).to_vec(),
+            ),
+            Engine::Model => (model::gather(lab, gateway, folder)?, vec![model::evidence(gateway)]),
+        })
     })?;
-    let found: [(String, Vec<String>); 2] = found;
     if let Some(Listing(proven)) = proven {
-        for (side, (before, (after, _))) in SIDES.into_iter().zip(proven.iter().zip(&found)) {
+        for (place, (before, (after, _))) in
+            Topology::of(scenario).gateways().iter().zip(proven.iter().zip(&found))
+        {
             if before != after {
-                return Err(Trouble::lab("the rules are not those that were proven").at(side.gateway()));
+                return Err(Trouble::lab("the rules are not those that were proven").at(place.machine));
             }
         }
     }
@@ -232,26 +227,30 @@ pub fn title([one, two]: &[Nat; 2]) -> String {
     format!("{one} and {two}")
 }
 
-/// Where the gateway of a side stands.
-fn place(lab: &Lab, side: Side) -> Result<&Place, Trouble> {
-    let mut places = lab.topology().gateways().iter();
-    places
-        .find(|place| place.machine == side.gateway())
-        .ok_or_else(|| Trouble::lab(format!("there is no {}", side.gateway())))
+fn ruleset(place: &Place) -> Result<Ruleset, Trouble> {
+    Ruleset::compile(&place.gateway.profile, &place.addresses).map_err(|lacks| {
+        let profile = &place.gateway.profile.name;
+        Trouble::lab(format!("the kernel cannot be `{profile}`")).lines(lacks.iter().map(ToString::to_string))
+    })
 }
 
-/// The gateway of a side.
-fn at(scenario: &Scenario, side: Side) -> Result<&Gateway, Trouble> {
-    match scenario.nats[side.index()].gateways.as_slice() {
-        [gateway] => Ok(gateway),
-        gateways => Err(Trouble::lab(format!("a chain of {} gateways cannot be built yet", gateways.len()))),
-    }
-}
-
-fn ruleset(scenario: &Scenario, side: Side) -> Result<Ruleset, Trouble> {
-    let nat = &scenario.nats[side.index()];
-    let preset = nat.preset().ok_or_else(|| Trouble::lab(format!("{nat} has no ruleset yet")))?;
-    Ok(Ruleset::of(preset))
+/// Does the same to all gateways of a scenario at once; site 1 first, each site's from its LAN outwards.
+fn each_gateway<T: Send>(
+    scenario: &Scenario,
+    work: impl Fn(&Place) -> Result<T, Trouble> + Sync,
+) -> Result<Vec<T>, Trouble> {
+    let topology = Topology::of(scenario);
+    let work = |place: &Place| work(place).map_err(|trouble| trouble.at(place.machine));
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            topology.gateways().iter().map(|place| scope.spawn(move || work(place))).collect();
+        let done: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked"))))
+            .collect();
+        done.into_iter().collect()
+    })
 }
 
 /// Does two things at once.
