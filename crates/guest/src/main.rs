@@ -7,6 +7,7 @@ mod agent;
 mod ethtool;
 mod identity;
 mod init;
+mod mapping_mirror;
 mod nat_model;
 mod netlink;
 mod network;
@@ -23,6 +24,7 @@ type Applet = fn(Vec<String>) -> ExitCode;
 /// What the program is under another name: either its own (`argv[0]`) or its first argument. Each takes the arguments
 /// that follow its name. Their links in the guest are made by `natrig-vmm` (`image::GUEST_APPLETS`).
 const APPLETS: &[(&str, Applet)] = &[
+    ("mapping-mirror", |arguments| told(mapping_mirror::run(&arguments))),
     ("nat-model", |arguments| told(nat_model::run(&arguments))),
     ("prober", |arguments| told(prober::run(&arguments))),
     ("stun-server", |arguments| told(stun_server::run(&arguments))),

@@ -233,7 +233,7 @@ const ACCOUNTS: [(&str, &str); 2] = [
 ];
 
 /// What the guest program is also called, beside `/init`.
-const GUEST_APPLETS: [&str; 3] = ["stun-server", "prober", "nat-model"];
+const GUEST_APPLETS: [&str; 4] = ["stun-server", "prober", "nat-model", "mapping-mirror"];
 
 fn kernel(tree: &Tree) -> Result<(String, &[u8])> {
     let mut kernels = tree
