@@ -69,8 +69,20 @@ impl Lab {
     /// Boots the machines of a scenario, each with its own identity, addresses and routes, and the node's disk mounted.
     /// Captures, and what the machines' kernels say, go into the folder.
     pub fn boot(rig: &Rig, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Self, Trouble> {
+        Self::boot_only(rig, scenario, |_| true, folder, halt)
+    }
+
+    /// Boots some machines of a scenario; where the others would be, there is nobody.
+    pub fn boot_only(
+        rig: &Rig,
+        scenario: &Scenario,
+        only: impl Fn(Name) -> bool,
+        folder: &Path,
+        halt: &Halt,
+    ) -> Result<Self, Trouble> {
         let topology = Topology::of(scenario);
-        let slots = room(rig, topology.hosts().len(), halt)?;
+        let hosts: Vec<&Host> = topology.hosts().iter().filter(|host| only(host.machine)).collect();
+        let slots = room(rig, hosts.len(), halt)?;
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;
         let (switch, mut cables) = wire(scenario, &topology, &captures, rig.seed)?;
@@ -84,9 +96,8 @@ impl Lab {
                 .collect()
         };
         let started: Vec<Result<Member, Trouble>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = topology
-                .hosts()
-                .iter()
+            let threads: Vec<_> = hosts
+                .into_iter()
                 .map(|host| {
                     let nics = cables_of(host);
                     let memory = scenario.sizes.of(host.machine).unwrap_or(DEFAULT_MEMORY);

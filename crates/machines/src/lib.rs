@@ -9,6 +9,7 @@
 mod app;
 mod cell;
 mod error;
+pub mod experiment;
 pub mod gateway;
 mod lab;
 pub mod model;

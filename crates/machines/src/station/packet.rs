@@ -5,6 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice, PacketBuilder, PacketBuilderStep};
 use natrig_nat::engine::TcpFlags;
 
+/// The protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// Type and code of the ICMP error that tells of a port where nobody listens.
+pub const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+
 /// Hops of what stations send.
 const TTL: u8 = 64;
 
@@ -65,6 +71,11 @@ pub fn icmp_error(reporter: Ipv4Addr, to: Ipv4Addr, [kind, code]: [u8; 2], about
 /// The same packet with other hops left.
 pub fn with_ttl(packet: &[u8], ttl: u8) -> Vec<u8> {
     rewritten(packet, |header| header.time_to_live = ttl)
+}
+
+/// The same packet with another identification.
+pub fn with_identification(packet: &[u8], identification: u16) -> Vec<u8> {
+    rewritten(packet, |header| header.identification = identification)
 }
 
 /// The same packet cut in two at a byte of its payload, a multiple of 8; both parts bear the identification.

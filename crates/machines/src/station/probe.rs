@@ -1,8 +1,8 @@
 //! The prober on a station behind a gateway, its server on a station in front of it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
-use natrig_capture::{Transport, Udp};
+use natrig_capture::{Icmp, IcmpError, Transport, Udp};
 use natrig_probe::{Action, Plan, Prober, Report};
 use natrig_stun::{Endpoint, Server};
 
@@ -32,14 +32,27 @@ pub fn probe(net: &mut impl Net, [inside, outside]: [Seat; 2], plan: Plan) -> Re
         }
         let until = prober.poll_timeout().unwrap_or_else(|| net.now());
         match net.receive(until)? {
-            Some(arrival) if arrival.at == outside => answer(net, outside, &server, &arrival)?,
+            Some(arrival) if arrival.at == outside => {
+                if let Some(reply) = serve(&server, plan.closed, &arrival) {
+                    net.send(outside, reply)?;
+                }
+                if let Some((from, to)) = refused(&arrival) {
+                    prober.handle_refusal(net.now(), from.into(), to.into());
+                }
+            }
             Some(arrival) if arrival.at == inside => {
-                let now = net.now();
+                let socket = |local: SocketAddrV4| {
+                    sockets.iter().position(|bound| *bound == local.into())?.try_into().ok()
+                };
                 if let Some(udp) = datagram(&arrival)
-                    && let Some((socket, _)) =
-                        (0..).zip(&sockets).find(|(_, local)| **local == udp.destination.into())
+                    && let Some(socket) = socket(udp.destination)
                 {
-                    prober.handle_datagram(now, socket, udp.source.into(), udp.payload);
+                    prober.handle_datagram(net.now(), socket, udp.source.into(), udp.payload);
+                }
+                if let Some((from, to)) = refused(&arrival)
+                    && let Some(socket) = socket(from)
+                {
+                    prober.handle_icmp_error(net.now(), socket, to.into());
                 }
             }
             _ => {}
@@ -48,18 +61,30 @@ pub fn probe(net: &mut impl Net, [inside, outside]: [Seat; 2], plan: Plan) -> Re
     }
 }
 
-fn answer(net: &mut impl Net, outside: Seat, server: &Server, arrival: &Arrival) -> Result<(), Trouble> {
-    let Some(udp) = datagram(arrival) else {
-        return Ok(());
-    };
-    let asked = Endpoint::ALL.into_iter().find(|at| server.address(*at) == Some(udp.destination.into()));
-    let reply = asked.and_then(|at| server.answer(at, udp.source.into(), udp.payload));
-    if let Some(reply) = reply
-        && let (Some(SocketAddr::V4(from)), SocketAddr::V4(to)) = (server.address(reply.from), reply.to)
-    {
-        net.send(outside, packet::udp(from, to, &reply.datagram))?;
+/// What the outside station sends back: the server's answer, or where nobody listens the news of that.
+fn serve(server: &Server, closed: Option<SocketAddr>, arrival: &Arrival) -> Option<Vec<u8>> {
+    let udp = datagram(arrival)?;
+    if closed == Some(udp.destination.into()) {
+        let (own, asker) = (*udp.destination.ip(), *udp.source.ip());
+        return Some(packet::icmp_error(own, asker, packet::PORT_UNREACHABLE, &arrival.packet));
     }
-    Ok(())
+    let at = Endpoint::ALL.into_iter().find(|at| server.address(*at) == Some(udp.destination.into()))?;
+    let reply = server.answer(at, udp.source.into(), udp.payload)?;
+    match (server.address(reply.from)?, reply.to) {
+        (SocketAddr::V4(from), SocketAddr::V4(to)) => Some(packet::udp(from, to, &reply.datagram)),
+        _ => None,
+    }
+}
+
+/// The datagram that an ICMP error says was refused, by its two ends.
+fn refused(arrival: &Arrival) -> Option<(SocketAddrV4, SocketAddrV4)> {
+    let Transport::Icmp(Icmp::Error(IcmpError { kind: 3, quoted: Some(quoted), .. })) =
+        arrival.ipv4()?.transport
+    else {
+        return None;
+    };
+    let (from, to) = quoted.ports.filter(|_| quoted.protocol == packet::UDP)?;
+    Some((SocketAddrV4::new(quoted.source, from), SocketAddrV4::new(quoted.destination, to)))
 }
 
 fn datagram(arrival: &Arrival) -> Option<Udp<'_>> {
