@@ -1,9 +1,15 @@
 //! A gateway's measured behaviour held against its profile.
 
-use natrig_capture::Trace;
-use natrig_nat::{Mapping, Profile, profile::Unsolicited};
-use natrig_probe::{Expected, Report};
-use natrig_record::{Proof, ProofSide};
+mod axes;
+
+use std::net::IpAddr;
+
+use natrig_capture::{Icmp, Quoted, Trace};
+use natrig_nat::Profile;
+use natrig_probe::{Answered, Expected, Report};
+use natrig_record::Proof;
+
+pub use axes::{compare, declared, measured};
 
 /// Where to look for a stranger's answer on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -16,43 +22,37 @@ pub struct Witness<'a> {
     pub lan: &'a str,
 }
 
-/// What a profile declares.
-pub fn declared(profile: &Profile) -> ProofSide {
-    let told = profile.mapping.is_none_or(|mapping| mapping == Mapping::EndpointIndependent);
-    ProofSide {
-        mapping: mapping_word(profile.mapping),
-        filtering: profile.filtering.to_string(),
-        early_packet_harmless: told.then_some(profile.unsolicited != Unsolicited::Poison),
-    }
-}
-
-/// What was measured.
-pub fn measured(report: &Report) -> ProofSide {
-    ProofSide {
-        mapping: mapping_word(report.mapping),
-        filtering: report.filtering.to_string(),
-        early_packet_harmless: report.early_packet_harmless,
-    }
-}
-
-/// Compares both, and looks for each stranger's answer on the wire: one that was filtered must be seen outside the
-/// gateway and not inside, one that arrived on both sides. Otherwise its silence proves nothing, and `Err` says so.
+/// Compares what was declared with what was measured, and looks for each stranger's datagram on the wire: one that was
+/// filtered must be seen outside the gateway and not inside, one that arrived on both sides. Otherwise its silence proves
+/// nothing, and `Err` says so.
+///
+/// The wire knows two things that the prober does not: whether an answer came in after the prober had ended, and whether
+/// the gateway answered what it did not let in.
 pub fn prove(
     gateway: &str,
     profile: &Profile,
     report: &Report,
     witness: Witness<'_>,
 ) -> Result<Proof, String> {
-    let mut notes = report.notes.clone();
-    for stranger in &report.strangers {
+    let mut report = report.clone();
+    let mut late = false;
+    for (place, stranger) in report.strangers.iter_mut().enumerate() {
         let seen = (on(witness, witness.wan, stranger, true), on(witness, witness.lan, stranger, false));
         match (stranger.arrived, seen) {
             (true, (true, true)) => {}
             (false, (true, false)) => {
-                notes.push(format!(
+                report.notes.push(format!(
                     "the wire shows it outside {gateway} and not inside: from {}",
                     stranger.from
                 ));
+            }
+            // Those that told the filtering; what they tell is known now.
+            (false, (true, true)) if place < 2 => {
+                report
+                    .notes
+                    .push(format!("the wire shows it inside {gateway}, late: from {}", stranger.from));
+                stranger.arrived = true;
+                late = true;
             }
             (arrived, (outside, inside)) => {
                 return Err(format!(
@@ -66,15 +66,40 @@ pub fn prove(
             }
         }
     }
-    let (declared, measured) = (declared(profile), measured(report));
-    Ok(Proof {
-        gateway: gateway.to_owned(),
-        profile: profile.name.clone(),
-        holds: declared == measured,
-        declared,
-        measured,
-        notes,
-    })
+    if late {
+        report.filtering = Report::filtering_of(&report.strangers);
+    }
+    if report.unsolicited.is_none() {
+        report.unsolicited = answered(witness, &report);
+    }
+    Ok(compare(gateway, profile, &report))
+}
+
+/// What the gateway answered to strangers that it did not let in; none if there were none.
+fn answered(witness: Witness<'_>, report: &Report) -> Option<Answered> {
+    let mut filtered = report.strangers.iter().filter(|stranger| !stranger.arrived).peekable();
+    filtered.peek()?;
+    let link = witness.trace.link(witness.wan)?;
+    let errors: Vec<Quoted> = witness
+        .trace
+        .frames()
+        .iter()
+        .filter(|frame| frame.from == link)
+        .filter_map(|frame| match frame.packet()?.icmp()? {
+            Icmp::Error(error) => error.quoted,
+            _ => None,
+        })
+        .collect();
+    let refused = |stranger: &Expected| {
+        stranger.to.is_some_and(|to| {
+            errors.iter().any(|quoted| {
+                (IpAddr::from(quoted.source), IpAddr::from(quoted.destination))
+                    == (stranger.from.ip(), to.ip())
+                    && quoted.ports == Some((stranger.from.port(), to.port()))
+            })
+        })
+    };
+    Some(if filtered.any(refused) { Answered::Icmp } else { Answered::Silence })
 }
 
 /// Whether a stranger's answer was delivered to a link's machine, or sent by it.
@@ -94,8 +119,4 @@ fn on(witness: Witness<'_>, link: &str, stranger: &Expected, delivered: bool) ->
 
 fn times(seen: bool) -> &'static str {
     if seen { "seen" } else { "not seen" }
-}
-
-fn mapping_word(mapping: Option<Mapping>) -> String {
-    mapping.map_or_else(|| "none".to_owned(), |mapping| mapping.to_string())
 }

@@ -107,19 +107,8 @@ pub fn refuse(proofs: &[Proof]) -> Result<(), Trouble> {
     let Some(proof) = proofs.iter().find(|proof| !proof.holds) else {
         return Ok(());
     };
-    let side = |name: &str, side: &natrig_record::ProofSide| {
-        let early = match side.early_packet_harmless {
-            Some(true) => "stays",
-            Some(false) => "MOVES",
-            None => "cannot be told",
-        };
-        format!(
-            "{name:9} mapping {:5} filtering {:5} port after an early packet {early}",
-            side.mapping, side.filtering
-        )
-    };
     Err(Trouble::lab(format!("{} is not the {} NAT it should be", proof.gateway, proof.profile))
-        .lines([side("declared", &proof.declared), side("measured", &proof.measured)])
+        .lines(proof.side_by_side())
         .lines(proof.notes.iter().cloned())
         .hint("nothing was said about the node: no gateway is used that is not proven"))
 }

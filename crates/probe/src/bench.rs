@@ -1,10 +1,9 @@
 //! What the steps measure with: sockets, requests that go out together, time.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    future::{Future, poll_fn},
+    collections::{HashMap, HashSet, VecDeque},
+    future::poll_fn,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use std::{
 
 use natrig_stun::{ChangeRequest, Class, Message, TransactionId};
 
-use crate::{Action, Failed, Plan, SocketId};
+use crate::{Action, Expected, Failed, Plan, SocketId};
 
 /// The first wait; it doubles up to [`SLOWEST`] (RFC 8489 section 6.2.1).
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -33,13 +32,15 @@ pub(crate) struct Request {
     owner: Option<SocketId>,
     /// Whether it is waited for.
     needed: bool,
+    /// Whether nobody else may get it; otherwise it is not known beforehand whose endpoint it will come to.
+    aimed: bool,
 }
 
 impl Request {
     /// Asks for an answer from the address that is asked.
     pub fn plain(socket: SocketId, to: SocketAddr) -> Self {
         let change = ChangeRequest::default();
-        Request { socket, to, change, port: None, owner: Some(socket), needed: true }
+        Request { socket, to, change, port: None, owner: Some(socket), needed: true, aimed: true }
     }
 
     /// Asks for an answer from elsewhere, which may be filtered.
@@ -50,6 +51,11 @@ impl Request {
     /// Has the answer sent to another port of the same outside address, that of `owner`.
     pub fn answered_at(self, port: u16, owner: Option<SocketId>) -> Self {
         Request { port: Some(port), owner, ..self }
+    }
+
+    /// It may come to anybody.
+    pub fn unaimed(self) -> Self {
+        Request { aimed: false, ..self }
     }
 
     /// Sends to another socket of our own by its outside endpoint.
@@ -67,8 +73,6 @@ impl Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub transaction: TransactionId,
-    /// When it was sent first.
-    pub asked: Instant,
     arrivals: Vec<Arrival>,
     owner: Option<SocketId>,
 }
@@ -94,6 +98,16 @@ impl Answer {
         self.arrival().is_some()
     }
 
+    /// Whether it came to anybody.
+    pub fn came(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
+    /// Whether it came to somebody else.
+    pub fn strayed(&self) -> bool {
+        self.arrivals.iter().any(|arrival| Some(arrival.socket) != self.owner)
+    }
+
     /// The outside endpoint of the socket that asked.
     pub fn mapped(&self) -> Option<SocketAddr> {
         self.arrivals.iter().find_map(|arrival| arrival.mapped)
@@ -117,6 +131,10 @@ struct State {
     unreachable: Vec<(SocketId, SocketAddr)>,
     refused: Vec<(SocketAddr, SocketAddr)>,
     failed: Option<Failed>,
+    /// Sockets that calls are asked for from, by their outside address.
+    callers: HashMap<IpAddr, SocketId>,
+    expected: Vec<Expected>,
+    false_sources: Vec<String>,
     /// The longest time between the arrivals of what was asked for at once.
     spread: Duration,
     notes: Vec<String>,
@@ -145,6 +163,9 @@ impl Bench {
             unreachable: Vec::new(),
             refused: Vec::new(),
             failed: None,
+            callers: HashMap::new(),
+            expected: Vec::new(),
+            false_sources: Vec::new(),
             spread: Duration::ZERO,
             notes: Vec::new(),
         })))
@@ -223,6 +244,21 @@ impl Bench {
         first
     }
 
+    /// The outside ports that were seen.
+    pub fn seen_ports(&self) -> HashSet<u16> {
+        let state = self.state();
+        let arrivals = state.sent.iter().flat_map(|sent| &sent.arrivals);
+        arrivals.filter_map(|arrival| Some(arrival.mapped?.port())).collect()
+    }
+
+    /// An outside port that nobody was seen with.
+    pub fn unseen_port(&self) -> u16 {
+        let seen = self.seen_ports();
+        let drawn = self.state().plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        let first = drawn as u16 | 0x8000;
+        (first..=u16::MAX).chain(0x8000..first).find(|port| !seen.contains(port)).unwrap_or(first)
+    }
+
     /// A new socket.
     pub fn bind(&self, local: SocketAddr) -> SocketId {
         let mut state = self.state();
@@ -284,24 +320,61 @@ impl Bench {
         self.until(then, |_| false).await.map(|_| ())
     }
 
-    /// What came and did not belong there: the wrong socket (true), or from the wrong address (false).
-    pub fn strays(&self) -> Vec<(bool, String)> {
+    /// Notes what a witness on the wire should look for.
+    pub fn expect(&self, expected: Expected) {
+        self.state().expected.push(expected);
+    }
+
+    /// All that was noted for a witness.
+    pub fn take_expected(&self) -> Vec<Expected> {
+        std::mem::take(&mut self.state().expected)
+    }
+
+    /// Notes that something did not bear its true source.
+    pub fn false_source(&self, what: String) {
+        self.state().false_sources.push(what);
+    }
+
+    /// What did not bear its true source.
+    pub fn false_sources(&self) -> Vec<String> {
         let state = self.state();
-        let mut strays = Vec::new();
+        let mut found = state.false_sources.clone();
         for sent in &state.sent {
-            let source = state.source(&sent.request);
-            for arrival in &sent.arrivals {
-                if Some(arrival.socket) != sent.request.owner {
-                    strays.push((true, state.describe_stray(sent, arrival)));
-                }
-                if let (Some(source), Some(_)) = (source, arrival.mapped)
-                    && arrival.from != source
-                {
-                    strays.push((false, format!("what {source} sent came from {}", arrival.from)));
-                }
-            }
+            let Some(source) = state.source(&sent.request) else {
+                continue;
+            };
+            let wrong = |arrival: &&Arrival| arrival.mapped.is_some() && arrival.from != source;
+            let told = |arrival: &Arrival| format!("what {source} sent came from {}", arrival.from);
+            found.extend(sent.arrivals.iter().filter(wrong).map(told));
         }
-        strays
+        found
+    }
+
+    /// What came to a socket that it did not belong to.
+    pub fn strays(&self) -> Vec<String> {
+        let state = self.state();
+        let strays = |sent: &Sent| {
+            let Request { owner, aimed, .. } = sent.request;
+            let stray = |arrival: &&Arrival| aimed && Some(arrival.socket) != owner;
+            let told = |arrival: &Arrival| state.describe_stray(sent, arrival);
+            sent.arrivals.iter().filter(stray).map(told).collect::<Vec<_>>()
+        };
+        state.sent.iter().flat_map(strays).collect()
+    }
+
+    /// The socket that calls are asked for from, for an outside address.
+    pub fn known_caller(&self, outside: IpAddr) -> Option<SocketId> {
+        self.state().callers.get(&outside).copied()
+    }
+
+    /// Notes the outside address of a socket that calls may be asked for from.
+    pub fn is_caller(&self, outside: IpAddr, socket: SocketId) {
+        self.state().callers.insert(outside, socket);
+    }
+
+    /// Forgets a socket whose outside address is another one now.
+    pub fn no_caller(&self, outside: IpAddr) {
+        self.state().callers.remove(&outside);
     }
 
     /// Waits until something is true, or until a time; false then.
@@ -364,13 +437,15 @@ impl State {
     }
 
     fn all(&self, which: &[usize], needed_only: bool) -> bool {
-        self.of(which).all(|sent| !sent.arrivals.is_empty() || (needed_only && !sent.request.needed))
+        self.of(which).all(|sent| {
+            let Request { socket, to, needed, .. } = sent.request;
+            !sent.arrivals.is_empty() || (needed_only && !needed) || self.unreachable.contains(&(socket, to))
+        })
     }
 
     fn answers(&self, which: &[usize]) -> Vec<Answer> {
         let answer = |sent: &Sent| Answer {
             transaction: sent.transaction,
-            asked: sent.asked,
             arrivals: sent.arrivals.clone(),
             owner: sent.request.owner,
         };
@@ -417,21 +492,4 @@ impl State {
         let owner = sent.request.owner.map_or_else(|| "nobody".to_owned(), name);
         format!("what {} sent for {owner} came to {}", arrival.from, name(arrival.socket))
     }
-}
-
-/// Several things at once; ends when all have ended.
-pub(crate) async fn together<T>(mut tasks: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut ended: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        for (task, ended) in tasks.iter_mut().zip(&mut ended) {
-            if ended.is_none()
-                && let Poll::Ready(value) = task.as_mut().poll(context)
-            {
-                *ended = Some(value);
-            }
-        }
-        if ended.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    ended.into_iter().flatten().collect()
 }

@@ -1,6 +1,7 @@
 //! What was measured.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -57,10 +58,22 @@ pub struct Report {
     /// How long flows live.
     #[serde(default)]
     pub expiry: Option<Expiry>,
-    /// Datagrams that strangers sent, for a witness on the wire.
+    /// Datagrams that strangers sent, for a witness on the wire. The first two are those that told the filtering: from the
+    /// server's other address and port, and from its other port.
     pub strangers: Vec<Expected>,
     /// What was seen, a line each.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// What the first two strangers tell of the filtering.
+    pub fn filtering_of(strangers: &[Expected]) -> Filtering {
+        match strangers {
+            [both, ..] if both.arrived => Filtering::EndpointIndependent,
+            [_, port, ..] if port.arrived => Filtering::AddressDependent,
+            _ => Filtering::AddressAndPortDependent,
+        }
+    }
 }
 
 /// What a packet that nothing lets in is answered with.
@@ -94,9 +107,11 @@ pub struct Ports {
     pub usage: PortUse,
     /// What who comes second to a kept port gets.
     pub second: Option<Second>,
-    /// From the least to the greatest that was given and not kept.
+    /// How many were given and not kept.
+    pub moved: u16,
+    /// From the least to the greatest of those.
     pub range: Option<Span>,
-    /// Whether those had the parity of the inside ports.
+    /// Whether those had the parity of the inside ports; none if too few had to tell it from chance.
     pub parity: Option<bool>,
     /// Each host's, where there were two and ports were not kept.
     pub hosts: Option<[Span; 2]>,
@@ -162,6 +177,28 @@ pub struct Life {
     /// It was gone after so long; none if it was never seen gone.
     #[serde(with = "humantime_serde")]
     pub at_most: Option<Duration>,
+}
+
+impl Life {
+    /// Whether a flow that lives so long fits what was seen.
+    pub fn fits(&self, time: Duration) -> bool {
+        self.at_least <= time && self.at_most.is_none_or(|most| time <= most)
+    }
+
+    /// Whether anything was seen.
+    pub fn is_known(&self) -> bool {
+        *self != Life::default()
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |time: Duration| time.as_secs_f64();
+        match self.at_most {
+            Some(most) => write!(f, "between {:.1} s and {:.1} s", seconds(self.at_least), seconds(most)),
+            None => write!(f, "at least {:.1} s", seconds(self.at_least)),
+        }
+    }
 }
 
 /// A datagram that was sent to an outside endpoint from where nothing had been sent.

@@ -269,23 +269,50 @@ impl fmt::Display for Step {
 }
 
 /// A gateway measured before it was used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// The gateway.
     pub gateway: String,
     /// Its profile.
     pub profile: String,
+    /// Which steps were taken: `fast` or `whole`.
+    #[serde(default)]
+    pub steps: String,
     /// What the profile says.
     pub declared: ProofSide,
     /// What was measured.
     pub measured: ProofSide,
-    /// Whether they are equal.
+    /// The axes in which what was measured does not fit what was declared.
+    #[serde(default)]
+    pub differs: Vec<String>,
+    /// Whether there are none.
     pub holds: bool,
     /// What was seen, step by step.
     pub notes: Vec<String>,
 }
 
-/// One side of a proof.
+impl Proof {
+    /// Both sides in columns, a line for each axis that was measured.
+    pub fn side_by_side(&self) -> Vec<String> {
+        let declared = self.declared.axes();
+        let said = |axis: &str| {
+            let found = declared.iter().find(|(known, _)| known == axis);
+            found.map_or("", |(_, value)| value.as_str())
+        };
+        let measured = self.measured.axes();
+        let widest = |words: &mut dyn Iterator<Item = &str>| words.map(str::len).max().unwrap_or(0);
+        let first = widest(&mut measured.iter().map(|(axis, _)| axis.as_str()));
+        let second = widest(&mut measured.iter().map(|(axis, _)| said(axis)).chain(["declared"]));
+        let head = format!("{:first$}  {:second$}  measured", "", "declared");
+        let line = |(axis, value): &(String, String)| {
+            let mark = if self.differs.contains(axis) { "  <- differs" } else { "" };
+            format!("{axis:first$}  {:second$}  {value}{mark}", said(axis))
+        };
+        [head].into_iter().chain(measured.iter().map(line)).collect()
+    }
+}
+
+/// One side of a proof, axis by axis.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofSide {
     /// `EIM`, `ADM`, `APDM`, or `none` without NAT.
@@ -294,6 +321,24 @@ pub struct ProofSide {
     pub filtering: String,
     /// Whether an early packet from outside leaves the port as it is; none where it cannot be told.
     pub early_packet_harmless: Option<bool>,
+    /// All other axes by name, such as `hairpin`; those that were not measured, or that mean nothing here, are left out.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, String>,
+}
+
+impl ProofSide {
+    /// All axes that have a value, by name.
+    pub fn axes(&self) -> Vec<(String, String)> {
+        let early = self.early_packet_harmless.map(|harmless| {
+            let word = if harmless { "leaves the port" } else { "moves the port" };
+            ("early_packet".to_owned(), word.to_owned())
+        });
+        [("mapping".to_owned(), self.mapping.clone()), ("filtering".to_owned(), self.filtering.clone())]
+            .into_iter()
+            .chain(early)
+            .chain(self.other.clone())
+            .collect()
+    }
 }
 
 /// Times in milliseconds, by step and `total`; what is no time has its unit in its name.

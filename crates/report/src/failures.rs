@@ -67,22 +67,8 @@ pub(crate) fn details(cell: &Cell) -> Vec<String> {
 
 /// A gateway as declared and as measured.
 fn side_by_side(proof: &Proof) -> Vec<String> {
-    let side = |what: &str, side: &natrig_record::ProofSide| {
-        let early = match side.early_packet_harmless {
-            Some(true) => "harmless",
-            Some(false) => "moves the port",
-            None => "not told",
-        };
-        format!(
-            "  {what:<9} mapping {:<5} filtering {:<5} early packet {early}",
-            side.mapping, side.filtering
-        )
-    };
-    vec![
-        format!("{} is not {}:", proof.gateway, proof.profile),
-        side("declared", &proof.declared),
-        side("measured", &proof.measured),
-    ]
+    let sides = proof.side_by_side().into_iter().map(|line| format!("  {}", printable(&line)));
+    [format!("{} is not {}:", proof.gateway, proof.profile)].into_iter().chain(sides).collect()
 }
 
 pub(crate) fn hint(cell: &Cell) -> Option<String> {

@@ -34,13 +34,23 @@ fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
         folder: id.clone(),
     };
     let proof = |gateway: &str, profile: &str| {
-        let side =
-            ProofSide { mapping: "EIM".into(), filtering: "EIF".into(), early_packet_harmless: Some(true) };
+        let side = |hairpin: &str| ProofSide {
+            mapping: "EIM".into(),
+            filtering: "EIF".into(),
+            early_packet_harmless: Some(true),
+            other: [("true_sources", "true"), ("hairpin", hairpin)]
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(axis, value)| (axis.to_owned(), value.to_owned()))
+                .collect(),
+        };
         Proof {
             gateway: gateway.into(),
             profile: profile.into(),
-            declared: side.clone(),
-            measured: side,
+            steps: "fast".into(),
+            declared: side("none"),
+            measured: side(""),
+            differs: vec![],
             holds: true,
             notes: vec!["three destinations saw the same port".into()],
         }
@@ -143,8 +153,9 @@ pub(crate) fn four_outcomes() -> Results {
         ..cell("Unproven", ["full-cone", "full-cone"], "direct")
     };
     broken.proofs[0].holds = false;
-    broken.proofs[0].measured =
-        ProofSide { mapping: "EIM".into(), filtering: "APDF".into(), early_packet_harmless: Some(false) };
+    broken.proofs[0].differs = vec!["filtering".into(), "early_packet".into()];
+    broken.proofs[0].measured.filtering = "APDF".into();
+    broken.proofs[0].measured.early_packet_harmless = Some(false);
     results(vec![good, nothing, wrong, lying, broken])
 }
 

@@ -1,18 +1,29 @@
 //! The order of the measurements.
 
+mod calls;
+mod collision;
+mod errors;
+mod expiry;
 mod filtering;
+mod hairpin;
 mod mapping;
+mod ports;
 
 use std::net::{IpAddr, SocketAddr};
 
+use natrig_nat::Filtering;
 use natrig_stun::ChangeRequest;
 
-use crate::{Failed, Plan, Report, bench::Bench};
+use crate::{Answered, Failed, Plan, Report, Steps, bench::Bench};
 
-/// An answer from the server's other address and port.
-const BOTH: ChangeRequest = ChangeRequest { ip: true, port: true };
-/// An answer from the server's other port.
+/// The server's endpoints in relation to the primary one: that one itself,
+const NONE: ChangeRequest = ChangeRequest { ip: false, port: false };
+/// its other address,
+const IP: ChangeRequest = ChangeRequest { ip: true, port: false };
+/// its other port,
 const PORT: ChangeRequest = ChangeRequest { ip: false, port: true };
+/// and both.
+const BOTH: ChangeRequest = ChangeRequest { ip: true, port: true };
 
 /// What every step is given.
 #[derive(Debug, Clone)]
@@ -27,14 +38,22 @@ impl Step {
         self.plan.inside.ip()
     }
 
-    /// The server's other address with its primary port.
-    fn other_address(&self) -> SocketAddr {
-        SocketAddr::new(self.plan.other.ip(), self.plan.server.port())
+    /// All inside hosts.
+    fn hosts(&self) -> Vec<IpAddr> {
+        [Some(self.host()), self.plan.second].into_iter().flatten().collect()
     }
 
-    /// The server's primary address with its other port.
-    fn other_port(&self) -> SocketAddr {
-        SocketAddr::new(self.plan.server.ip(), self.plan.other.port())
+    /// One of the server's endpoints.
+    fn endpoint(&self, change: ChangeRequest) -> SocketAddr {
+        let Plan { server, other, .. } = self.plan;
+        let ip = if change.ip { other } else { server }.ip();
+        let port = if change.port { other } else { server }.port();
+        SocketAddr::new(ip, port)
+    }
+
+    /// The server's other address with its primary port.
+    fn other_address(&self) -> SocketAddr {
+        self.endpoint(IP)
     }
 }
 
@@ -42,27 +61,71 @@ impl Step {
 pub(crate) async fn all(bench: Bench, plan: Plan) -> Result<Report, Failed> {
     let step = Step { bench, plan };
     let (mapping, mapped) = mapping::measure(&step).await?;
-    let filtering = filtering::measure(&step, mapping).await?;
-    let strays = step.bench.strays();
-    for (_, stray) in &strays {
-        step.bench.note(stray.clone());
-    }
-    Ok(Report {
+    let filter = filtering::measure(&step, mapping).await?;
+    let mut report = Report {
         steps: plan.steps,
         mapping,
-        filtering: filtering.filtering,
-        early_packet_harmless: filtering.early_packet_harmless,
+        filtering: filter.filtering,
+        early_packet_harmless: filter.early_packet_harmless,
         mapped,
-        true_sources: Some(!strays.iter().any(|(misdelivered, _)| !misdelivered)),
+        true_sources: None,
         collision: None,
         ports: None,
         pooling: None,
         outside: Vec::new(),
         hairpin: None,
         icmp_errors: None,
-        unsolicited: filtering.unsolicited,
+        unsolicited: filter.unsolicited,
         expiry: None,
-        strangers: filtering.strangers,
-        notes: step.bench.take_notes(),
-    })
+        strangers: Vec::new(),
+        notes: Vec::new(),
+    };
+    if plan.steps == Steps::Whole {
+        the_rest(&step, &mut report).await?;
+    }
+    let stateless = mapping.is_none() && report.filtering == Filtering::EndpointIndependent;
+    if let Some(timers) = plan.timers.filter(|_| !stateless) {
+        report.expiry = Some(expiry::measure(&step, report.filtering, timers).await?);
+    }
+    let strays = step.bench.strays();
+    if let (Some(collision), false) = (&mut report.collision, strays.is_empty()) {
+        collision.owner_only = false;
+    }
+    let false_sources = step.bench.false_sources();
+    report.true_sources = Some(false_sources.is_empty());
+    strays.into_iter().chain(false_sources).for_each(|note| step.bench.note(note));
+    report.strangers = step.bench.take_expected();
+    report.notes = step.bench.take_notes();
+    Ok(report)
+}
+
+/// What the fast steps leave out, but for what takes time.
+async fn the_rest(step: &Step, report: &mut Report) -> Result<(), Failed> {
+    let class = (report.mapping, report.filtering);
+    if let Some(mapping) = report.mapping {
+        let given = ports::measure(step).await?;
+        report.ports = Some(given.ports);
+        report.pooling = Some(given.pooling);
+        report.outside = given.outside;
+        report.hairpin = hairpin::measure(
+            step,
+            (mapping, report.filtering),
+            report.early_packet_harmless,
+            &report.outside,
+        )
+        .await?;
+    }
+    if let Some(second) = step.plan.second {
+        let usage = report.ports.as_ref().map(|ports| ports.usage);
+        report.collision = collision::measure(step, second, class, usage).await?;
+    }
+    if let Some(closed) = step.plan.closed {
+        report.icmp_errors = Some(errors::pass(step, closed).await?);
+    }
+    let unsolicited = errors::unsolicited(step, report.mapped[0], class).await?;
+    report.unsolicited = match (report.unsolicited, unsolicited) {
+        (Some(Answered::Icmp), _) => Some(Answered::Icmp),
+        (before, now) => now.or(before),
+    };
+    Ok(())
 }
