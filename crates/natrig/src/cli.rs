@@ -36,7 +36,7 @@ pub enum Command {
     },
     /// Run scenario files
     Run(RunArguments),
-    /// Run all 25 pairs of the five NATs
+    /// Run every pair of some gateways: of the five NATs, or of those named
     Matrix(MatrixArguments),
     /// Boot a scenario's machines and keep them up
     Up(UpArguments),
@@ -176,7 +176,10 @@ pub struct RunArguments {
 /// Arguments of `matrix`.
 #[derive(Debug, Args)]
 pub struct MatrixArguments {
-    /// Only cells with these IDs (T2.M.1 to T2.M.25)
+    /// The gateways, each dialling each [default: the five]; `natrig nat list` has the names
+    #[arg(long = "nat", value_name = "NAME|FILE", value_delimiter = ',')]
+    pub nats: Vec<String>,
+    /// Only cells with these IDs: T2.M.1 to T2.M.25, others by their gateways, such as cgn_symmetric
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Options.

@@ -9,6 +9,7 @@ mod host;
 mod image;
 mod interrupt;
 mod keep;
+mod matrix;
 mod nat;
 mod output;
 mod prepare;
@@ -41,7 +42,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Image { what } => image::image(what),
         Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
-        Command::Matrix(arguments) => run::matrix(arguments),
+        Command::Matrix(arguments) => matrix::matrix(arguments),
         Command::Up(arguments) => keep::up(arguments),
         Command::Keep(arguments) => keep::daemon(arguments),
         Command::Down { lab } => keep::down(&lab.name),

@@ -5,10 +5,12 @@ use std::{fs, io::ErrorKind, path::Path};
 use natrig_nat::{
     Profile,
     profile::{Allocation, Named},
+    ruleset::Ruleset,
 };
 use natrig_report::{Style, columns};
-use natrig_scenario::Gateway;
+use natrig_scenario::{Gateway, Nat, Scenario, Side};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{cli::NatCommand, failure::Failure, output::print};
 
@@ -33,25 +35,74 @@ pub fn nat(what: NatCommand) -> Result<u8, Failure> {
 
 /// The profile with this name, or in the file of this name.
 fn find(name: &str) -> Result<Named, Failure> {
+    match source(name)? {
+        Source::Catalogue(named) => Ok(named),
+        Source::File(text) => Ok(natrig_scenario::profile(name, &text)?),
+    }
+}
+
+/// What may stand before a site: the profile with this name, or what the file of this name says, with its engines.
+pub(crate) fn gateways(name: &str) -> Result<Nat, Failure> {
+    match source(name)? {
+        Source::Catalogue(named) => Ok(Nat::of(&named)),
+        Source::File(text) => Ok(natrig_scenario::gateways(name, &text)?),
+    }
+}
+
+/// Where a profile comes from.
+enum Source {
+    Catalogue(Named),
+    File(String),
+}
+
+fn source(name: &str) -> Result<Source, Failure> {
     let unknown = match Named::find(name) {
-        Ok(named) => return Ok(named),
+        Ok(named) => return Ok(Source::Catalogue(named)),
         Err(unknown) => unknown,
     };
     let path = Path::new(name);
     let is_file = fs::metadata(path).is_ok_and(|found| !found.is_dir());
     let is_meant = name.contains('/') || path.extension().is_some_and(|end| end == "yaml" || end == "yml");
     if !is_file && !is_meant {
-        return Err(Failure::Usage(format!("{unknown}\nhint: `natrig nat list` shows all; a file goes by its path")));
+        return Err(Failure::Usage(format!(
+            "{unknown}\nhint: `natrig nat list` shows all; a file goes by its path"
+        )));
     }
     let failed = |source| Failure::File { what: "read", path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(failed)?;
     let mut text = String::new();
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_BYTES + 1), &mut text).map_err(failed)?;
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(failed)?;
     if text.len() as u64 > MAX_BYTES {
-        let source = std::io::Error::new(ErrorKind::FileTooLarge, format!("a profile may have {MAX_BYTES} bytes"));
+        let source =
+            std::io::Error::new(ErrorKind::FileTooLarge, format!("a profile may have {MAX_BYTES} bytes"));
         return Err(failed(source));
     }
-    Ok(natrig_scenario::profile(name, &text)?)
+    Ok(Source::File(text))
+}
+
+/// What the kernels of its gateways would be given before site 1 of a lab.
+fn rulesets(named: &Named) -> Result<String, Failure> {
+    let scenario = json!({ "name": "a lab", "nat1": named, "nat2": "public", "expected": "relay" });
+    let mut text = String::new();
+    for scenario in Scenario::parse(&named.name, &scenario.to_string())? {
+        for place in Topology::of(&scenario).gateways().iter().filter(|place| place.side == Side::One) {
+            let profile = &place.gateway.profile;
+            let ruleset = Ruleset::compile(profile, &place.addresses).map_err(|lacks| {
+                let lacks: Vec<String> = lacks.iter().map(|lack| format!("\n  {lack}")).collect();
+                Failure::Usage(format!(
+                    "stock nftables cannot be `{}`:{}\nhint: natrig's model can; `engine: auto` takes it",
+                    profile.name,
+                    lacks.concat()
+                ))
+            })?;
+            text += ruleset.text();
+            for (name, value) in ruleset.sysctls() {
+                let _ = writeln!(text, "# sysctl -w {name}={value}");
+            }
+        }
+    }
+    Ok(text)
 }
 
 /// A profile and what makes each of its gateways, as `engine: auto` chooses.

@@ -1,4 +1,4 @@
-//! `natrig run` and `natrig matrix`.
+//! `natrig run`, and how cells are run.
 
 use std::{
     fs,
@@ -12,13 +12,13 @@ use std::{
 
 use natrig_lab::{Backend, Halt};
 use natrig_machines::Rig;
-use natrig_record::{Cell, Event, Results, RunInfo, SCHEMA, Sink, Totals, What};
+use natrig_record::{Cell, Event, Planned, Results, RunInfo, SCHEMA, Sink, Totals, What};
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
 use natrig_vmm::Slots;
 
 use crate::{
-    cli::{MatrixArguments, RunArguments, RunOptions},
+    cli::{RunArguments, RunOptions},
     failure::Failure,
     folder, host,
     interrupt::{self, Interrupt},
@@ -26,26 +26,14 @@ use crate::{
     prepare,
 };
 
-/// The file behind `natrig matrix`.
-const MATRIX: (&str, &str) =
-    ("all-combinations.yaml", include_str!("../../../scenarios/all-combinations.yaml"));
-
-/// Machines of one cell.
-const MACHINES: usize = 5;
-
 /// Runs scenario files.
 pub fn files(arguments: RunArguments) -> Result<u8, Failure> {
     let scenarios = natrig_scenario::load_all(&arguments.files)?;
     run(pick(scenarios, &arguments.only)?, arguments.options)
 }
 
-/// Runs the 25 cells.
-pub fn matrix(arguments: MatrixArguments) -> Result<u8, Failure> {
-    let scenarios = Scenario::parse(MATRIX.0, MATRIX.1)?;
-    run(pick(scenarios, &arguments.only)?, arguments.options)
-}
-
-fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, Failure> {
+/// The cells with some IDs; all, if none is asked for.
+pub(crate) fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, Failure> {
     if let Some(unknown) = only.iter().find(|id| !scenarios.iter().any(|scenario| scenario.id == **id)) {
         let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.id.as_str()).collect();
         return Err(Failure::Usage(format!(
@@ -56,8 +44,9 @@ fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scenario>, Fail
     Ok(scenarios.into_iter().filter(|scenario| only.is_empty() || only.contains(&scenario.id)).collect())
 }
 
-fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
-    let jobs = jobs(options.jobs, scenarios.len())?;
+/// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
+pub(crate) fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
+    let jobs = jobs(options.jobs, &scenarios)?;
     folder::check(options.out.as_deref())?;
     let interrupt = Interrupt::watch();
     let seed = options.seed.unwrap_or_else(rand::random);
@@ -72,8 +61,8 @@ fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
     let folder = folder::create(options.out.as_deref())?;
     let halt = interrupt.orderly();
     let mut info = about(&rig, seed, &folder);
-    let titles = scenarios.iter().map(|scenario| scenario.id.clone()).collect();
-    emit(None, What::RunStarted { info: Box::new(info.clone()), cells: titles });
+    let planned = scenarios.iter().map(planned).collect();
+    emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
     let cells = cells(&rig, &scenarios, &folder, jobs, halt, &emit)?;
     info.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
     let results = Results {
@@ -130,14 +119,23 @@ fn cells(
 }
 
 /// As many cells as there are cores for, and slots for their machines.
-fn jobs(asked: Option<usize>, cells: usize) -> Result<usize, Failure> {
-    let room = (Slots::of_host()? / MACHINES).max(1);
+fn jobs(asked: Option<usize>, scenarios: &[Scenario]) -> Result<usize, Failure> {
+    let machines = scenarios.iter().map(|scenario| scenario.layout().machines().count()).max();
+    let room = (Slots::of_host()? / machines.unwrap_or(1)).max(1);
     let jobs = match asked {
         Some(0) => return Err(Failure::Usage("--jobs 0 would run nothing".to_owned())),
         Some(jobs) => jobs.min(room),
         None => host::cores().min(room),
     };
-    Ok(jobs.min(cells).max(1))
+    Ok(jobs.min(scenarios.len()).max(1))
+}
+
+fn planned(scenario: &Scenario) -> Planned {
+    Planned {
+        id: scenario.id.clone(),
+        nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
+        initiator: scenario.initiator.number(),
+    }
 }
 
 fn about(rig: &Rig, seed: u64, folder: &Path) -> RunInfo {

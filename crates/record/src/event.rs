@@ -29,17 +29,28 @@ pub struct Event {
     pub what: What,
 }
 
+/// A cell that is to be run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Its ID.
+    pub id: String,
+    /// The gateway profiles, site 1 first.
+    pub nats: Vec<String>,
+    /// Which site's peer dials: 1 or 2.
+    pub initiator: u8,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum What {
-    /// The run begins; `cells` are their titles.
+    /// The run begins.
     RunStarted {
         /// About the run.
         info: Box<RunInfo>,
-        /// One title per cell, in order.
-        cells: Vec<String>,
+        /// Its cells, in order.
+        cells: Vec<Planned>,
     },
     /// Something worth waiting for is being made, such as an image or a template.
     Preparing {

@@ -10,7 +10,7 @@ mod event;
 mod results;
 
 pub use assertion::{About, Assertion};
-pub use event::{Event, Sink, What};
+pub use event::{Event, Planned, Sink, What};
 pub use results::{
     Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,
     RunInfo, SCHEMA, Step, Totals, Verdict,

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod board;
 mod failures;
 mod files;
 mod junit;

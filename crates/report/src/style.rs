@@ -37,6 +37,11 @@ impl Style {
     }
 }
 
+/// Lines of a terminal; none where it does not say.
+pub(crate) fn height<S: AsFd>(stream: &S) -> Option<u16> {
+    rustix::termios::tcgetwinsize(stream).ok().map(|size| size.ws_row).filter(|rows| *rows > 0)
+}
+
 /// What a text is, as far as its colour goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ink {

@@ -2,7 +2,7 @@
 
 use natrig_nat::Preset;
 
-const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 64;
 
 /// A text as a file name: lower-case words joined by hyphens.
 pub(crate) fn slug(text: &str) -> String {

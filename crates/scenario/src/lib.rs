@@ -10,6 +10,7 @@ mod faults;
 mod fields;
 mod id;
 mod lab;
+mod matrix;
 mod model;
 mod nat;
 mod port_mapping;
@@ -22,6 +23,7 @@ mod topology;
 mod truth;
 mod yaml;
 
+pub use matrix::Matrix;
 pub use model::{
     Action, Expected, Fault, Filter, Flow, GatewayFault, Impairment, Moment, NodeOptions, Priority, Scenario,
     Side, Sizes,
@@ -29,7 +31,7 @@ pub use model::{
 pub use nat::{Engine, Gateway, Nat};
 pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
-pub use profile::profile;
+pub use profile::{gateways, profile};
 pub use read::load_all;
 pub use topology::{Layout, Link, Machine, Segment};
 pub use truth::{Truth, Unknown};
