@@ -6,6 +6,7 @@ mod contradiction;
 mod explain;
 mod kernel;
 mod read;
+mod rebound;
 mod similar;
 mod write;
 

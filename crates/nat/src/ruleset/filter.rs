@@ -152,7 +152,7 @@ fn forward(plan: &Plan<'_>, text: &mut Text) {
     rules.push("ct state established,related accept".to_owned());
     let limits = limits(plan);
     if !limits.is_empty() {
-        rules.push("ct state new jump limits".to_owned());
+        rules.push("ct status ! confirmed jump limits".to_owned());
     }
     rules.push(r#"iifname "lan" oifname "wan" accept"#.to_owned());
     if plan.fc {
@@ -178,7 +178,7 @@ fn forward(plan: &Plan<'_>, text: &mut Text) {
 fn limits(plan: &Plan<'_>) -> Vec<String> {
     let limits = plan.profile.limits;
     let mut rules = Vec::new();
-    if let Some(most) = limits.per_host {
+    if let Some(most) = plan.per_host() {
         rules.push(format!("iifname \"lan\" add @hosts {{ ip saddr ct count over {most} }} drop"));
     }
     if limits.flows <= COUNTED {

@@ -75,20 +75,17 @@ pub(super) fn chains(plan: &Plan<'_>, text: &mut Text) {
         text.chain("", &name, &learn(plan, stage, &OPENED));
         rules.push(format!("ct status snat {} jump {name}", stage.when));
     }
-    if plan.rev && plan.profile.limits.mappings < plan.profile.limits.flows {
-        for protocol in ["udp", "tcp"] {
-            let remote = if plan.by_address { " . ct original ip daddr" } else { "" };
-            rules.push(format!(
-                "ct status snat meta l4proto {protocol} ct state new meta l4proto . {}{remote} != @rev drop",
-                OPENED.inside
-            ));
-        }
+    if plan.counts_used() {
+        rules.push(format!(
+            "ct status snat ct status ! confirmed meta l4proto {{ tcp, udp }} meta l4proto . th sport{index} != @used \
+             drop"
+        ));
     }
     if plan.turns() && plan.peers.is_some() {
         for protocol in ["udp", "tcp"] {
             let port = plan.of_remote(" . th sport");
             rules.push(format!(
-                "iifname \"lan\" oifname \"lan\" ct state new meta l4proto {protocol} meta l4proto . {} . ip \
+                "iifname \"lan\" oifname \"lan\" ct status ! confirmed meta l4proto {protocol} meta l4proto . {} . ip \
                  saddr{port} != @peers drop",
                 ENTERED.outside
             ));
@@ -118,13 +115,7 @@ fn stages(plan: &Plan<'_>) -> Vec<Stage> {
                 stream,
                 Stay::Longer(stream - unreplied),
             ),
-            stage(
-                "udp",
-                "udp",
-                "meta l4proto udp ct status & assured == 0".to_owned(),
-                unreplied,
-                Stay::Shorter,
-            ),
+            stage("udp", "udp", "meta l4proto udp ct status ! assured".to_owned(), unreplied, Stay::Shorter),
         ]
     } else {
         vec![stage("udp", "udp", "meta l4proto udp".to_owned(), stream, Stay::Last)]
@@ -242,7 +233,7 @@ fn routed(plan: &Plan<'_>, hook: &str, text: &mut Text) {
     }
     if plan.endpoints {
         rules.push(
-            r#"iifname "lan" oifname "wan" meta l4proto { tcp, udp } ct state new meta l4proto . ip saddr . th sport != @endpoints drop"#
+            r#"iifname "lan" oifname "wan" meta l4proto { tcp, udp } ct status ! confirmed meta l4proto . ip saddr . th sport != @endpoints drop"#
                 .to_owned(),
         );
     }

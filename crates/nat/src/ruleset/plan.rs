@@ -74,7 +74,7 @@ impl<'a> Plan<'a> {
             rev,
             by_address: profile.mapping == Some(Mapping::AddressDependent),
             fc,
-            used: translates && !ports.overload && (rev || fc || preserving || ports.block.is_some()),
+            used: translates && !ports.overload && (rev || fc || preserving),
             peers,
             index: match () {
                 () if ports.block.is_some() => Index::Block,
@@ -103,6 +103,21 @@ impl<'a> Plan<'a> {
             || self.endpoints
             || self.peers.is_some()
             || self.index == Index::Block
+    }
+
+    /// Whether the room for used ports is the limit of mappings; where each flow is a mapping, flows are counted instead.
+    pub fn counts_used(&self) -> bool {
+        self.rev && self.profile.limits.mappings < self.profile.limits.flows
+    }
+
+    /// How many flows one host may have. A block bounds them too, where no port is remembered as taken.
+    pub fn per_host(&self) -> Option<u32> {
+        if self.stateless() {
+            return None;
+        }
+        let block = self.profile.ports.block.filter(|_| !self.used && !self.profile.ports.overload);
+        let ports = block.map(|block| u32::from(block.size));
+        self.profile.limits.per_host.into_iter().chain(ports).min()
     }
 
     /// Whether packets of inside hosts to outside endpoints are turned back.

@@ -51,7 +51,7 @@ pub(super) fn all(plan: &Plan<'_>) -> Vec<Set> {
             "inside endpoint to outside endpoint"
         },
         format!("{outside}{remote} : {endpoint}"),
-        mappings,
+        mappings.max(ROOM),
         Some(stream),
     );
     declare(
@@ -68,7 +68,8 @@ pub(super) fn all(plan: &Plan<'_>) -> Vec<Set> {
         Index::Address => ("inet_proto . inet_service . mark", "outside ports in use, by address"),
         Index::Block => ("inet_proto . inet_service . mark", "outside ports in use, by block"),
     };
-    declare(plan.used, "set", "used", comment, used.to_owned(), mappings.max(ROOM), Some(stream));
+    let most = if plan.counts_used() { mappings } else { mappings.max(ROOM) };
+    declare(plan.used, "set", "used", comment, used.to_owned(), most, Some(stream));
     declare(
         plan.endpoints,
         "set",
@@ -129,7 +130,7 @@ pub(super) fn all(plan: &Plan<'_>) -> Vec<Set> {
         Some(seconds(timers.unreplied)),
     );
     declare(
-        profile.limits.per_host.is_some() && !plan.stateless(),
+        plan.per_host().is_some(),
         "set",
         "hosts",
         "flows of each host",

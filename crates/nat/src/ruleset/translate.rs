@@ -15,8 +15,8 @@ use crate::{
 /// The most steps of a sequence; a rule must list them.
 pub const SEQUENCE: u32 = 2048;
 
-/// Which host gets which address of a pool; the same for all that is hashed.
-const SEED: u32 = 0x6e61_7472;
+/// Deals the hosts of a pool's gateway to its addresses; with this one, neighbours have different ones.
+const SEED: u32 = 9251;
 
 /// A rule that gives a port must say for which protocols.
 const PORTS: &str = "meta l4proto { tcp, udp }";
@@ -64,7 +64,7 @@ fn others(plan: &Plan<'_>) -> Vec<String> {
 fn choose(plan: &Plan<'_>) -> String {
     let count = plan.outside().len();
     if plan.paired() {
-        format!("meta mark set jhash ip saddr mod {count} seed 0x{SEED:x} offset 1")
+        format!("meta mark set jhash ip saddr mod {count} seed {SEED} offset 1")
     } else {
         format!("meta mark set numgen random mod {count} offset 1")
     }
