@@ -130,6 +130,9 @@ pub enum NatCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Print the nftables rulesets that make a lab's gateways so
+        #[arg(long, conflicts_with = "json")]
+        nft: bool,
     },
     /// Say in plain words what one does, what makes it do so, and where that is written
     Explain {

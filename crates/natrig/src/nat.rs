@@ -1,7 +1,13 @@
 //! `natrig nat`.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{ErrorKind, Read},
+    path::Path,
+};
 
+use natrig_lab::Topology;
 use natrig_nat::{
     Profile,
     profile::{Allocation, Named},
@@ -24,9 +30,10 @@ pub fn nat(what: NatCommand) -> Result<u8, Failure> {
             let rows = Named::all().iter().map(row).collect::<Vec<_>>();
             columns(&HEADS, &rows, Style::of(&std::io::stdout()))
         }
-        NatCommand::List { json: true } => json(&Named::all().iter().map(Listed::of).collect::<Vec<_>>()),
-        NatCommand::Show { profile, json: true } => json(&Listed::of(&find(&profile)?)),
-        NatCommand::Show { profile, json: false } => find(&profile)?.to_yaml(),
+        NatCommand::List { json: true } => pretty(&Named::all().iter().map(Listed::of).collect::<Vec<_>>()),
+        NatCommand::Show { profile, json: true, .. } => pretty(&Listed::of(&find(&profile)?)),
+        NatCommand::Show { profile, nft: true, .. } => rulesets(&find(&profile)?)?,
+        NatCommand::Show { profile, .. } => find(&profile)?.to_yaml(),
         NatCommand::Explain { profile } => find(&profile)?.explain(),
     };
     print(&text)?;
@@ -175,6 +182,6 @@ fn timers(profile: &Profile) -> String {
     }
 }
 
-fn json(value: &impl Serialize) -> String {
+fn pretty(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
 }
