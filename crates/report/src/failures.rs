@@ -58,6 +58,12 @@ pub(crate) fn details(cell: &Cell) -> Vec<String> {
     if lines.len() > MOST_LINES {
         details.push(format!("  | … and {} more", lines.len() - MOST_LINES));
     }
+    let shown = details.first().cloned().unwrap_or_default();
+    let refuted = cell.assertions.iter().filter(|assertion| !assertion.holds);
+    // The first one is the reason.
+    details.extend(refuted.filter(|assertion| !shown.contains(&assertion.what)).map(|assertion| {
+        format!("not shown by the captures: {}: {}", printable(&assertion.what), printable(&assertion.detail))
+    }));
     if lines.is_empty() {
         let refuted = cell.proofs.iter().filter(|proof| !proof.holds);
         details.extend(refuted.flat_map(side_by_side));
@@ -83,12 +89,35 @@ pub(crate) fn hint(cell: &Cell) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use natrig_record::{About, Assertion, Failure, Step};
+
     use super::*;
     use crate::sample;
 
     #[test]
     fn each_failure_says_what_failed_and_where_to_look() {
         insta::assert_snapshot!(failures(&sample::four_outcomes(), Style::PLAIN));
+    }
+
+    #[test]
+    fn what_the_captures_do_not_show_is_said_once() {
+        let mut cell = sample::four_outcomes().cells.remove(2);
+        let refuted = |what: &str| Assertion {
+            about: About::Node,
+            what: what.to_owned(),
+            holds: false,
+            detail: "0 frames".to_owned(),
+        };
+        cell.assertions = vec![refuted("a coordinator was asked"), refuted("both peers sent probes")];
+        cell.failure = Some(Failure {
+            step: Step::Verdict,
+            message: "the captures do not show that a coordinator was asked: 0 frames".to_owned(),
+            lines: vec![],
+            hint: None,
+        });
+        let details = details(&cell).join("\n");
+        assert_eq!(details.matches("a coordinator was asked").count(), 1, "{details}");
+        assert!(details.contains("not shown by the captures: both peers sent probes: 0 frames"), "{details}");
     }
 
     #[test]

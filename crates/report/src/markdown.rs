@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use natrig_record::{Outcome, Results};
+use natrig_record::{About, Outcome, Results};
 
 use crate::{
     failures::{details, hint},
@@ -87,6 +87,15 @@ fn gateways(text: &mut String, results: &Results) {
             text,
             "\n## Gateways\n\n{held} of {proofs} gateways measured as declared, before a node started."
         );
+    }
+    let assertions = || results.cells.iter().flat_map(|cell| &cell.assertions);
+    for (about, whose) in [(About::Gateway, "the gateways"), (About::Node, "the nodes")] {
+        let all = || assertions().filter(|assertion| assertion.about == about);
+        if all().count() > 0 {
+            let held = all().filter(|assertion| assertion.holds).count();
+            let _ =
+                writeln!(text, "\n{held} of {} assertions on {whose} hold in the captures.", all().count());
+        }
     }
 }
 

@@ -55,6 +55,12 @@ fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
             notes: vec!["three destinations saw the same port".into()],
         }
     };
+    let shown = |about, what: &str, detail: &str| Assertion {
+        about,
+        what: what.into(),
+        holds: true,
+        detail: detail.into(),
+    };
     Cell {
         id,
         name: name.into(),
@@ -63,6 +69,18 @@ fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
         initiator: 1,
         expected: expected.into(),
         proofs: vec![proof("nat1", nats[0]), proof("nat2", nats[1])],
+        assertions: vec![
+            shown(
+                About::Gateway,
+                "nat1 gives a socket one outside endpoint for all destinations",
+                "1 socket, 6 destinations, 1 outside endpoint",
+            ),
+            shown(
+                About::Node,
+                "a coordinator was asked",
+                "by a peer's datagram to or from a third machine, after the connect command",
+            ),
+        ],
         figures: [("machines", 900.0), ("proof", 700.0), ("total", 1600.0), ("own_memory_mib", 300.0)]
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
