@@ -62,6 +62,7 @@ const REQUIRED: &[&str] = &[
     "nft_tproxy",
     "nft_socket",
     "nft_queue",
+    "nfnetlink_queue",
     "nf_log_syslog",
     // Helpers of protocols, for gateways that offer them.
     "nf_nat_ftp",
