@@ -31,6 +31,10 @@ pub fn tcp(
 ) -> Vec<u8> {
     let mut segment =
         ip(*source.ip(), *destination.ip()).tcp(source.port(), destination.port(), sequence, 64_240);
+    if !payload.is_empty() {
+        // As all who have nothing more to say; without it a kernel may wait for more.
+        segment = segment.psh();
+    }
     if flags.syn {
         segment = segment.syn();
     }
