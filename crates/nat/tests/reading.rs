@@ -128,6 +128,12 @@ fn all_strange_keys_and_all_contradictions_are_told_at_once() {
     let strange = wrong("{maping: EIM, timers: {strem: 1s}, limits: {flow: 1}}");
     assert_eq!(strange.mistakes.len(), 3);
     assert!(strange.mistakes.iter().all(|mistake| mistake.of_key));
+    let mixed = wrong(
+        "{like: symetric, maping: EIM, mapping: [], timers: {stream: 30, icmp: soon}, ports: {block: {siz: 1}}}",
+    );
+    let mut places: Vec<String> = mixed.mistakes.iter().map(|mistake| mistake.path.join(".")).collect();
+    places.sort();
+    assert_eq!(places, ["like", "maping", "mapping", "ports.block.siz", "timers.icmp", "timers.stream"]);
     let contradictory = wrong("{timers: {stream: 0s}, ports: {block: {size: 0}}}");
     let places: Vec<String> = contradictory.mistakes.iter().map(|mistake| mistake.path.join(".")).collect();
     assert!(places.contains(&"timers.stream".to_owned()) && places.contains(&"ports.block.size".to_owned()));

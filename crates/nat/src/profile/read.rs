@@ -174,7 +174,6 @@ impl Reader<'_> {
         let assumed = self.take(&mut map, "assumed", Self::axes);
         self.sources_fit(&sources);
         let chain = self.take(&mut map, "chain", Self::chain);
-        self.keys(&map);
         if chain.is_some() && (like.is_some() || !map.is_empty()) {
             let key = map.keys().next().map_or("like", String::as_str).to_owned();
             return self.under(&key, |reader| {
@@ -182,22 +181,20 @@ impl Reader<'_> {
                 reader.wrong_key("a chain has gateways, and only they behave", Some(hint))
             });
         }
+        let own = !map.is_empty() || chain.is_some();
+        let base = like.unwrap_or_else(|| Named::custom(Profile::default()));
+        // What it is like may be wrong, and what is written over it as well; both are told.
+        let gateway = if map.is_empty() { None } else { self.gateway(&base, map) };
         if !self.mistakes.is_empty() {
             return None;
         }
-        let own = !map.is_empty() || chain.is_some();
-        let base = like.unwrap_or_else(|| Named::custom(Profile::default()));
-        let called = name.clone().unwrap_or_else(|| match (own, base.name.as_str()) {
+        let called = name.unwrap_or_else(|| match (own, base.name.as_str()) {
             (true, base) if base != "custom" => format!("like-{base}"),
             (_, base) => base.to_owned(),
         });
         let mut named = Named { name: called, ..base };
-        if let Some(chain) = chain {
-            named.chain = chain;
-        } else if own {
-            named.chain = vec![self.gateway(&named, map)?];
-        }
         if own {
+            named.chain = chain.or(gateway.map(|gateway| vec![gateway]))?;
             (named.summary, named.sources, named.assumed) = Default::default();
         }
         named.summary = summary.unwrap_or(named.summary);
@@ -218,9 +215,22 @@ impl Reader<'_> {
                 reader.wrong("this is a chain of gateways, and has no axes of its own".to_owned(), Some(hint))
             });
         };
+        let base = serde_json::to_value(profile).ok()?;
+        let shape = shape();
+        let mut whole = base.clone();
         let written = Value::Object(map);
-        let mut whole = serde_json::to_value(profile).ok()?;
-        merge(&mut whole, &written, &shape());
+        // Each axis for itself first, so that one that is wrong does not hide another.
+        for axis in apart(&written, &shape) {
+            if !self.is_strange(&axis, &shape) {
+                let mut alone = base.clone();
+                merge(&mut alone, &axis, &shape);
+                self.typed::<Profile>(alone);
+                merge(&mut whole, &axis, &shape);
+            }
+        }
+        if !self.mistakes.is_empty() {
+            return None;
+        }
         let profile: Profile = self.typed(whole)?;
         let contradictions = profile.validate().err().into_iter().flat_map(|all| all.found);
         let mistakes: Vec<Mistake> =
@@ -305,10 +315,10 @@ impl Reader<'_> {
     }
 
     /// Notes every key that no profile has.
-    fn keys(&mut self, map: &Map<String, Value>) {
-        let mut strange = Vec::new();
-        strangers(map, &shape(), &BESIDE, &mut self.path, &mut strange);
-        self.mistakes.extend(strange);
+    fn is_strange(&mut self, tree: &Value, shape: &Value) -> bool {
+        let before = self.mistakes.len();
+        strangers(tree, shape, &BESIDE, &mut self.path, &mut self.mistakes);
+        self.mistakes.len() > before
     }
 
     /// A name of our own stands for what we say it does.
@@ -385,27 +395,31 @@ pub(super) fn shape() -> Value {
     shape
 }
 
+/// A tree of axes as trees of one axis each.
+fn apart(written: &Value, shape: &Value) -> Vec<Value> {
+    let one = |key: &String, value: Value| Value::Object(Map::from_iter([(key.clone(), value)]));
+    let keys = written.as_object().into_iter().flatten();
+    keys.flat_map(|(key, value)| match (shape.get(key), value) {
+        (Some(Value::Object(_)), Value::Object(group)) => {
+            group.iter().map(|(axis, value)| one(key, one(axis, value.clone()))).collect()
+        }
+        _ => vec![one(key, value.clone())],
+    })
+    .collect()
+}
+
 /// Finds the keys that are not in the shape, nor among those that may stand beside it.
-fn strangers(
-    map: &Map<String, Value>,
-    shape: &Value,
-    beside: &[&str],
-    path: &mut Vec<String>,
-    found: &mut Vec<Mistake>,
-) {
-    let Value::Object(shape) = shape else { return };
+fn strangers(tree: &Value, shape: &Value, beside: &[&str], path: &mut Vec<String>, found: &mut Vec<Mistake>) {
+    let (Value::Object(map), Value::Object(shape)) = (tree, shape) else { return };
     for (key, value) in map {
         path.push(key.clone());
-        match (shape.get(key), value) {
-            (Some(shape), Value::Object(map)) => strangers(map, shape, &[], path, found),
-            (Some(_), _) => {}
-            (None, _) => {
-                let known: Vec<&str> =
-                    shape.keys().map(String::as_str).chain(beside.iter().copied()).collect();
-                let message = "there is no such key".to_owned();
-                let hint = Some(similar::meant(key, &known));
-                found.push(Mistake { path: path.clone(), of_key: true, message, hint });
-            }
+        if let Some(shape) = shape.get(key) {
+            strangers(value, shape, &[], path, found);
+        } else {
+            let known: Vec<&str> = shape.keys().map(String::as_str).chain(beside.iter().copied()).collect();
+            let message = "there is no such key".to_owned();
+            let hint = Some(similar::meant(key, &known));
+            found.push(Mistake { path: path.clone(), of_key: true, message, hint });
         }
         path.pop();
     }
