@@ -74,7 +74,10 @@ pub async fn measure(step: &Step, filtering: Filtering, timers: Timers) -> Resul
         stream: Life::of(stream),
         young: Life::of(young),
         lifetime,
-        refresh,
+        // What had come to the end of its lifetime says nothing of who keeps it alive.
+        refresh: refresh.filter(|refresh| {
+            *refresh == Refresh::Both || lifetime.at_most.is_none_or(|most| most > timers.stream * 3 / 2)
+        }),
     };
     step.bench.note(format!(
         "flows: {} without an answer, {} with one, {} with one and younger than {:?}; a busy mapping {}",
