@@ -13,7 +13,7 @@ use natrig_record::Proof;
 use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
-use crate::{Lab, Trouble, model, station::probe};
+use crate::{Lab, Trouble, model, port_mapping, station::probe};
 
 const RULES: &str = "/run/natrig.nft";
 const FLUSH: &str = "/run/flush.nft";
@@ -27,9 +27,12 @@ const STUN_PORTS: [u16; 2] = [3478, 3479];
 
 /// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
-    each_gateway(scenario, |place| match place.gateway.engine {
-        Engine::Kernel => load_rules(lab, place, folder),
-        Engine::Model => model::load(lab, place),
+    each_gateway(scenario, |place| {
+        match place.gateway.engine {
+            Engine::Kernel => load_rules(lab, place, folder)?,
+            Engine::Model => model::load(lab, place)?,
+        }
+        port_mapping::load(lab, scenario, place, &[])
     })?;
     Ok(())
 }
@@ -121,13 +124,13 @@ pub struct Listing(Vec<String>);
 /// there after the cell.
 pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
     let listings = each_gateway(scenario, |place| match place.gateway.engine {
-        Engine::Kernel => flush_rules(lab, place),
+        Engine::Kernel => flush_rules(lab, scenario, place),
         Engine::Model => model::flush(lab, place.machine),
     })?;
     Ok(Listing(listings))
 }
 
-fn flush_rules(lab: &Lab, place: &Place) -> Result<String, Trouble> {
+fn flush_rules(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<String, Trouble> {
     let script = format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && nft -s list ruleset");
     let agent = lab.agent(place.machine)?;
     let output = expect(agent, &["sh", "-c", &script])?;
@@ -137,7 +140,7 @@ fn flush_rules(lab: &Lab, place: &Place) -> Result<String, Trouble> {
         let count = String::from_utf8_lossy(count.trim_ascii()).into_owned();
         return Err(Trouble::lab(format!("{count} connections are left after the flush")));
     }
-    let rules = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rules = own_rules(&output, scenario, place);
     if !ruleset(place)?.state().is_empty() && rules.contains("elements") {
         return Err(Trouble::lab("maps or sets are not empty after the flush")
             .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
@@ -156,10 +159,13 @@ pub fn gather(
     let found = each_gateway(scenario, |place| {
         let gateway = place.machine;
         Ok(match place.gateway.engine {
-            Engine::Kernel => (
-                gather_rules(lab, gateway, folder)?,
-                ["nft", "conntrack", "ruleset"].map(|kind| format!("{gateway}.{kind}")).to_vec(),
-            ),
+            Engine::Kernel => {
+                let rules = gather_rules(lab, scenario, place, folder)?;
+                let mut files =
+                    ["nft", "conntrack", "ruleset"].map(|kind| format!("{gateway}.{kind}")).to_vec();
+                files.extend(port_mapping::gather(lab, scenario, place, folder)?);
+                (rules, files)
+            }
             Engine::Model => (model::gather(lab, gateway, folder)?, vec![model::evidence(gateway)]),
         })
     })?;
@@ -175,13 +181,23 @@ pub fn gather(
     Ok(found.into_iter().flat_map(|(_, files)| files).collect())
 }
 
-fn gather_rules(lab: &Lab, gateway: Machine, folder: &Path) -> Result<String, Trouble> {
+fn gather_rules(lab: &Lab, scenario: &Scenario, place: &Place, folder: &Path) -> Result<String, Trouble> {
+    let gateway = place.machine;
     let agent = lab.agent(gateway)?;
     let table = agent.run(&["conntrack", "-L"], &[], PATIENCE)?;
     fs::write(folder.join(format!("{gateway}.conntrack")), &table.stdout)?;
     let rules = expect(agent, &["nft", "-s", "list", "ruleset"])?;
     fs::write(folder.join(format!("{gateway}.ruleset")), &rules.stdout)?;
-    Ok(normal(&String::from_utf8_lossy(&rules.stdout)))
+    Ok(normal(&own_rules(&rules, scenario, place)))
+}
+
+/// A listing of the gateway's own rules: all that there are, but for those that hosts may change.
+fn own_rules(listing: &Output, scenario: &Scenario, place: &Place) -> String {
+    let rules = String::from_utf8_lossy(&listing.stdout);
+    match port_mapping::of(scenario, place) {
+        Some(_) => port_mapping::without(&rules),
+        None => rules.into_owned(),
+    }
 }
 
 /// A listing without the elements of its maps and sets.
@@ -201,7 +217,7 @@ fn normal(listing: &str) -> String {
 }
 
 /// Runs a program in a machine that must succeed.
-fn expect(agent: &AgentClient, argv: &[&str]) -> Result<Output, Trouble> {
+pub(crate) fn expect(agent: &AgentClient, argv: &[&str]) -> Result<Output, Trouble> {
     let output = agent.run(argv, &[], PATIENCE)?;
     if output.status.success() {
         return Ok(output);

@@ -20,6 +20,7 @@ use rand::RngCore;
 use crate::{
     Rig, Trouble,
     model::Model,
+    port_mapping::PortMapper,
     rig::DEFAULT_MEMORY,
     station::{Station, Stations},
 };
@@ -51,6 +52,8 @@ pub struct Member {
     machine: Machine,
     /// The NAT engine, where it runs in a process.
     pub(crate) model: Mutex<Option<Model>>,
+    /// What maps ports, where hosts may ask for them.
+    pub(crate) port_mapper: Mutex<Option<PortMapper>>,
 }
 
 impl Member {
@@ -271,7 +274,7 @@ fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path)
     agent.done(Request::Identify(identity(host.machine)))?;
     agent.done(Request::Network(network(host)))?;
     agent.done(Request::MountApp)?;
-    Ok(Member { name: host.machine, machine, model: Mutex::default() })
+    Ok(Member { name: host.machine, machine, model: Mutex::default(), port_mapper: Mutex::default() })
 }
 
 /// What makes a copy another machine than its siblings.

@@ -15,6 +15,7 @@ mod lab;
 pub mod model;
 pub mod node;
 mod nodes;
+pub mod port_mapping;
 mod rig;
 pub mod station;
 
