@@ -13,7 +13,7 @@ impl Engine {
     pub fn rebind(&mut self, now: Duration) {
         self.advance(now);
         let mut before = HashMap::with_hasher(FixedState::with_seed(self.seed));
-        before.extend(self.table.mappings.iter().map(|(_, mapping)| (mapping.inside_key, mapping.outside)));
+        before.extend(self.table.mappings.iter().map(|(_, mapping)| (mapping.inside_key(), mapping.outside)));
         self.forget();
         self.before = before;
         self.endpoints.settle_for_others();
@@ -50,8 +50,7 @@ impl Engine {
         // Another life draws other ports, and is as determined by the seed.
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.table = Table::new(self.profile.filtering == Filtering::AddressDependent, self.seed);
-        self.endpoints =
-            Endpoints::new(self.profile.ports.clone(), self.profile.pool, &self.addresses.outside, self.seed);
+        self.endpoints = Endpoints::new(&self.profile, &self.addresses.outside, self.seed);
         self.poisoned.clear();
         self.held.clear();
         self.before.clear();

@@ -20,8 +20,10 @@
 //! ```
 
 mod bitmap;
+mod ends;
 mod icmp;
 mod inbound;
+mod index;
 mod life;
 mod outbound;
 mod packet;
@@ -42,8 +44,9 @@ use crate::{
     Filtering, Mapping,
     profile::{Contradictions, Profile, Refresh, Unsolicited},
 };
+use index::Place;
 use ports::{Endpoints, Wish};
-use table::{Index, Marks, Table};
+use table::{Marks, Table};
 
 pub use packet::{Content, IcmpError, Packet, Prefix, Protocol, TcpFlags, WrongPrefix};
 
@@ -225,7 +228,7 @@ impl Engine {
             timers: Nanos::of(&profile),
             now: 0,
             table: Table::new(profile.filtering == Filtering::AddressDependent, seed),
-            endpoints: Endpoints::new(profile.ports.clone(), profile.pool, &addresses.outside, seed),
+            endpoints: Endpoints::new(&profile, &addresses.outside, seed),
             poisoned: HashMap::with_hasher(hasher),
             next_purge: 1024,
             held: VecDeque::new(),
@@ -292,18 +295,24 @@ impl Engine {
         Some(self.table.mappings[index as usize].outside)
     }
 
-    /// Looks up the flows of packets that are about to be taken, and changes nothing.
+    /// Makes ready for packets that are about to be taken, and changes nothing.
     ///
-    /// One packet's look-up does not wait for another's, so that memory serves several at once; with a million flows a
-    /// driver that calls this with every few dozen packets it has read is faster. Returns how many flows there are.
-    pub fn look_ahead(&self, from: Side, packets: &[Packet]) -> usize {
-        let known = |packet: &&Packet| {
-            packet.protocol().is_some_and(|protocol| match from {
-                Side::Inside => self.table.flow_out(protocol, packet.source, packet.destination).is_some(),
-                Side::Outside => self.table.flow_back(protocol, packet.destination, packet.source).is_some(),
-            })
-        };
-        packets.iter().filter(known).count()
+    /// A flow is in memory wherever there was room for it. One packet's look-up does not wait for another's, so that
+    /// memory serves several at once; with a million flows a driver that calls this with every few dozen packets it has
+    /// read is several times as fast.
+    pub fn look_ahead(&self, from: Side, packets: &[Packet]) {
+        let out = from == Side::Inside;
+        for packets in packets.chunks(table::BATCH) {
+            let ends = packets.iter().filter_map(|packet| {
+                let (near, remote) = if out {
+                    (packet.source, packet.destination)
+                } else {
+                    (packet.destination, packet.source)
+                };
+                Some((packet.protocol()?, near, remote))
+            });
+            self.table.fetch(out, ends);
+        }
     }
 
     /// When [`Engine::poll`] has something to say.
@@ -343,24 +352,33 @@ impl Engine {
         self.profile.mapping.is_none() && self.profile.filtering == Filtering::EndpointIndependent
     }
 
-    /// What mappings are looked up by from inside.
-    fn inside_key(&self, protocol: Protocol, inside: SocketAddrV4, remote: SocketAddrV4) -> u128 {
-        let far = match self.profile.mapping {
+    /// For which remote endpoints a mapping is that is made for one of them, looked up from inside.
+    fn toward(&self, remote: SocketAddrV4) -> SocketAddrV4 {
+        match self.profile.mapping {
             _ if self.profile.ports.overload => remote,
             None | Some(Mapping::EndpointIndependent) => table::ANY,
             Some(Mapping::AddressDependent) => SocketAddrV4::new(*remote.ip(), 0),
             Some(Mapping::AddressAndPortDependent) => remote,
-        };
-        table::key(protocol, inside, far)
+        }
+    }
+
+    /// The same, looked up from outside.
+    fn from(&self, remote: SocketAddrV4) -> SocketAddrV4 {
+        if self.profile.ports.overload { remote } else { table::ANY }
+    }
+
+    /// What mappings are looked up by from inside.
+    fn inside_key(&self, protocol: Protocol, inside: SocketAddrV4, remote: SocketAddrV4) -> u128 {
+        table::key(protocol, inside, self.toward(remote))
     }
 
     /// What mappings are looked up by from outside.
     fn outside_key(&self, protocol: Protocol, outside: SocketAddrV4, remote: SocketAddrV4) -> u128 {
-        table::key(protocol, outside, if self.profile.ports.overload { remote } else { table::ANY })
+        table::key(protocol, outside, self.from(remote))
     }
 
     /// Whether a mapping is open to an endpoint that has no flow with it.
-    fn open_to(&self, mapping: Index, remote: SocketAddrV4) -> bool {
+    fn open_to(&self, mapping: Place, remote: SocketAddrV4) -> bool {
         match self.profile.filtering {
             Filtering::EndpointIndependent => true,
             Filtering::AddressDependent => self.table.has_peer(mapping, *remote.ip()),
@@ -369,7 +387,7 @@ impl Engine {
     }
 
     /// Notes a packet of a flow and lets it live on.
-    fn touch(&mut self, index: Index, packet: &Packet, side: Side) {
+    fn touch(&mut self, index: Place, packet: &Packet, side: Side) {
         let now = self.now;
         let timers = self.timers;
         let flow = self.table.flow(index);

@@ -4,8 +4,9 @@ use std::{net::SocketAddrV4, time::Duration};
 
 use super::{
     Content, Engine, Packet, Protocol, Reason, Side, Verdict,
+    index::Place,
     ports::Wish,
-    table::{self, Index, Mapping, Marks},
+    table::{self, Mapping, Marks},
 };
 use crate::profile::{Hairpin, Unsolicited};
 
@@ -64,7 +65,7 @@ impl Engine {
         }
     }
 
-    fn new_flow(&mut self, protocol: Protocol, packet: &Packet) -> Result<Index, Reason> {
+    fn new_flow(&mut self, protocol: Protocol, packet: &Packet) -> Result<Place, Reason> {
         let (inside, remote) = (packet.source, packet.destination);
         let hairpin = self.profile.mapping.is_some() && self.endpoints.has(*remote.ip());
         if hairpin && self.profile.hairpin == Hairpin::None {
@@ -80,22 +81,38 @@ impl Engine {
         if self.table.flow_count() >= self.profile.limits.flows as usize {
             return Err(Reason::TableFull);
         }
-        let general = self.inside_key(protocol, inside, remote);
-        let exact = table::key(protocol, inside, remote);
-        let mapping = match (self.table.by_inside(exact), self.table.by_inside(general)) {
-            (Some(mapping), _) => mapping,
-            (None, Some(mapping)) => {
-                let outside = self.table.mappings[mapping as usize].outside;
-                if self.is_poisoned(protocol, outside, remote) {
-                    self.new_mapping(protocol, inside, remote, exact)?
-                } else {
-                    mapping
-                }
+        let general = self.table.by_inside(self.inside_key(protocol, inside, remote));
+        let mapping = match general {
+            _ if self.profile.unsolicited == Unsolicited::Poison => {
+                self.unpoisoned_mapping(protocol, inside, remote, general)?
             }
-            (None, None) => self.new_mapping(protocol, inside, remote, general)?,
+            Some(mapping) => mapping,
+            None => self.new_mapping(protocol, inside, remote, self.toward(remote))?,
         };
         let marks = if hairpin { Marks::HAIRPIN } else { Marks::default() };
         Ok(self.table.add_flow(mapping, remote, self.now, marks))
+    }
+
+    /// The mapping of an endpoint where packets from outside may have taken the flow it would have.
+    fn unpoisoned_mapping(
+        &mut self,
+        protocol: Protocol,
+        inside: SocketAddrV4,
+        remote: SocketAddrV4,
+        general: Option<Place>,
+    ) -> Result<Place, Reason> {
+        if let Some(exact) = self.table.by_inside(table::key(protocol, inside, remote)) {
+            return Ok(exact);
+        }
+        let Some(mapping) = general else {
+            return self.new_mapping(protocol, inside, remote, self.toward(remote));
+        };
+        let outside = self.table.mappings[mapping as usize].outside;
+        if self.is_poisoned(protocol, outside, remote) {
+            // Another one, for this remote endpoint alone.
+            return self.new_mapping(protocol, inside, remote, remote);
+        }
+        Ok(mapping)
     }
 
     fn new_mapping(
@@ -103,8 +120,8 @@ impl Engine {
         protocol: Protocol,
         inside: SocketAddrV4,
         remote: SocketAddrV4,
-        inside_key: u128,
-    ) -> Result<Index, Reason> {
+        toward: SocketAddrV4,
+    ) -> Result<Place, Reason> {
         let limits = self.profile.limits;
         if self.table.mappings.len() >= limits.mappings as usize {
             return Err(Reason::TableFull);
@@ -119,7 +136,7 @@ impl Engine {
         } else {
             let (table, overload) = (&self.table, self.profile.ports.overload);
             let (poisoned, now) = (&self.poisoned, self.now);
-            let before = self.before.get(&inside_key).copied();
+            let before = self.before.get(&table::key(protocol, inside, toward)).copied();
             let refused = |candidate: SocketAddrV4| {
                 let exact = table::key(protocol, candidate, remote);
                 before == Some(candidate)
@@ -129,23 +146,11 @@ impl Engine {
             self.endpoints.take(Wish { protocol, inside }, &refused).ok_or(Reason::NoPort)?
         };
         let deadline = self.timers.lifetime.map_or(u64::MAX, |lifetime| self.now.saturating_add(lifetime));
-        let outside_key = self.outside_key(protocol, outside, remote);
-        Ok(self.table.add_mapping(Mapping {
-            protocol,
-            inside,
-            outside,
-            inside_key,
-            outside_key,
-            deadline,
-            flows: 0,
-        }))
+        let from = self.from(remote);
+        Ok(self.table.add_mapping(Mapping { protocol, inside, outside, toward, from, flows: 0, deadline }))
     }
 
     fn is_poisoned(&self, protocol: Protocol, outside: SocketAddrV4, remote: SocketAddrV4) -> bool {
-        self.profile.unsolicited == Unsolicited::Poison
-            && self
-                .poisoned
-                .get(&table::key(protocol, outside, remote))
-                .is_some_and(|until| *until > self.now)
+        self.poisoned.get(&table::key(protocol, outside, remote)).is_some_and(|until| *until > self.now)
     }
 }

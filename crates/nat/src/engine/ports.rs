@@ -7,7 +7,10 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::{bitmap::Bitmap, packet::Protocol};
-use crate::profile::{Allocation, Pool, Pooling, PortRange, Ports};
+use crate::{
+    Profile,
+    profile::{Allocation, Pool, Pooling, PortRange, Ports},
+};
 
 /// Draws from a range before the free ports are looked through in order.
 const DRAWS: usize = 8;
@@ -22,6 +25,8 @@ pub(super) struct Endpoints {
     ports: Ports,
     pool: Pool,
     addresses: Vec<Address>,
+    /// Whether hosts have limits or blocks.
+    by_host: bool,
     hosts: HashMap<Ipv4Addr, Host, foldhash::fast::FixedState>,
     seed: u64,
     randomness: Pcg64Mcg,
@@ -37,7 +42,7 @@ struct Address {
     blocks: Vec<bool>,
 }
 
-/// What belongs to an inside address while it has a mapping.
+/// What belongs to an inside address while it has a mapping, where that matters.
 #[derive(Debug, Default)]
 struct Host {
     mappings: u32,
@@ -59,7 +64,9 @@ pub(super) struct Wish {
 }
 
 impl Endpoints {
-    pub fn new(ports: Ports, pool: Pool, outside: &[Ipv4Addr], seed: u64) -> Self {
+    pub fn new(profile: &Profile, outside: &[Ipv4Addr], seed: u64) -> Self {
+        let (ports, pool) = (profile.ports.clone(), profile.pool);
+        let by_host = ports.block.is_some() || profile.limits.per_host.is_some();
         let mut randomness = Pcg64Mcg::seed_from_u64(seed);
         let range = ports.range;
         let blocks = ports.block.map_or(0, |block| (range.count() / u32::from(block.size)) as usize);
@@ -73,7 +80,7 @@ impl Endpoints {
             })
             .collect();
         let hosts = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed));
-        Endpoints { ports, pool, addresses, hosts, seed, randomness }
+        Endpoints { ports, pool, addresses, by_host, hosts, seed, randomness }
     }
 
     /// Gives other ports where only the inside one would have been given.
@@ -83,7 +90,7 @@ impl Endpoints {
         }
     }
 
-    /// How many mappings a host has.
+    /// How many mappings a host has, where that is limited.
     pub fn mappings_of(&self, host: Ipv4Addr) -> u32 {
         self.hosts.get(&host).map_or(0, |host| host.mappings)
     }
@@ -95,7 +102,9 @@ impl Endpoints {
 
     /// Counts a mapping that keeps its inside endpoint.
     pub fn count(&mut self, host: Ipv4Addr) {
-        self.hosts.entry(host).or_default().mappings += 1;
+        if self.by_host {
+            self.hosts.entry(host).or_default().mappings += 1;
+        }
     }
 
     /// Takes a free endpoint; `refused` says of one that is free by itself whether it must not be given.
@@ -109,8 +118,9 @@ impl Endpoints {
         if !self.ports.overload {
             address.used[wish.protocol as usize].set(port);
         }
-        self.hosts.entry(*wish.inside.ip()).or_default().mappings += 1;
-        Some(SocketAddrV4::new(address.ip, port))
+        let given = SocketAddrV4::new(address.ip, port);
+        self.count(*wish.inside.ip());
+        Some(given)
     }
 
     /// Gives back what a mapping had.
@@ -119,6 +129,9 @@ impl Endpoints {
             && let Some(address) = self.addresses.iter_mut().find(|address| address.ip == *outside.ip())
         {
             address.used[wish.protocol as usize].clear(outside.port());
+        }
+        if !self.by_host {
+            return;
         }
         let Entry::Occupied(mut host) = self.hosts.entry(*wish.inside.ip()) else {
             return;

@@ -1,27 +1,30 @@
 //! Mappings and their flows, found by either side's endpoints, and ended by time.
 //!
-//! A mapping lives while one of its flows does. Flows are looked at when they are used and when their time comes: a heap
-//! holds each flow once under the time at which it would have ended when it was last looked at, so that a refresh costs
+//! A mapping lives while one of its flows does. Flows are looked at when they are used and when their time comes: each is
+//! once among the ends, under the time at which it would have ended when it was last looked at, so that a refresh costs
 //! nothing.
 
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
     hash::BuildHasher,
+    hint::black_box,
     net::{Ipv4Addr, SocketAddrV4},
 };
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use slab::Slab;
 
-use super::packet::Protocol;
+use super::{
+    ends::Ends,
+    index::{Index, Place},
+    packet::Protocol,
+};
+
+/// Packets whose flows are fetched at once.
+pub(super) const BATCH: usize = 32;
 
 /// Stands for every endpoint in a key.
 pub(super) const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-
-/// Names a mapping or a flow.
-pub(super) type Index = u32;
 
 /// A protocol, an endpoint on this side, and one far away or [`ANY`].
 pub(super) fn key(protocol: Protocol, near: SocketAddrV4, far: SocketAddrV4) -> u128 {
@@ -37,12 +40,23 @@ pub(super) struct Mapping {
     pub protocol: Protocol,
     pub inside: SocketAddrV4,
     pub outside: SocketAddrV4,
-    /// For which remote endpoints it is, by whichever side it is looked up.
-    pub inside_key: u128,
-    pub outside_key: u128,
+    /// For which remote endpoints it is, looked up from inside.
+    pub toward: SocketAddrV4,
+    /// For which remote endpoints it is, looked up from outside.
+    pub from: SocketAddrV4,
+    pub flows: u32,
     /// When it ends at the latest.
     pub deadline: u64,
-    pub flows: u32,
+}
+
+impl Mapping {
+    pub fn inside_key(&self) -> u128 {
+        key(self.protocol, self.inside, self.toward)
+    }
+
+    fn outside_key(&self) -> u128 {
+        key(self.protocol, self.outside, self.from)
+    }
 }
 
 /// A mapping's use for one remote endpoint; one cache line.
@@ -54,11 +68,11 @@ pub(super) struct Flow {
     pub remote: SocketAddrV4,
     pub protocol: Protocol,
     pub marks: Marks,
-    pub mapping: Index,
+    pub mapping: Place,
     pub created: u64,
     pub deadline: u64,
     pub expires: u64,
-    /// The time under which the heap has it.
+    /// The time under which it is among the ends.
     armed: u64,
 }
 
@@ -98,14 +112,14 @@ impl Marks {
 #[derive(Debug)]
 pub(super) struct Table {
     pub mappings: Slab<Mapping>,
-    by_inside: HashMap<u128, Index, FixedState>,
-    by_outside: HashMap<u128, Index, FixedState>,
+    by_inside: Index,
+    by_outside: Index,
     flows: Slab<Flow>,
-    out: HashTable<Index>,
-    back: HashTable<Index>,
+    out: Index,
+    back: Index,
     /// How many of a mapping's flows were used for an address; kept where filtering asks for it.
-    peers: Option<HashMap<(Index, Ipv4Addr), u32, FixedState>>,
-    ends: BinaryHeap<Reverse<(u64, Index)>>,
+    peers: Option<HashMap<(Place, Ipv4Addr), u32, FixedState>>,
+    ends: Ends,
     hasher: FixedState,
 }
 
@@ -114,15 +128,20 @@ impl Table {
         let hasher = FixedState::with_seed(seed);
         Table {
             mappings: Slab::new(),
-            by_inside: HashMap::with_hasher(hasher),
-            by_outside: HashMap::with_hasher(hasher),
+            by_inside: Index::default(),
+            by_outside: Index::default(),
             flows: Slab::new(),
-            out: HashTable::new(),
-            back: HashTable::new(),
+            out: Index::default(),
+            back: Index::default(),
             peers: by_address.then(|| HashMap::with_hasher(hasher)),
-            ends: BinaryHeap::new(),
+            ends: Ends::default(),
             hasher,
         }
+    }
+
+    #[inline]
+    fn hash(&self, key: u128) -> u32 {
+        (self.hasher.hash_one(key) >> 32) as u32
     }
 
     pub fn flow_count(&self) -> usize {
@@ -133,64 +152,85 @@ impl Table {
         self.flows.iter().map(|(_, flow)| flow)
     }
 
-    pub fn by_inside(&self, key: u128) -> Option<Index> {
-        self.by_inside.get(&key).copied()
+    pub fn by_inside(&self, key: u128) -> Option<Place> {
+        let fits =
+            |place| self.mappings.get(place as usize).is_some_and(|mapping| mapping.inside_key() == key);
+        self.by_inside.find(self.hash(key), fits)
     }
 
-    pub fn by_outside(&self, key: u128) -> Option<Index> {
-        self.by_outside.get(&key).copied()
+    pub fn by_outside(&self, key: u128) -> Option<Place> {
+        let fits =
+            |place| self.mappings.get(place as usize).is_some_and(|mapping| mapping.outside_key() == key);
+        self.by_outside.find(self.hash(key), fits)
     }
 
     /// Whether an outside endpoint, for those who use the key, is some mapping's.
     pub fn has_outside(&self, key: u128) -> bool {
-        self.by_outside.contains_key(&key)
+        self.by_outside(key).is_some()
     }
 
-    pub fn add_mapping(&mut self, mapping: Mapping) -> Index {
-        let keys = (mapping.inside_key, mapping.outside_key);
-        let index = self.mappings.insert(mapping) as Index;
-        self.by_inside.insert(keys.0, index);
-        self.by_outside.insert(keys.1, index);
-        index
+    pub fn add_mapping(&mut self, mapping: Mapping) -> Place {
+        let hashes = [mapping.inside_key(), mapping.outside_key()].map(|key| self.hash(key));
+        let place = self.mappings.insert(mapping) as Place;
+        self.by_inside.insert(hashes[0], place);
+        self.by_outside.insert(hashes[1], place);
+        place
     }
 
     /// The flow of an inside endpoint to a remote one.
-    pub fn flow_out(&self, protocol: Protocol, inside: SocketAddrV4, remote: SocketAddrV4) -> Option<Index> {
-        let hash = self.hasher.hash_one(key(protocol, inside, remote));
-        let flows = &self.flows;
-        self.out
-            .find(hash, |index| {
-                flows.get(*index as usize).is_some_and(|flow| {
-                    flow.remote == remote && flow.inside == inside && flow.protocol == protocol
-                })
+    #[inline]
+    pub fn flow_out(&self, protocol: Protocol, inside: SocketAddrV4, remote: SocketAddrV4) -> Option<Place> {
+        let fits = |place| {
+            self.flows.get(place as usize).is_some_and(|flow| {
+                flow.remote == remote && flow.inside == inside && flow.protocol == protocol
             })
-            .copied()
+        };
+        self.out.find(self.hash(key(protocol, inside, remote)), fits)
     }
 
     /// The flow of a remote endpoint to an outside one.
+    #[inline]
     pub fn flow_back(
         &self,
         protocol: Protocol,
         outside: SocketAddrV4,
         remote: SocketAddrV4,
-    ) -> Option<Index> {
-        let hash = self.hasher.hash_one(key(protocol, outside, remote));
-        let flows = &self.flows;
-        self.back
-            .find(hash, |index| {
-                flows.get(*index as usize).is_some_and(|flow| {
-                    flow.remote == remote && flow.outside == outside && flow.protocol == protocol
-                })
+    ) -> Option<Place> {
+        let fits = |place| {
+            self.flows.get(place as usize).is_some_and(|flow| {
+                flow.remote == remote && flow.outside == outside && flow.protocol == protocol
             })
-            .copied()
+        };
+        self.back.find(self.hash(key(protocol, outside, remote)), fits)
     }
 
-    pub fn flow(&mut self, index: Index) -> &mut Flow {
-        &mut self.flows[index as usize]
+    /// Fetches the flows of packets that go out (near is inside) or back (near is outside) into the processor's cache.
+    pub fn fetch(&self, out: bool, ends: impl Iterator<Item = (Protocol, SocketAddrV4, SocketAddrV4)>) {
+        let index = if out { &self.out } else { &self.back };
+        // In rounds, and nothing else in those that read, since a processor reads ahead only over so many instructions.
+        let mut hashes = [0; BATCH];
+        let mut count = 0;
+        for (hash, (protocol, near, remote)) in hashes.iter_mut().zip(ends) {
+            *hash = self.hash(key(protocol, near, remote));
+            count += 1;
+        }
+        let hashes = hashes.get(..count).unwrap_or_default();
+        hashes.iter().for_each(|hash| index.touch(*hash));
+        let mut places = [Place::MAX; BATCH];
+        for (place, hash) in places.iter_mut().zip(hashes) {
+            *place = index.first(*hash).unwrap_or(Place::MAX);
+        }
+        for place in places {
+            black_box(self.flows.get(place as usize).map(|flow| flow.expires));
+        }
+    }
+
+    pub fn flow(&mut self, place: Place) -> &mut Flow {
+        &mut self.flows[place as usize]
     }
 
     /// Starts a flow of a mapping that ends at once if it is not refreshed.
-    pub fn add_flow(&mut self, mapping: Index, remote: SocketAddrV4, now: u64, marks: Marks) -> Index {
+    pub fn add_flow(&mut self, mapping: Place, remote: SocketAddrV4, now: u64, marks: Marks) -> Place {
         let owner = &mut self.mappings[mapping as usize];
         owner.flows += 1;
         let flow = Flow {
@@ -205,28 +245,24 @@ impl Table {
             expires: now,
             armed: u64::MAX,
         };
-        let out = self.hasher.hash_one(key(flow.protocol, flow.inside, remote));
-        let back = self.hasher.hash_one(key(flow.protocol, flow.outside, remote));
-        let index = self.flows.insert(flow) as Index;
-        let (flows, hasher) = (&self.flows, &self.hasher);
-        self.out.insert_unique(out, index, |index| {
-            let flow = &flows[*index as usize];
-            hasher.hash_one(key(flow.protocol, flow.inside, flow.remote))
-        });
-        self.back.insert_unique(back, index, |index| {
-            let flow = &flows[*index as usize];
-            hasher.hash_one(key(flow.protocol, flow.outside, flow.remote))
-        });
-        index
+        let [out, back] = self.hashes(&flow);
+        let place = self.flows.insert(flow) as Place;
+        self.out.insert(out, place);
+        self.back.insert(back, place);
+        place
+    }
+
+    fn hashes(&self, flow: &Flow) -> [u32; 2] {
+        [flow.inside, flow.outside].map(|near| self.hash(key(flow.protocol, near, flow.remote)))
     }
 
     /// Lets a flow live until a time, and not longer than its mapping may.
-    pub fn extend(&mut self, index: Index, until: u64) {
-        let flow = &mut self.flows[index as usize];
+    pub fn extend(&mut self, place: Place, until: u64) {
+        let flow = &mut self.flows[place as usize];
         flow.expires = until.min(flow.deadline);
         if flow.expires < flow.armed {
             flow.armed = flow.expires;
-            self.ends.push(Reverse((flow.expires, index)));
+            self.ends.push(flow.expires, place);
             if self.ends.len() > 2 * self.flows.len() + 64 {
                 self.forget_stale_ends();
             }
@@ -234,8 +270,8 @@ impl Table {
     }
 
     /// Notes that the inside has sent to a flow's remote endpoint.
-    pub fn contacted(&mut self, index: Index) {
-        let flow = &mut self.flows[index as usize];
+    pub fn contacted(&mut self, place: Place) {
+        let flow = &mut self.flows[place as usize];
         if flow.marks.has(Marks::CONTACTED) {
             return;
         }
@@ -246,18 +282,14 @@ impl Table {
     }
 
     /// Whether a mapping is in use for an address.
-    pub fn has_peer(&self, mapping: Index, address: Ipv4Addr) -> bool {
+    pub fn has_peer(&self, mapping: Place, address: Ipv4Addr) -> bool {
         self.peers.as_ref().is_some_and(|peers| peers.contains_key(&(mapping, address)))
     }
 
     /// Ends what has had its time; tells of every mapping that ends with it.
     pub fn expire(&mut self, now: u64, mut ended: impl FnMut(&Mapping)) {
-        while let Some(Reverse((at, index))) = self.ends.peek().copied() {
-            if at > now {
-                return;
-            }
-            self.ends.pop();
-            let Some(flow) = self.flows.get_mut(index as usize) else {
+        while let Some((at, place)) = self.ends.pop(now) {
+            let Some(flow) = self.flows.get_mut(place as usize) else {
                 continue;
             };
             if flow.armed != at {
@@ -265,22 +297,18 @@ impl Table {
             }
             if flow.expires > now {
                 flow.armed = flow.expires;
-                self.ends.push(Reverse((flow.expires, index)));
-            } else if let Some(mapping) = self.remove_flow(index) {
+                self.ends.push(flow.expires, place);
+            } else if let Some(mapping) = self.remove_flow(place) {
                 ended(&mapping);
             }
         }
     }
 
-    fn remove_flow(&mut self, index: Index) -> Option<Mapping> {
-        let flow = self.flows.remove(index as usize);
-        let out = self.hasher.hash_one(key(flow.protocol, flow.inside, flow.remote));
-        let back = self.hasher.hash_one(key(flow.protocol, flow.outside, flow.remote));
-        for (table, hash) in [(&mut self.out, out), (&mut self.back, back)] {
-            if let Ok(entry) = table.find_entry(hash, |other| *other == index) {
-                entry.remove();
-            }
-        }
+    fn remove_flow(&mut self, place: Place) -> Option<Mapping> {
+        let flow = self.flows.remove(place as usize);
+        let [out, back] = self.hashes(&flow);
+        self.out.remove(out, place);
+        self.back.remove(back, place);
         if flow.marks.has(Marks::CONTACTED)
             && let Some(peers) = &mut self.peers
         {
@@ -298,16 +326,15 @@ impl Table {
             return None;
         }
         let mapping = self.mappings.remove(flow.mapping as usize);
-        self.by_inside.remove(&mapping.inside_key);
-        self.by_outside.remove(&mapping.outside_key);
+        self.by_inside.remove(self.hash(mapping.inside_key()), flow.mapping);
+        self.by_outside.remove(self.hash(mapping.outside_key()), flow.mapping);
         Some(mapping)
     }
 
     /// Entries whose flow ended early, or has an earlier one, would pile up otherwise.
     fn forget_stale_ends(&mut self) {
         let flows = &self.flows;
-        self.ends
-            .retain(|Reverse((at, index))| flows.get(*index as usize).is_some_and(|flow| flow.armed == *at));
+        self.ends.retain(|at, place| flows.get(place as usize).is_some_and(|flow| flow.armed == at));
     }
 }
 
@@ -324,8 +351,8 @@ mod tests {
             protocol: Protocol::Tcp,
             inside,
             outside,
-            inside_key: key(Protocol::Tcp, inside, ANY),
-            outside_key: key(Protocol::Tcp, outside, ANY),
+            toward: ANY,
+            from: ANY,
             deadline: u64::MAX,
             flows: 0,
         });
@@ -341,6 +368,6 @@ mod tests {
         table.expire(5_049, |_| ended += 1);
         assert_eq!((ended, table.flow_count(), table.mappings.len()), (1, 0, 0));
         table.expire(u64::MAX, |_| panic!("it is over"));
-        assert!(table.ends.is_empty());
+        assert_eq!(table.ends.len(), 0);
     }
 }
