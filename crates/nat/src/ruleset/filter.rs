@@ -1,13 +1,10 @@
 //! What passes, how long flows live, and how many there may be.
 
 use super::{
-    plan::{Peers, Plan, seconds},
+    plan::{Plan, seconds},
     text::{Text, braces},
 };
-use crate::{
-    Filtering,
-    profile::{Hairpin, Unsolicited},
-};
+use crate::{Filtering, profile::Unsolicited};
 
 /// Up to here flows are counted one by one, and who comes too much is refused. Beyond, conntrack's own limit stands,
 /// which makes room by throwing out young flows.
@@ -15,6 +12,9 @@ const COUNTED: u32 = 4096;
 
 /// Conntrack's room where the profile does not need less: a guest's own default overflows in a birthday search.
 const ROOM: u32 = 65_536;
+
+/// What may open a flow from outside.
+const OPENS: [&str; 2] = ["meta l4proto udp", "tcp flags & (syn | ack | rst) == syn"];
 
 /// Kernel settings that no rule can say.
 pub(super) fn sysctls(plan: &Plan<'_>) -> Vec<(String, String)> {
@@ -65,9 +65,7 @@ pub(super) fn timers(plan: &Plan<'_>, text: &mut Text) {
         &policy("tcp", format!("established : {open}, unack : {open}, {states}")),
     );
     let mut rules = Vec::new();
-    if let Some(addresses) = plan.addresses {
-        rules.push(format!("iifname \"wan\" ip saddr {} drop", addresses.inside));
-    }
+    rules.push(format!("iifname \"wan\" ip saddr {} drop", plan.addresses.inside));
     rules.extend([
         r#"ct state new meta l4proto udp ct timeout set "udp_timers""#.to_owned(),
         r#"ct state new meta l4proto tcp ct timeout set "tcp_timers""#.to_owned(),
@@ -104,7 +102,7 @@ fn input(plan: &Plan<'_>, text: &mut Text) {
     if profile.udp_blocked {
         rules.push("iifname \"wan\" meta l4proto udp drop".to_owned());
     }
-    if profile.mapping.is_some() && !plan.outside().is_empty() {
+    if profile.mapping.is_some() {
         let outside: Vec<String> = plan.outside().iter().map(ToString::to_string).collect();
         let verdict = if refuses && plan.turns() { "jump refuse" } else { "drop" };
         rules.push(format!("iifname \"lan\" ip daddr {} {verdict}", braces(&outside, 16)));
@@ -160,10 +158,11 @@ fn forward(plan: &Plan<'_>, text: &mut Text) {
     }
     if profile.mapping.is_none() {
         if profile.filtering == Filtering::AddressDependent {
-            rules.push(
-                r#"iifname "wan" oifname "lan" meta l4proto . ip daddr . th dport . ip saddr @peers accept"#
-                    .to_owned(),
-            );
+            rules.extend(OPENS.map(|opens| {
+                format!(
+                    "iifname \"wan\" oifname \"lan\" meta l4proto . ip daddr . th dport . ip saddr @peers {opens} accept"
+                )
+            }));
         }
         if profile.unsolicited == Unsolicited::Reject {
             rules.push(r#"iifname "wan" oifname "lan" jump refuse"#.to_owned());
@@ -191,28 +190,27 @@ fn limits(plan: &Plan<'_>) -> Vec<String> {
     rules
 }
 
-/// Where strangers are let in, and neighbours.
+/// Where strangers are let in, and neighbours; of TCP only those who ask for a connection.
 pub(super) fn dstnat(plan: &Plan<'_>, text: &mut Text) {
     if !plan.fc {
         return;
     }
-    let profile = plan.profile;
-    let to = "dnat ip to meta l4proto . ip daddr . th dport map @fc";
-    let ports = "meta l4proto { tcp, udp }";
     let turned = plan.turns();
+    let wan = r#"iifname "wan" "#;
     let mut rules = Vec::new();
-    match profile.filtering {
-        Filtering::EndpointIndependent if turned => rules.push(format!("{ports} {to}")),
-        Filtering::EndpointIndependent => rules.push(format!("iifname \"wan\" {ports} {to}")),
-        Filtering::AddressDependent => rules.push(format!(
-            "iifname \"wan\" {ports} meta l4proto . ip daddr . th dport . ip saddr @peers {to}"
-        )),
-        Filtering::AddressAndPortDependent => {}
+    for opens in OPENS {
+        let to = format!("{opens} dnat ip to meta l4proto . ip daddr . th dport map @fc");
+        match plan.profile.filtering {
+            Filtering::EndpointIndependent => rules.push(format!("{}{to}", if turned { "" } else { wan })),
+            Filtering::AddressDependent => {
+                rules.push(format!("{wan}meta l4proto . ip daddr . th dport . ip saddr @peers {to}"));
+            }
+            Filtering::AddressAndPortDependent => {}
+        }
+        if turned && plan.peers.is_some() {
+            // Who may use it is told in `keep`, when the sender's outside endpoint is known.
+            rules.push(format!("iifname \"lan\" {to}"));
+        }
     }
-    if turned && plan.peers.is_some() {
-        // Who may use it is told in `keep`, when the sender's outside endpoint is known.
-        rules.push(format!("iifname \"lan\" {ports} {to}"));
-    }
-    debug_assert!(plan.peers != Some(Peers::Endpoint) || profile.hairpin != Hairpin::None);
     text.hooked("", "dstnat", "nat hook prerouting priority dstnat", "accept", &rules);
 }

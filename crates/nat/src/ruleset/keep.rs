@@ -180,12 +180,14 @@ fn learn(plan: &Plan<'_>, stage: &Stage, ends: &Ends) -> Vec<String> {
         Stay::Last => {}
     }
     if plan.rev && !(entered && plan.by_address) {
-        let moved = if plan.poisoned { "ct mark 0 " } else { "" };
         let remote = if plan.by_address { " . ct original ip daddr" } else { "" };
-        rules.push(format!(
-            "{protocol} {moved}update @rev {{ meta l4proto . {}{remote} timeout {life}s : {} }}",
-            ends.inside, ends.outside
-        ));
+        let inside = format!("meta l4proto . {}{remote} timeout {life}s", ends.inside);
+        // A flow that was moved has a mapping to itself.
+        let moved = if plan.poisoned { "ct mark 0 " } else { "" };
+        rules.push(format!("{protocol} {moved}update @rev {{ {inside} : {} }}", ends.outside));
+        if plan.poisoned {
+            rules.push(format!("{protocol} {moved}update @endpoints {{ {inside} }}"));
+        }
     }
     if plan.fc {
         rules.push(format!(

@@ -34,7 +34,7 @@ mod translate;
 
 use std::fmt::Write as _;
 
-use crate::{Preset, Profile, engine::Addresses, profile::Lack};
+use crate::{Profile, engine::Addresses, profile::Lack};
 
 pub use sets::State;
 pub use translate::SEQUENCE;
@@ -63,12 +63,7 @@ impl Ruleset {
                 why: "the gateway has more or fewer outside addresses than the profile says",
             }]);
         }
-        Ok(build(profile, Some(addresses)))
-    }
-
-    /// The ruleset of a preset, for whatever addresses the interfaces have.
-    pub fn of(preset: Preset) -> Self {
-        build(&Profile::of(preset), None)
+        Ok(build(profile, addresses))
     }
 
     /// The text.
@@ -96,7 +91,7 @@ impl Ruleset {
     }
 }
 
-fn build(profile: &Profile, addresses: Option<&Addresses>) -> Ruleset {
+fn build(profile: &Profile, addresses: &Addresses) -> Ruleset {
     let plan = plan::Plan::of(profile, addresses);
     let sets = sets::all(&plan);
     let mut text = text::Text::of(profile);

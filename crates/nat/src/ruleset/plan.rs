@@ -16,8 +16,7 @@ pub(super) fn seconds(time: Duration) -> u64 {
 /// A profile and the mechanisms that follow from it.
 pub(super) struct Plan<'a> {
     pub profile: &'a Profile,
-    /// None where the rules are for whatever addresses the interfaces have.
-    pub addresses: Option<&'a Addresses>,
+    pub addresses: &'a Addresses,
     /// Mappings are looked up before a port is chosen.
     pub rev: bool,
     /// The remote address is part of what is looked up.
@@ -55,7 +54,7 @@ pub(super) enum Index {
 }
 
 impl<'a> Plan<'a> {
-    pub fn of(profile: &'a Profile, addresses: Option<&'a Addresses>) -> Self {
+    pub fn of(profile: &'a Profile, addresses: &'a Addresses) -> Self {
         let ports = &profile.ports;
         let translates = profile.mapping.is_some();
         let rev = translates && !ports.overload && profile.mapping != Some(Mapping::AddressAndPortDependent);
@@ -125,9 +124,9 @@ impl<'a> Plan<'a> {
         self.profile.mapping.is_some() && self.profile.hairpin != Hairpin::None
     }
 
-    /// The outside addresses, as far as they are known.
+    /// The outside addresses.
     pub fn outside(&self) -> &[Ipv4Addr] {
-        self.addresses.map_or(&[], |addresses| &addresses.outside)
+        &self.addresses.outside
     }
 
     /// Where each host has one address for all its mappings.

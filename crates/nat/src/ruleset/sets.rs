@@ -71,12 +71,12 @@ pub(super) fn all(plan: &Plan<'_>) -> Vec<Set> {
     let most = if plan.counts_used() { mappings } else { mappings.max(ROOM) };
     declare(plan.used, "set", "used", comment, used.to_owned(), most, Some(stream));
     declare(
-        plan.endpoints,
+        plan.endpoints || plan.poisoned,
         "set",
         "endpoints",
         "inside endpoints in use",
-        outside.clone(),
-        mappings,
+        format!("{outside}{remote}"),
+        if plan.endpoints { mappings } else { mappings.max(ROOM) },
         Some(stream),
     );
     let peers = plan.peers.is_some();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Filtering, Mapping,
+    Filtering, Mapping, Preset,
     profile::{Allocation, Block, Hairpin, Limits, Named, Pool, Pooling, PortRange, Unsolicited},
 };
 

@@ -44,20 +44,15 @@ fn others(plan: &Plan<'_>) -> Vec<String> {
     let random = plan.profile.mapping == Some(Mapping::AddressAndPortDependent)
         && plan.profile.ports.allocation == Allocation::Random;
     let random = if random { " fully-random" } else { "" };
-    match plan.outside() {
-        [] => vec![format!("{LEAVING} masquerade{random}")],
-        [only] => vec![format!("{LEAVING} snat to {only}{random}")],
-        pool if plan.index == Index::Address => {
-            let mut rules = vec![format!("{LEAVING} {}", choose(plan))];
-            rules.extend(
-                (1..).zip(pool).map(|(number, address)| {
-                    format!("{LEAVING} meta mark {number} snat to {address}{random}")
-                }),
-            );
-            rules
-        }
-        [first, ..] => vec![format!("{LEAVING} snat to {first}{random}")],
+    if plan.index != Index::Address {
+        let first = plan.outside().iter().take(1);
+        return first.map(|address| format!("{LEAVING} snat to {address}{random}")).collect();
     }
+    let numbered = (1..).zip(plan.outside());
+    let each = |(number, address): (u32, &Ipv4Addr)| {
+        format!("{LEAVING} meta mark {number} snat to {address}{random}")
+    };
+    [format!("{LEAVING} {}", choose(plan))].into_iter().chain(numbered.map(each)).collect()
 }
 
 /// Chooses one of several addresses.
@@ -72,17 +67,22 @@ fn choose(plan: &Plan<'_>) -> String {
 
 fn allocate(plan: &Plan<'_>) -> Vec<String> {
     let mut rules = Vec::new();
-    if plan.poisoned {
-        let moved = plan.outside().first().map_or("masquerade to ".to_owned(), |ip| format!("snat to {ip}"));
-        rules.push(format!(
-            "{PORTS} meta l4proto . th sport . ip daddr . th dport @poisoned meta mark set 1 ct mark set 1 {moved}:{} \
-             fully-random",
-            plan.profile.ports.range
-        ));
+    let only = plan.outside().first();
+    let remote = if plan.by_address { " . ct original ip daddr" } else { "" };
+    let inside = format!("meta l4proto . ip saddr . th sport{remote}");
+    let poisoned = only.filter(|_| plan.poisoned).map(|address| {
+        let range = plan.profile.ports.range;
+        let moved = format!("snat to {address}:{range} fully-random");
+        ("meta l4proto . th sport . ip daddr . th dport @poisoned meta mark set 1", moved)
+    });
+    if let Some((taken, moved)) = &poisoned {
+        rules.push(format!("{PORTS} {inside} @endpoints {taken} ct mark set 1 {moved}"));
     }
     if plan.rev {
-        let remote = if plan.by_address { " . ct original ip daddr" } else { "" };
-        rules.push(format!("{PORTS} snat ip to meta l4proto . ip saddr . th sport{remote} map @rev"));
+        rules.push(format!("{PORTS} snat ip to {inside} map @rev"));
+    }
+    if let Some((taken, moved)) = &poisoned {
+        rules.push(format!("{PORTS} {taken} {moved}"));
     }
     match plan.index {
         Index::One => {
@@ -90,8 +90,9 @@ fn allocate(plan: &Plan<'_>) -> Vec<String> {
             if plan.used {
                 rules.push("meta mark set 1".to_owned());
             }
-            let to = plan.outside().first().map_or("masquerade to ".to_owned(), |ip| format!("snat to {ip}"));
-            rules.extend(ports(plan, &format!("{PORTS} "), &to, ""));
+            if let Some(address) = only {
+                rules.extend(ports(plan, &format!("{PORTS} "), &format!("snat to {address}"), ""));
+            }
         }
         Index::Address => {
             rules.push(choose(plan));
