@@ -74,8 +74,7 @@ fn drive(plan: Plan) -> io::Result<Result<Report, Failed>> {
                 Action::Bind { local, .. } => sockets.push(bind(local)?),
                 Action::Send { socket, to, datagram } => {
                     if let Some(socket) = sockets.get(usize::from(socket)) {
-                        // What cannot be sent now is sent again at the next timeout.
-                        let _ = socket.send_to(&datagram, to);
+                        send(socket, to, &datagram);
                     }
                 }
             }
@@ -102,6 +101,14 @@ fn drive(plan: Plan) -> io::Result<Result<Report, Failed>> {
             }
         }
         prober.handle_timeout(Instant::now());
+    }
+}
+
+/// What cannot be sent now is sent again at the next timeout.
+fn send(socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {
+    // An error may be that of an earlier datagram, which is told once and stops this one.
+    if socket.send_to(datagram, to).is_err() {
+        let _ = socket.send_to(datagram, to);
     }
 }
 
