@@ -21,13 +21,14 @@ const SCRATCH: [&str; 3] = ["/run", "/tmp", "/dev/shm"];
 /// Where the mounts are listed.
 const MOUNTS: &str = "/proc/self/mounts";
 
-/// What a machine mounts once in its life.
-const APP: &str = " /app squashfs ";
+/// What a machine mounts once in its life, and where.
+const APP_MOUNT: &str = " /app squashfs ";
+const APP: &str = "/app";
 
 /// Where the interfaces are listed.
 const INTERFACES: &str = "/sys/class/net";
 
-/// What an identity sets.
+/// Files that an identity sets.
 const OWN: [&str; 3] = ["/etc/machine-id", "/etc/hostname", "/etc/hosts"];
 
 /// Lists of sockets, each below a heading.
@@ -211,7 +212,8 @@ fn walk(folder: &Path, device: u64, found: &mut BTreeMap<PathBuf, Mark>) -> io::
         let path = entry.path();
         let metadata = entry.metadata()?;
         // What is mounted here is another file system.
-        if metadata.dev() != device || OWN.iter().any(|own| Path::new(own) == path) {
+        let own = OWN.iter().chain([&APP]).any(|own| Path::new(own) == path);
+        if metadata.dev() != device || own {
             continue;
         }
         let content = metadata.file_type().is_file() || metadata.is_symlink();
@@ -243,7 +245,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn mounts() -> Result<BTreeSet<String>, String> {
-    Ok(read(MOUNTS)?.lines().filter(|line| !line.contains(APP)).map(str::to_owned).collect())
+    Ok(read(MOUNTS)?.lines().filter(|line| !line.contains(APP_MOUNT)).map(str::to_owned).collect())
 }
 
 fn links() -> Result<BTreeMap<u32, Link>, String> {

@@ -23,6 +23,7 @@ use crate::{
     gateway::{self, Listing, both, each_side},
     node::{Node, NodeEvent},
     nodes::{Events, Nodes, Public, start_public},
+    reuse::reusable,
 };
 
 /// The lab's bytes, each way.
@@ -87,25 +88,39 @@ struct Run<'a> {
 impl Run<'_> {
     fn whole(&mut self, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Machines, events)?;
-        let lab = Lab::boot(self.rig, self.scenario, self.folder, self.halt)?;
+        let lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
+        self.cell.figures.insert("cells_before_in_these_machines".to_owned(), lab.served().into());
+        let result = self.within(&lab, events);
+        let retired = lab.retire(self.folder);
+        let failed = match &result {
+            Ok(()) => self.cell.outcome == Outcome::LabError,
+            Err(trouble) => trouble.who == Who::Lab,
+        };
+        if !failed && retired.is_ok() && reusable(self.scenario) {
+            self.rig.take_back(lab);
+        }
+        result.and(retired)
+    }
 
+    /// All that happens while the machines run.
+    fn within(&mut self, lab: &Lab, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Proof, events)?;
         let (stun, loaded) =
-            both(|| gateway::start_stun(&lab), || gateway::load(&lab, self.scenario, self.folder));
+            both(|| gateway::start_stun(lab), || gateway::load(lab, self.scenario, self.folder));
         stun.and(loaded)?;
-        let public = || start_public(&lab, self.scenario, self.folder, self.halt, events);
+        let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
-            self.cell.proofs = gateway::measure(&lab, self.scenario)?;
+            self.cell.proofs = gateway::measure(lab, self.scenario)?;
             gateway::refuse(&self.cell.proofs)?;
-            gateway::flush(&lab, self.scenario)
+            gateway::flush(lab, self.scenario)
         });
         let proven = proven?;
 
-        let judged = self.experiment(&lab, public, events);
+        let judged = self.experiment(lab, public, events);
         // Whatever came of it, the tables and logs are what explains it.
         let failed_at = self.step;
-        let gathered = self.gather(&lab, &proven, events);
+        let gathered = self.gather(lab, &proven, events);
         if judged.is_err() {
             self.step = failed_at;
         }

@@ -21,6 +21,7 @@ use crate::{
     Rig, Trouble,
     model::Model,
     port_mapping::PortMapper,
+    reuse::Console,
     rig::DEFAULT_MEMORY,
     station::{Station, Stations},
 };
@@ -37,10 +38,11 @@ const CONNTRACK_MAX: &str = "65536";
 /// The machines of a scenario, running; dropping it ends them.
 #[derive(Debug)]
 pub struct Lab {
-    topology: Topology,
-    members: Vec<Member>,
-    switch: Switch,
-    seed: u64,
+    pub(crate) topology: Topology,
+    pub(crate) members: Vec<Member>,
+    pub(crate) switch: Switch,
+    pub(crate) seed: u64,
+    pub(crate) served: u32,
     _slots: Slots,
 }
 
@@ -50,6 +52,9 @@ pub struct Member {
     /// Which one.
     pub name: Name,
     machine: Machine,
+    /// In MiB.
+    pub(crate) memory: u32,
+    pub(crate) console: Console,
     /// The NAT engine, where it runs in a process.
     pub(crate) model: Mutex<Option<Model>>,
     /// What maps ports, where hosts may ask for them.
@@ -103,7 +108,7 @@ impl Lab {
                 .into_iter()
                 .map(|host| {
                     let nics = cables_of(host);
-                    let memory = scenario.sizes.of(host.machine).unwrap_or(DEFAULT_MEMORY);
+                    let memory = memory(scenario, host.machine);
                     scope.spawn(move || {
                         start(rig, host, memory, nics, folder).map_err(|trouble| trouble.at(host.machine))
                     })
@@ -118,7 +123,7 @@ impl Lab {
             return Err(Trouble::lab("interrupted"));
         }
         let members = started.into_iter().collect::<Result<_, _>>()?;
-        Ok(Lab { topology, members, switch, seed: rig.seed, _slots: slots })
+        Ok(Lab { topology, members, switch, seed: rig.seed, served: 0, _slots: slots })
     }
 
     /// Where everything is.
@@ -209,8 +214,13 @@ fn room(rig: &Rig, count: usize, halt: &Halt) -> Result<Slots, Trouble> {
     }
 }
 
-fn port(switch: &Switch, link: Link) -> Result<natrig_wire::Port, Trouble> {
+pub(crate) fn port(switch: &Switch, link: Link) -> Result<natrig_wire::Port, Trouble> {
     switch.port(link.name()).ok_or_else(|| Trouble::lab(format!("the switch has no link `{link}`")))
+}
+
+/// The memory of a machine, in MiB.
+pub(crate) fn memory(scenario: &Scenario, machine: Name) -> u32 {
+    scenario.sizes.of(machine).unwrap_or(DEFAULT_MEMORY)
 }
 
 /// Segments and links, with the conditions and filters of the scenario in force.
@@ -235,8 +245,14 @@ fn wire(
         }
     }
     let switch = builder.start()?;
+    impair(&switch, scenario)?;
+    Ok((switch, cables))
+}
+
+/// Puts a scenario's conditions and filters in force.
+pub(crate) fn impair(switch: &Switch, scenario: &Scenario) -> Result<(), Trouble> {
     for impairment in &scenario.links {
-        let port = port(&switch, impairment.link)?;
+        let port = port(switch, impairment.link)?;
         let directions: &[Direction] = match impairment.flow {
             Flow::In => &[Direction::Outbound],
             Flow::Out => &[Direction::Inbound],
@@ -248,16 +264,17 @@ fn wire(
     }
     for filter in &scenario.filters {
         let [a, b] = filter.between;
-        let (a, b) = (port(&switch, a)?, port(&switch, b)?);
+        let (a, b) = (port(switch, a)?, port(switch, b)?);
         switch.block(a, b)?;
         switch.block(b, a)?;
     }
-    Ok((switch, cables))
+    Ok(())
 }
 
 fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path) -> Result<Member, Trouble> {
     let template = rig.template(memory, &mut |_| ()).map_err(Trouble::lab)?;
     let console = log(folder, &format!("{}.console.log", host.machine))?;
+    let said = Console::new(console.try_clone()?);
     let spec = CloneSpec { nics, disk: Some(rig.disk.path().to_owned()), console };
     let machine = template.spawn(spec).map_err(|error| match error {
         // A template whose copies do not come up is of no use to anybody; the next run makes a new one.
@@ -274,11 +291,18 @@ fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path)
     agent.done(Request::Identify(identity(host.machine)))?;
     agent.done(Request::Network(network(host)))?;
     agent.done(Request::MountApp)?;
-    Ok(Member { name: host.machine, machine, model: Mutex::default(), port_mapper: Mutex::default() })
+    Ok(Member {
+        name: host.machine,
+        machine,
+        memory,
+        console: said,
+        model: Mutex::default(),
+        port_mapper: Mutex::default(),
+    })
 }
 
 /// What makes a copy another machine than its siblings.
-fn identity(name: Name) -> Identity {
+pub(crate) fn identity(name: Name) -> Identity {
     let mut random = rand::rng();
     let mut entropy = vec![0; 64];
     random.fill_bytes(&mut entropy);
@@ -291,7 +315,7 @@ fn identity(name: Name) -> Identity {
     }
 }
 
-fn network(host: &Host) -> Network {
+pub(crate) fn network(host: &Host) -> Network {
     let gateway = host.gateway.is_some();
     Network {
         nics: host
@@ -313,7 +337,7 @@ fn network(host: &Host) -> Network {
 pub(crate) fn log(folder: &Path, name: &str) -> Result<File, Trouble> {
     let logs = folder.join("logs");
     fs::create_dir_all(&logs)?;
-    Ok(OpenOptions::new().create(true).append(true).open(logs.join(name))?)
+    Ok(OpenOptions::new().create(true).read(true).append(true).open(logs.join(name))?)
 }
 
 /// Whether a wait is over: the time is up or the run is halted.

@@ -16,6 +16,7 @@ pub mod model;
 pub mod node;
 mod nodes;
 pub mod port_mapping;
+mod reuse;
 mod rig;
 pub mod station;
 
@@ -23,4 +24,5 @@ pub use app::{App, COORDINATION, PROBES};
 pub use error::{Trouble, Who};
 pub use lab::{Lab, Member};
 pub use nodes::{Events, Nodes, Public, start_public};
+pub use reuse::Spare;
 pub use rig::{Programs, Rig, RigError, build_image};

@@ -7,10 +7,13 @@ use std::{
     time::Instant,
 };
 
+use natrig_lab::Halt;
 use natrig_scenario::{Machine, Scenario};
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
+
+use crate::{Lab, Trouble, lab::lock, reuse::Spare};
 
 /// Memory of a machine whose scenario sets none, in MiB.
 pub const DEFAULT_MEMORY: u32 = 160;
@@ -74,6 +77,9 @@ pub struct Rig {
     pub(crate) disk: AppDisk,
     pub(crate) seed: u64,
     templates: Mutex<HashMap<u32, Template>>,
+    /// Machines that have served a cell and may serve another.
+    idle: Mutex<Vec<Spare>>,
+    fresh: bool,
 }
 
 impl Rig {
@@ -89,9 +95,49 @@ impl Rig {
         let image = build_image(&store, programs, packages, progress)?;
         let choice = Accelerator::choose(&store, &qemu, &image, progress)?;
         let disk = AppDisk::build(&store, [("omerta-mesh", programs.node.as_path(), 0o755)])?;
-        let rig = Rig { store, qemu, image, choice, disk, seed, templates: Mutex::default() };
+        let rig = Rig {
+            store,
+            qemu,
+            image,
+            choice,
+            disk,
+            seed,
+            templates: Mutex::default(),
+            idle: Mutex::default(),
+            fresh: false,
+        };
         rig.template(DEFAULT_MEMORY, progress)?;
         Ok(rig)
+    }
+
+    /// Has every cell boot machines of its own, instead of machines that served another cell.
+    pub fn fresh(&mut self) {
+        self.fresh = true;
+    }
+
+    /// The machines of a cell: those of an earlier one made new, where they fit and can be shown to be clean; else just
+    /// booted.
+    pub(crate) fn lab(&self, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Lab, Trouble> {
+        // One that does not fit makes room for one that does.
+        let spare = lock(&self.idle).pop();
+        if let Some(spare) = spare.filter(|spare| spare.fits(scenario)) {
+            match spare.renew(self, scenario, folder, halt) {
+                Ok(lab) => return Ok(lab),
+                Err(trouble) => tracing::info!("new machines for {}: {trouble}", scenario.id),
+            }
+        }
+        Lab::boot(self, scenario, folder, halt)
+    }
+
+    /// Takes the machines of a cell that has ended well back, unless they cannot be shown to be clean.
+    pub(crate) fn take_back(&self, lab: Lab) {
+        if self.fresh {
+            return;
+        }
+        match lab.clean() {
+            Ok(spare) => lock(&self.idle).push(spare),
+            Err(trouble) => tracing::info!("machines are not used again: {trouble}"),
+        }
     }
 
     /// Makes the templates of all sizes that scenarios set, so that no cell has to wait for one.

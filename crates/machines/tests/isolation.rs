@@ -3,6 +3,7 @@
 mod rig;
 
 use natrig_agent_proto::Exit;
+use natrig_lab::Halt;
 use natrig_machines::gateway;
 use natrig_scenario::Machine;
 use rig::{boot, scenario, shell};
@@ -71,4 +72,85 @@ fn the_control_channel_is_the_agents_alone() {
     assert_ne!(status, Exit::Code(0), "{said}");
     // And it still works.
     assert_eq!(shell(&lab, Machine::Peer1, "echo here").0, "here");
+}
+
+/// What a program could leave in a machine: how it is planted, and how it is looked for.
+const LEFTOVERS: [(&str, &str); 12] = [
+    ("echo x > /run/left", "ls /run"),
+    ("echo x > /tmp/left", "ls /tmp"),
+    ("mkdir -p /root/deep/er && echo x > /root/deep/er/left", "ls /root"),
+    ("mknod /dev/left c 1 3", "ls /dev | grep left"),
+    ("sleep 1000 & setsid sleep 1001 &", "ps | grep '[s]leep'"),
+    ("ping -c 1 -W 1 192.168.100.3", "cat /proc/net/nf_conntrack"),
+    ("ping -c 1 -W 1 192.168.100.3", "ip neigh"),
+    ("ip addr add 10.9.9.9/24 dev wan", "ip addr | grep 10.9.9.9"),
+    ("ip route add 10.8.8.0/24 via 192.168.100.3", "ip route | grep 10.8.8"),
+    ("ip rule add from 10.9.9.9 table 9", "ip rule | grep 10.9.9.9"),
+    ("echo 7 > /proc/sys/net/ipv4/ip_default_ttl", "grep 7 /proc/sys/net/ipv4/ip_default_ttl"),
+    ("nft add table ip left", "nft list ruleset"),
+];
+
+#[test]
+fn the_next_cell_in_the_same_machines_finds_nothing_of_the_one_before() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let scenarios = [scenario("port-restrict", "symmetric"), scenario("public", "full-cone")];
+    let lab = boot(&scenarios[0], folders[0].path());
+    gateway::load(&lab, &scenarios[0], folders[0].path()).unwrap();
+    assert!(reaches(&lab, Machine::Peer1, "192.168.100.3"));
+    for (plant, look) in LEFTOVERS {
+        shell(&lab, Machine::Nat1, &format!("{plant} >/dev/null 2>&1"));
+        assert_ne!(shell(&lab, Machine::Nat1, look).0, "", "`{look}` does not see `{plant}`");
+    }
+    let about = "hostname; cat /etc/machine-id; head -c 16 /dev/urandom | od -An -tx1";
+    let before: Vec<String> = lab.members().iter().map(|member| shell(&lab, member.name, about).0).collect();
+    lab.retire(folders[0].path()).unwrap();
+    let first = natrig_capture::Trace::read_folder(&folders[0].path().join("captures")).unwrap();
+    assert!(!first.frames().is_empty());
+
+    let spare = lab.clean().unwrap();
+    assert!(spare.fits(&scenarios[1]));
+    let lab = spare.renew(rig::rig(), &scenarios[1], folders[1].path(), &Halt::default()).unwrap();
+    assert_eq!(lab.served(), 1);
+    // Looked at first: nothing but what the machines sent since may be there.
+    assert_eq!(lab.trace().unwrap().frames(), []);
+    for machine in [Machine::Nat1, Machine::Peer1, Machine::Relay] {
+        for (plant, look) in LEFTOVERS {
+            assert_eq!(shell(&lab, machine, look).0, "", "{machine}: `{look}` sees `{plant}`");
+        }
+        let (processes, _) =
+            shell(&lab, machine, "ps -o pid,args | grep -v '\\[' | grep -vE 'sh -c|ps -o|grep|PID' | wc -l");
+        assert_eq!(processes, "1", "only the agent runs in {machine}");
+    }
+    for (member, before) in lab.members().iter().zip(before) {
+        let now = shell(&lab, member.name, about).0;
+        let [name, id, random] = now.lines().collect::<Vec<_>>()[..] else { panic!("{now}") };
+        assert_eq!(name, member.name.name());
+        assert!(!before.contains(id) && !before.contains(random), "{before} and {now}");
+    }
+    // And they work, with the routes of the new topology: a site without NAT is reached from outside.
+    gateway::load(&lab, &scenarios[1], folders[1].path()).unwrap();
+    assert!(reaches(&lab, Machine::Relay, "10.0.1.2"));
+    // What the first cell's captures hold did not grow.
+    let again = natrig_capture::Trace::read_folder(&folders[0].path().join("captures")).unwrap();
+    assert_eq!(first, again);
+}
+
+#[test]
+fn machines_that_cannot_be_shown_to_be_clean_serve_no_other_cell() {
+    for (plant, complaint) in [
+        ("echo x >> /etc/natrig/modules", "/etc/natrig/modules was changed"),
+        ("mount -t tmpfs none /root", "file systems were mounted"),
+        ("ip link add left type ifb", "interfaces were added"),
+        ("tc qdisc add dev wan root netem delay 100ms; tc qdisc add dev lo root netem delay 1ms", "queueing"),
+        ("nc -w 1 127.0.0.1 9", "TCP was used"),
+        ("ip link set wan down", "does not answer"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let scenario = scenario("full-cone", "full-cone");
+        let lab = boot(&scenario, folder.path());
+        shell(&lab, Machine::Nat1, plant);
+        lab.retire(folder.path()).unwrap();
+        let said = lab.clean().unwrap_err().message;
+        assert!(said.starts_with("nat1: ") && said.contains(complaint), "`{plant}`: {said}");
+    }
 }

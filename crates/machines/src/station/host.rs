@@ -173,7 +173,14 @@ impl Station {
         self.frames.push_back(question);
     }
 
-    fn arp(&self, operation: ArpOperation, own: Ipv4Addr, mac: MacAddress, target: Ipv4Addr) -> Vec<u8> {
+    /// An ARP packet as it would send it.
+    pub(crate) fn arp(
+        &self,
+        operation: ArpOperation,
+        own: Ipv4Addr,
+        mac: MacAddress,
+        target: Ipv4Addr,
+    ) -> Vec<u8> {
         let arp = ArpPacket::new(
             ArpHardwareId::ETHERNET,
             EtherType::IPV4,
