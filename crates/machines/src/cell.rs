@@ -23,6 +23,7 @@ use crate::{
     gateway::{self, Listing, both, each_side},
     node::{Node, NodeEvent},
     nodes::{Events, Nodes, Public, start_public},
+    proof,
     reuse::reusable,
 };
 
@@ -111,8 +112,9 @@ impl Run<'_> {
         stun.and(loaded)?;
         let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
-            self.cell.proofs = gateway::measure(lab, self.scenario)?;
-            gateway::refuse(&self.cell.proofs)?;
+            self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.steps(gateway))?;
+            proof::refuse(&self.cell.proofs)?;
+            self.rig.hold(self.scenario);
             gateway::flush(lab, self.scenario)
         });
         let proven = proven?;

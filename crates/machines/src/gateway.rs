@@ -3,17 +3,16 @@
 use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
-use natrig_lab::{
-    PROOF_PORT, Place, Topology,
-    proof::{Witness, prove},
-};
+use natrig_lab::{Place, Topology};
 use natrig_nat::ruleset::Ruleset;
-use natrig_probe::Plan;
+use natrig_probe::Steps;
 use natrig_record::Proof;
 use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
-use crate::{Lab, Trouble, model, port_mapping, station::probe};
+use crate::{Lab, Trouble, model, port_mapping, proof};
+
+pub use crate::proof::refuse;
 
 const RULES: &str = "/run/natrig.nft";
 const FLUSH: &str = "/run/flush.nft";
@@ -21,9 +20,6 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 /// How long a command in a gateway may take on a busy host.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The ports of the server that a proof is measured against.
-const STUN_PORTS: [u16; 2] = [3478, 3479];
 
 /// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
@@ -78,42 +74,9 @@ pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
     }
 }
 
-/// Measures each gateway from its own two segments and compares with what its profile declares; the wire is the
-/// witness of every silence.
+/// Measures each gateway with the fast steps; see [`proof::measure`].
 pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
-    let topology = Topology::of(scenario);
-    let reports = each_gateway(scenario, |place| {
-        let stands = topology.stands(place);
-        let mut stations = lab.stations(&stands)?;
-        let [inside, outside] = &stands;
-        let server = outside.endpoint(0, STUN_PORTS[0]).into();
-        let other = outside.endpoint(1, STUN_PORTS[1]).into();
-        let inside_port = inside.endpoint(0, PROOF_PORT).into();
-        let plan = Plan::fast(server, other, inside_port, place.machine as u64);
-        probe(&mut stations, [0, 1], plan)
-    })?;
-    let trace = lab.trace()?;
-    topology
-        .gateways()
-        .iter()
-        .zip(reports)
-        .map(|(place, report)| {
-            let witness = Witness { trace: &trace, wan: place.wan.name(), lan: place.lan.name() };
-            prove(place.machine.name(), &place.gateway.profile, &report, witness)
-                .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
-        })
-        .collect()
-}
-
-/// What a proof that does not hold is told as.
-pub fn refuse(proofs: &[Proof]) -> Result<(), Trouble> {
-    let Some(proof) = proofs.iter().find(|proof| !proof.holds) else {
-        return Ok(());
-    };
-    Err(Trouble::lab(format!("{} is not the {} NAT it should be", proof.gateway, proof.profile))
-        .lines(proof.side_by_side())
-        .lines(proof.notes.iter().cloned())
-        .hint("nothing was said about the node: no gateway is used that is not proven"))
+    proof::measure(lab, scenario, |_| Steps::Fast)
 }
 
 /// Rules without their state, or a model's profile, as they were proven.
@@ -240,7 +203,7 @@ fn ruleset(place: &Place) -> Result<Ruleset, Trouble> {
 }
 
 /// Does the same to all gateways of a scenario at once; site 1 first, each site's from its LAN outwards.
-fn each_gateway<T: Send>(
+pub(crate) fn each_gateway<T: Send>(
     scenario: &Scenario,
     work: impl Fn(&Place) -> Result<T, Trouble> + Sync,
 ) -> Result<Vec<T>, Trouble> {

@@ -16,6 +16,7 @@ pub mod model;
 pub mod node;
 mod nodes;
 pub mod port_mapping;
+pub mod proof;
 mod reuse;
 mod rig;
 pub mod station;

@@ -8,7 +8,8 @@ use std::{
 };
 
 use natrig_lab::Halt;
-use natrig_scenario::{Machine, Scenario};
+use natrig_probe::Steps;
+use natrig_scenario::{Gateway, Machine, Scenario};
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
@@ -80,6 +81,8 @@ pub struct Rig {
     /// Machines that have served a cell and may serve another.
     idle: Mutex<Vec<Spare>>,
     fresh: bool,
+    /// Gateways that were measured wholly and hold.
+    proven: Mutex<Vec<Gateway>>,
 }
 
 impl Rig {
@@ -105,6 +108,7 @@ impl Rig {
             templates: Mutex::default(),
             idle: Mutex::default(),
             fresh: false,
+            proven: Mutex::default(),
         };
         rig.template(DEFAULT_MEMORY, progress)?;
         Ok(rig)
@@ -171,6 +175,23 @@ impl Rig {
             template.discard()?;
         }
         Ok(())
+    }
+
+    /// How much of a gateway is to be measured: the whole once in a run, since the image is one for all, and the fast steps
+    /// in every cell.
+    pub fn steps(&self, gateway: &Gateway) -> Steps {
+        let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if proven.contains(gateway) { Steps::Fast } else { Steps::Whole }
+    }
+
+    /// Takes note that a scenario's gateways hold, as far as [`Rig::steps`] asked.
+    pub(crate) fn hold(&self, scenario: &Scenario) {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        for gateway in scenario.nats.iter().flat_map(|nat| &nat.gateways) {
+            if !proven.contains(gateway) {
+                proven.push(gateway.clone());
+            }
+        }
     }
 
     /// What guests run on, and why.
