@@ -62,7 +62,7 @@ fn a_file_that_is_not_there_is_named() {
 fn a_mistake_in_a_file_is_shown_at_its_place() {
     let said = refuse(
         "name: x\nnat1: symetric\nnat2: public\nexpected: direct\n",
-        &["bad.yaml:2:7", "no gateway behaviour is called `symetric`", "did you mean `symmetric`?"],
+        &["bad.yaml:2:7", "no gateway profile is called `symetric`", "did you mean `symmetric`?"],
     );
     insta::assert_snapshot!(said);
     refuse("name: [x\n", &["bad.yaml:1:7", "unclosed bracket"]);
