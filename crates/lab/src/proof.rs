@@ -2,13 +2,14 @@
 
 mod axes;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use natrig_capture::{Icmp, Quoted, Trace};
+use natrig_capture::{Icmp, Quoted, Trace, Udp};
 use natrig_nat::Profile;
-use natrig_probe::{Answered, Expected, Report};
+use natrig_probe::{Answered, Expected, Failed, Report};
 use natrig_record::Proof;
 
+use axes::compare_blocked;
 pub use axes::{compare, declared, measured};
 
 /// Where to look for a stranger's answer on the wire.
@@ -37,7 +38,10 @@ pub fn prove(
     let mut report = report.clone();
     let mut late = false;
     for (place, stranger) in report.strangers.iter_mut().enumerate() {
-        let seen = (on(witness, witness.wan, stranger, true), on(witness, witness.lan, stranger, false));
+        let seen = (
+            on(witness, witness.wan, stranger, Way::Delivered),
+            on(witness, witness.lan, stranger, Way::Sent),
+        );
         match (stranger.arrived, seen) {
             (true, (true, true)) => {}
             (false, (true, false)) => {
@@ -102,18 +106,69 @@ fn answered(witness: Witness<'_>, report: &Report) -> Option<Answered> {
     Some(if filtered.any(refused) { Answered::Icmp } else { Answered::Silence })
 }
 
-/// Whether a stranger's answer was delivered to a link's machine, or sent by it.
-fn on(witness: Witness<'_>, link: &str, stranger: &Expected, delivered: bool) -> bool {
+/// Proves that a gateway lets no UDP out: a request that was not answered came to it and did not leave it. Otherwise the
+/// missing answer proves nothing, and `Err` says so.
+pub fn prove_blocked(
+    gateway: &str,
+    profile: &Profile,
+    failed: &Failed,
+    witness: Witness<'_>,
+) -> Result<Proof, String> {
+    let Failed::Silent { server, transaction, .. } = failed else {
+        return Err(failed.to_string());
+    };
+    let to_server = |udp: &Udp<'_>| SocketAddr::from(udp.destination) == *server;
+    let came = seen(witness, witness.lan, transaction, Way::Delivered, to_server);
+    let left = seen(witness, witness.wan, transaction, Way::Sent, to_server);
+    match (came, left) {
+        (true, false) => {
+            let note =
+                format!("a request to {server} came to {gateway} and did not leave it, and was not answered");
+            Ok(compare_blocked(gateway, profile, note))
+        }
+        (came, left) => Err(format!(
+            "{failed}, while the wire shows the request {} inside {gateway} and {} outside",
+            times(came),
+            times(left),
+        )),
+    }
+}
+
+/// How a frame went over a link, as the machine there sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Sent,
+    Delivered,
+}
+
+/// Whether a stranger's datagram came to the gateway (`wan`), and whether it was sent on (`lan`); there, a careless gateway
+/// may have hidden its sender.
+fn on(witness: Witness<'_>, link: &str, stranger: &Expected, way: Way) -> bool {
+    let from = |udp: &Udp<'_>| way == Way::Sent || SocketAddr::from(udp.source) == stranger.from;
+    seen(witness, link, &stranger.transaction, way, from)
+}
+
+/// Whether a STUN message went over a link.
+fn seen(
+    witness: Witness<'_>,
+    link: &str,
+    transaction: &[u8; 12],
+    way: Way,
+    which: impl Fn(&Udp<'_>) -> bool,
+) -> bool {
     let Some(link) = witness.trace.link(link) else {
         return false;
     };
     witness.trace.frames().iter().any(|frame| {
-        let there = if delivered { frame.delivery(link).is_some() } else { frame.from == link };
+        let there = match way {
+            Way::Delivered => frame.delivery(link).is_some(),
+            Way::Sent => frame.from == link,
+        };
         there
-            && frame.packet().and_then(|packet| packet.udp()).is_some_and(|udp| {
-                udp.source.to_string() == stranger.from.to_string()
-                    && udp.payload.get(8..20) == Some(&stranger.transaction[..])
-            })
+            && frame
+                .packet()
+                .and_then(|packet| packet.udp())
+                .is_some_and(|udp| udp.payload.get(8..20) == Some(&transaction[..]) && which(&udp))
     })
 }
 

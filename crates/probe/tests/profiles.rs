@@ -75,6 +75,7 @@ fn every_axis_of_a_home_router_is_measured() {
         "timer_unreplied",
         "timer_young",
         "true_sources",
+        "udp",
         "unsolicited",
     ];
     assert_eq!(axes, all);

@@ -315,9 +315,9 @@ impl Proof {
 /// One side of a proof, axis by axis.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofSide {
-    /// `EIM`, `ADM`, `APDM`, or `none` without NAT.
+    /// `EIM`, `ADM`, `APDM`, or `none` without NAT; empty if nothing passes that could tell.
     pub mapping: String,
-    /// `EIF`, `ADF` or `APDF`.
+    /// `EIF`, `ADF` or `APDF`; empty if nothing passes that could tell.
     pub filtering: String,
     /// Whether an early packet from outside leaves the port as it is; none where it cannot be told.
     pub early_packet_harmless: Option<bool>,
@@ -337,6 +337,7 @@ impl ProofSide {
             .into_iter()
             .chain(early)
             .chain(self.other.clone())
+            .filter(|(_, value)| !value.is_empty())
             .collect()
     }
 }

@@ -9,31 +9,52 @@ use natrig_nat::{
 use natrig_probe::{Answered, Life, PortUse, Report, Second, Span, Steps};
 use natrig_record::{Proof, ProofSide};
 
+const PASSES: &str = "passes";
+const BLOCKED: &str = "blocked";
+
 /// Holds what was measured against what was declared, without a witness on the wire. What was not measured does not
 /// count.
 pub fn compare(gateway: &str, profile: &Profile, report: &Report) -> Proof {
-    let (declared, measured) = (declared(profile), measured(report));
+    let steps = match report.steps {
+        Steps::Fast => "fast",
+        Steps::Whole => "whole",
+    };
+    let seen_in_part = |axis: &str| fits(axis, profile, report);
+    hold(gateway, profile, (steps, measured(report)), report.notes.clone(), &seen_in_part)
+}
+
+/// Holds a gateway that lets no UDP out against what was declared.
+pub(super) fn compare_blocked(gateway: &str, profile: &Profile, note: String) -> Proof {
+    let mut axes = Axes::default();
+    axes.say("udp", BLOCKED);
+    let measured = ProofSide { other: axes.0, ..ProofSide::default() };
+    hold(gateway, profile, ("fast", measured), vec![note], &|_| false)
+}
+
+fn hold(
+    gateway: &str,
+    profile: &Profile,
+    (steps, measured): (&str, ProofSide),
+    notes: Vec<String>,
+    fits: &dyn Fn(&str) -> bool,
+) -> Proof {
+    let declared = declared(profile);
     let said: BTreeMap<String, String> = declared.axes().into_iter().collect();
     let differs: Vec<String> = measured
         .axes()
         .into_iter()
-        .filter(|(axis, value)| {
-            said.get(axis).is_some_and(|said| said != value) && !fits(axis, profile, report)
-        })
+        .filter(|(axis, value)| said.get(axis).is_some_and(|said| said != value) && !fits(axis))
         .map(|(axis, _)| axis)
         .collect();
     Proof {
         gateway: gateway.to_owned(),
         profile: profile.name.clone(),
-        steps: match report.steps {
-            Steps::Fast => "fast".to_owned(),
-            Steps::Whole => "whole".to_owned(),
-        },
+        steps: steps.to_owned(),
         declared,
         measured,
         holds: differs.is_empty(),
         differs,
-        notes: report.notes.clone(),
+        notes,
     }
 }
 
@@ -41,6 +62,7 @@ pub fn compare(gateway: &str, profile: &Profile, report: &Report) -> Proof {
 pub fn declared(profile: &Profile) -> ProofSide {
     let open = profile.filtering == Filtering::EndpointIndependent;
     let mut axes = Axes::default();
+    axes.say("udp", if profile.udp_blocked { BLOCKED } else { PASSES });
     axes.say("true_sources", true);
     axes.say("icmp_errors", "passed");
     // Shared endpoints belong to nobody.
@@ -124,6 +146,7 @@ fn young(profile: &Profile) -> Option<Duration> {
 /// What was measured.
 pub fn measured(report: &Report) -> ProofSide {
     let mut axes = Axes::default();
+    axes.say("udp", PASSES);
     axes.maybe("true_sources", report.true_sources);
     axes.maybe("icmp_errors", report.icmp_errors.map(|passed| if passed { "passed" } else { "not passed" }));
     axes.maybe(
