@@ -4,12 +4,11 @@ mod axes;
 
 use std::net::{IpAddr, SocketAddr};
 
-use natrig_capture::{Icmp, Quoted, Trace, Udp};
+use natrig_capture::{Icmp, Quoted, Trace};
 use natrig_nat::Profile;
-use natrig_probe::{Answered, Expected, Failed, Report};
+use natrig_probe::{Answered, Expected, Report};
 use natrig_record::Proof;
 
-use axes::compare_blocked;
 pub use axes::{compare, declared, measured};
 
 /// Where to look for a stranger's answer on the wire.
@@ -106,34 +105,6 @@ fn answered(witness: Witness<'_>, report: &Report) -> Option<Answered> {
     Some(if filtered.any(refused) { Answered::Icmp } else { Answered::Silence })
 }
 
-/// Proves that a gateway lets no UDP out: a request that was not answered came to it and did not leave it. Otherwise the
-/// missing answer proves nothing, and `Err` says so.
-pub fn prove_blocked(
-    gateway: &str,
-    profile: &Profile,
-    failed: &Failed,
-    witness: Witness<'_>,
-) -> Result<Proof, String> {
-    let Failed::Silent { server, transaction, .. } = failed else {
-        return Err(failed.to_string());
-    };
-    let to_server = |udp: &Udp<'_>| SocketAddr::from(udp.destination) == *server;
-    let came = seen(witness, witness.lan, transaction, Way::Delivered, to_server);
-    let left = seen(witness, witness.wan, transaction, Way::Sent, to_server);
-    match (came, left) {
-        (true, false) => {
-            let note =
-                format!("a request to {server} came to {gateway} and did not leave it, and was not answered");
-            Ok(compare_blocked(gateway, profile, note))
-        }
-        (came, left) => Err(format!(
-            "{failed}, while the wire shows the request {} inside {gateway} and {} outside",
-            times(came),
-            times(left),
-        )),
-    }
-}
-
 /// How a frame went over a link, as the machine there sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -144,18 +115,6 @@ enum Way {
 /// Whether a stranger's datagram came to the gateway (`wan`), and whether it was sent on (`lan`); there, a careless gateway
 /// may have hidden its sender.
 fn on(witness: Witness<'_>, link: &str, stranger: &Expected, way: Way) -> bool {
-    let from = |udp: &Udp<'_>| way == Way::Sent || SocketAddr::from(udp.source) == stranger.from;
-    seen(witness, link, &stranger.transaction, way, from)
-}
-
-/// Whether a STUN message went over a link.
-fn seen(
-    witness: Witness<'_>,
-    link: &str,
-    transaction: &[u8; 12],
-    way: Way,
-    which: impl Fn(&Udp<'_>) -> bool,
-) -> bool {
     let Some(link) = witness.trace.link(link) else {
         return false;
     };
@@ -165,10 +124,10 @@ fn seen(
             Way::Sent => frame.from == link,
         };
         there
-            && frame
-                .packet()
-                .and_then(|packet| packet.udp())
-                .is_some_and(|udp| udp.payload.get(8..20) == Some(&transaction[..]) && which(&udp))
+            && frame.packet().and_then(|packet| packet.udp()).is_some_and(|udp| {
+                udp.payload.get(8..20) == Some(&stranger.transaction[..])
+                    && (way == Way::Sent || SocketAddr::from(udp.source) == stranger.from)
+            })
     })
 }
 

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use bytes::Bytes;
 use etherparse::PacketBuilder;
 use natrig_capture::{LinkId, Sighting, Trace, What};
-use natrig_lab::proof::{Witness, prove, prove_blocked};
+use natrig_lab::proof::{Witness, prove};
 use natrig_nat::{Filtering, Mapping, Preset, Profile};
-use natrig_probe::{Answered, Expected, Failed, Report, Steps};
+use natrig_probe::{Answered, Expected, Report, Steps};
 
 const WAN: usize = 0;
 const LAN: usize = 1;
@@ -188,28 +188,6 @@ fn a_hidden_sender_is_a_reason_and_no_contradiction() {
     let witness = Witness { trace: &trace, wan: "nat1.wan", lan: "nat1.lan" };
     let proof = prove("nat1", &Profile::of(Preset::FullCone), &report, witness).unwrap();
     assert_eq!(proof.differs, ["true_sources"]);
-}
-
-#[test]
-fn udp_is_blocked_where_a_request_comes_and_does_not_leave() {
-    let failed =
-        Failed::Silent { server: "198.51.100.3:3478".parse().unwrap(), tries: 2, transaction: [7; 12] };
-    let blocked = Profile { udp_blocked: true, ..Profile::of(Preset::PortRestrict) };
-    let prove = |profile: &Profile, leaves: bool, comes: bool| {
-        let mut wire = Wire::default();
-        if comes {
-            wire.stun(HOST, LAN, ["10.0.1.2:61000", "198.51.100.3:3478"], 7);
-        }
-        if leaves {
-            wire.stun(WAN, SERVER, ["192.0.2.1:61000", "198.51.100.3:3478"], 7);
-        }
-        let trace = wire.trace();
-        prove_blocked("nat1", profile, &failed, Witness { trace: &trace, wan: "nat1.wan", lan: "nat1.lan" })
-    };
-    assert!(prove(&blocked, false, true).unwrap().holds);
-    assert_eq!(prove(&Profile::of(Preset::PortRestrict), false, true).unwrap().differs, ["udp"]);
-    assert!(prove(&blocked, true, true).unwrap_err().contains("seen outside"));
-    assert!(prove(&blocked, false, false).unwrap_err().contains("not seen inside"));
 }
 
 #[test]

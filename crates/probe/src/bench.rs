@@ -16,6 +16,7 @@ use crate::{Action, Expected, Failed, Plan, SocketId};
 /// The first wait; it doubles up to [`SLOWEST`] (RFC 8489 section 6.2.1).
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const SLOWEST: Duration = Duration::from_secs(4);
+const TRIES: u32 = 6;
 
 /// The longest that is waited for an answer that was overtaken by an allowed one.
 const OVERTAKEN: Duration = Duration::from_secs(10);
@@ -293,13 +294,12 @@ impl Bench {
     pub async fn exchange(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Failed> {
         let sent = self.register(requests);
         let mut wait = FIRST_WAIT;
-        let plan_tries = self.state().plan.tries;
         for tries in 1.. {
             let deadline = self.send_unanswered(&sent) + wait;
             if self.until(deadline, |state| state.all(&sent, true)).await? {
                 break;
             }
-            if tries >= plan_tries {
+            if tries == TRIES {
                 return Err(self.state().silent(&sent, tries));
             }
             wait = (wait * 2).min(SLOWEST);
@@ -454,11 +454,7 @@ impl State {
 
     fn silent(&self, which: &[usize], tries: u32) -> Failed {
         let silent = self.of(which).find(|sent| sent.request.needed && sent.arrivals.is_empty());
-        Failed::Silent {
-            server: silent.map_or(self.plan.server, |sent| sent.request.to),
-            tries,
-            transaction: silent.map_or([0; 12], |sent| sent.transaction),
-        }
+        Failed::Silent { server: silent.map_or(self.plan.server, |sent| sent.request.to), tries }
     }
 
     /// Until when to wait for answers that were overtaken: as long again as the allowed ones took, or, if that is more,

@@ -52,16 +52,8 @@ pub struct Plan {
     /// Whether the driver calls [`Prober::handle_refusal`](crate::Prober::handle_refusal).
     #[serde(default)]
     pub eyes: bool,
-    /// How often a request is sent that must be answered (RFC 8489 section 6.2.1 is behind the times between): fewer than
-    /// 6 where no answer is expected.
-    #[serde(default = "tries")]
-    pub tries: u32,
     /// Makes transactions unlike those of other probers, and draws what is drawn.
     pub seed: u64,
-}
-
-fn tries() -> u32 {
-    6
 }
 
 impl Plan {
@@ -76,7 +68,6 @@ impl Plan {
             closed: None,
             timers: None,
             eyes: false,
-            tries: tries(),
             seed,
         }
     }

@@ -226,8 +226,6 @@ pub enum Failed {
         server: SocketAddr,
         /// How often.
         tries: u32,
-        /// The request's STUN transaction.
-        transaction: [u8; 12],
     },
     /// The server refused.
     #[error("{server} answered with error {code}; it must be an RFC 5780 server with two addresses")]

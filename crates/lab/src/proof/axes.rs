@@ -15,46 +15,28 @@ const BLOCKED: &str = "blocked";
 /// Holds what was measured against what was declared, without a witness on the wire. What was not measured does not
 /// count.
 pub fn compare(gateway: &str, profile: &Profile, report: &Report) -> Proof {
-    let steps = match report.steps {
-        Steps::Fast => "fast",
-        Steps::Whole => "whole",
-    };
-    let seen_in_part = |axis: &str| fits(axis, profile, report);
-    hold(gateway, profile, (steps, measured(report)), report.notes.clone(), &seen_in_part)
-}
-
-/// Holds a gateway that lets no UDP out against what was declared.
-pub(super) fn compare_blocked(gateway: &str, profile: &Profile, note: String) -> Proof {
-    let mut axes = Axes::default();
-    axes.say("udp", BLOCKED);
-    let measured = ProofSide { other: axes.0, ..ProofSide::default() };
-    hold(gateway, profile, ("fast", measured), vec![note], &|_| false)
-}
-
-fn hold(
-    gateway: &str,
-    profile: &Profile,
-    (steps, measured): (&str, ProofSide),
-    notes: Vec<String>,
-    fits: &dyn Fn(&str) -> bool,
-) -> Proof {
-    let declared = declared(profile);
+    let (declared, measured) = (declared(profile), measured(report));
     let said: BTreeMap<String, String> = declared.axes().into_iter().collect();
     let differs: Vec<String> = measured
         .axes()
         .into_iter()
-        .filter(|(axis, value)| said.get(axis).is_some_and(|said| said != value) && !fits(axis))
+        .filter(|(axis, value)| {
+            said.get(axis).is_some_and(|said| said != value) && !fits(axis, profile, report)
+        })
         .map(|(axis, _)| axis)
         .collect();
     Proof {
         gateway: gateway.to_owned(),
         profile: profile.name.clone(),
-        steps: steps.to_owned(),
+        steps: match report.steps {
+            Steps::Fast => "fast".to_owned(),
+            Steps::Whole => "whole".to_owned(),
+        },
         declared,
         measured,
         holds: differs.is_empty(),
         differs,
-        notes,
+        notes: report.notes.clone(),
     }
 }
 
