@@ -112,7 +112,7 @@ impl Run<'_> {
         stun.and(loaded)?;
         let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
-            self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.steps(gateway))?;
+            self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.depth(gateway))?;
             proof::refuse(&self.cell.proofs)?;
             self.rig.hold(self.scenario);
             gateway::flush(lab, self.scenario)

@@ -5,12 +5,14 @@ use std::{fs, path::Path, time::Duration};
 use natrig_agent_proto::Start;
 use natrig_lab::{Place, Topology};
 use natrig_nat::ruleset::Ruleset;
-use natrig_probe::Steps;
 use natrig_record::Proof;
 use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
-use crate::{Lab, Trouble, model, port_mapping, proof};
+use crate::{
+    Lab, Trouble, model, port_mapping,
+    proof::{self, Depth},
+};
 
 pub use crate::proof::refuse;
 
@@ -76,7 +78,7 @@ pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
 
 /// Measures each gateway with the fast steps; see [`proof::measure`].
 pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
-    proof::measure(lab, scenario, |_| Steps::Fast)
+    proof::measure(lab, scenario, |_| Depth::Fast)
 }
 
 /// Rules without their state, or a model's profile, as they were proven.

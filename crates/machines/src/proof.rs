@@ -29,6 +29,17 @@ const ROOM: u32 = 512;
 const PATIENCE: Duration = Duration::from_millis(500);
 const TRIES: usize = 10;
 
+/// How much of a gateway is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Mapping, filtering, early packet.
+    Fast,
+    /// All but what takes time.
+    Whole,
+    /// The end of flows too, which takes as long as they live.
+    Timed,
+}
+
 /// What was measured of a gateway.
 enum Found {
     Report(Box<Report>),
@@ -41,7 +52,7 @@ enum Found {
 pub fn measure(
     lab: &Lab,
     scenario: &Scenario,
-    steps: impl Fn(&Gateway) -> Steps + Sync,
+    depth: impl Fn(&Gateway) -> Depth + Sync,
 ) -> Result<Vec<Proof>, Trouble> {
     let topology = Topology::of(scenario);
     let found = each_gateway(scenario, |place| {
@@ -50,7 +61,7 @@ pub fn measure(
         if place.gateway.profile.udp_blocked {
             return udp_passes(&mut net, &stands).map(Found::Udp);
         }
-        let plan = plan(place, &stands, steps(&place.gateway));
+        let plan = plan(place, &stands, depth(&place.gateway));
         probe(&mut net, [0, 1], plan).map(|report| Found::Report(Box::new(report)))
     })?;
     let trace = lab.trace()?;
@@ -77,17 +88,18 @@ pub fn refuse(proofs: &[Proof]) -> Result<(), Trouble> {
 }
 
 /// How to measure a gateway between its two stands.
-fn plan(place: &Place, [inside, outside]: &[Stand; 2], steps: Steps) -> Plan {
-    let limits = &place.gateway.profile.limits;
+fn plan(place: &Place, [inside, outside]: &[Stand; 2], depth: Depth) -> Plan {
+    let profile = &place.gateway.profile;
+    let limits = &profile.limits;
     let room = limits.mappings.min(limits.flows).min(limits.per_host.unwrap_or(u32::MAX));
     Plan {
         server: outside.endpoint(0, SERVER[0]).into(),
         other: outside.endpoint(1, SERVER[1]).into(),
         inside: inside.endpoint(0, PROOF_PORT).into(),
         second: Some((*inside.endpoint(1, 0).ip()).into()),
-        steps: if room < ROOM { Steps::Fast } else { steps },
+        steps: if depth == Depth::Fast || room < ROOM { Steps::Fast } else { Steps::Whole },
         closed: Some(outside.endpoint(0, CLOSED).into()),
-        timers: None,
+        timers: (depth == Depth::Timed).then_some(profile.timers),
         eyes: true,
         seed: place.machine as u64,
     }

@@ -8,13 +8,12 @@ use std::{
 };
 
 use natrig_lab::Halt;
-use natrig_probe::Steps;
 use natrig_scenario::{Gateway, Machine, Scenario};
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
 
-use crate::{Lab, Trouble, lab::lock, reuse::Spare};
+use crate::{Lab, Trouble, lab::lock, proof::Depth, reuse::Spare};
 
 /// Memory of a machine whose scenario sets none, in MiB.
 pub const DEFAULT_MEMORY: u32 = 160;
@@ -179,12 +178,12 @@ impl Rig {
 
     /// How much of a gateway is to be measured: the whole once in a run, since the image is one for all, and the fast steps
     /// in every cell.
-    pub fn steps(&self, gateway: &Gateway) -> Steps {
+    pub fn depth(&self, gateway: &Gateway) -> Depth {
         let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if proven.contains(gateway) { Steps::Fast } else { Steps::Whole }
+        if proven.contains(gateway) { Depth::Fast } else { Depth::Whole }
     }
 
-    /// Takes note that a scenario's gateways hold, as far as [`Rig::steps`] asked.
+    /// Takes note that a scenario's gateways hold, as far as [`Rig::depth`] asked.
     pub(crate) fn hold(&self, scenario: &Scenario) {
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         for gateway in scenario.nats.iter().flat_map(|nat| &nat.gateways) {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use natrig_capture::Transport;
 use natrig_lab::Halt;
 use natrig_machines::{
-    Lab, gateway, proof,
+    Lab, gateway,
+    proof::{self, Depth},
     station::{Net, packet},
 };
-use natrig_probe::Steps;
 use natrig_scenario::Machine;
 use rig::{boot, rig, scenario, shell};
 
@@ -53,14 +53,14 @@ fn the_whole_list_holds_and_takes_little() {
     let scenario = scenario("full-cone", "symmetric");
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
-    for steps in [Steps::Fast, Steps::Whole, Steps::Fast, Steps::Whole] {
+    for depth in [Depth::Fast, Depth::Whole, Depth::Fast, Depth::Whole] {
         let began = Instant::now();
-        let proofs = proof::measure(&lab, &scenario, |_| steps).unwrap();
-        println!("{steps:?}: both gateways in {:?}", began.elapsed());
+        let proofs = proof::measure(&lab, &scenario, |_| depth).unwrap();
+        println!("{depth:?}: both gateways in {:?}", began.elapsed());
         proof::refuse(&proofs).unwrap();
         for proof in &proofs {
             let hairpin = proof.measured.other.contains_key("hairpin");
-            assert_eq!(hairpin, steps == Steps::Whole && proof.gateway == "nat1", "{proof:#?}");
+            assert_eq!(hairpin, depth == Depth::Whole && proof.gateway == "nat1", "{proof:#?}");
         }
         gateway::flush(&lab, &scenario).unwrap();
     }

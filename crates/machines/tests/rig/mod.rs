@@ -20,6 +20,7 @@ pub fn rig() -> &'static Rig {
 }
 
 /// A scenario with two NATs and nothing else of note.
+#[allow(dead_code, reason = "not every test needs it")]
 pub fn scenario(nat1: &str, nat2: &str) -> Scenario {
     let text = format!("name: test\nnat1: {nat1}\nnat2: {nat2}\nexpected: truth\n");
     Scenario::parse("test.yaml", &text).unwrap().remove(0)
