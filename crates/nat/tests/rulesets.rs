@@ -18,7 +18,13 @@ use natrig_nat::{
 use proptest::{prelude::*, strategy::ValueTree as _};
 
 fn addresses(profile: &Profile) -> Addresses {
-    let outside = (1..=profile.pool.addresses).map(|host| [198, 18, (host >> 8) as u8, host as u8].into());
+    addresses_of(profile, u16::MAX)
+}
+
+/// At most so many of a profile's addresses.
+fn addresses_of(profile: &Profile, most: u16) -> Addresses {
+    let outside =
+        (1..=profile.pool.addresses.min(most)).map(|host| [198, 18, (host >> 8) as u8, host as u8].into());
     Addresses { outside: outside.collect(), inside: "10.0.1.0/24".parse().unwrap() }
 }
 
@@ -67,9 +73,15 @@ fn timers() -> impl Strategy<Value = Timers> {
 
 /// Valid profiles, most of them within the kernel's reach.
 fn profile() -> impl Strategy<Value = Profile> {
+    any_profile().prop_filter("contradictory", |profile| profile.validate().is_ok())
+}
+
+/// Profiles that may contradict themselves.
+fn any_profile() -> impl Strategy<Value = Profile> {
     let behaviour = (mapping(), filtering(), timers());
     let block = (1u16..600, 1u16..3).prop_map(|(size, most)| Block { size, most });
-    let range = (1u16..60_000, 0u16..5_000).prop_map(|(first, more)| PortRange::new(first, first + more));
+    let range =
+        (1u16..60_000, 0u16..5_000).prop_map(|(first, more)| PortRange::new(first, first + more).unwrap());
     let flag = |weight: f64| proptest::bool::weighted(weight);
     let ports = (allocation(), range, proptest::option::weighted(0.3, block), flag(0.1), flag(0.2));
     let hairpin = prop_oneof![
@@ -85,7 +97,7 @@ fn profile() -> impl Strategy<Value = Profile> {
     let pool = (1u16..4, prop_oneof![Just(Pooling::Paired), Just(Pooling::Arbitrary)]);
     let limits = (proptest::option::weighted(0.2, 1u32..100), 100u32..80_000, 1u32..80_000);
     let rest = (hairpin, unsolicited, pool, limits, flag(0.05), flag(0.1));
-    (behaviour, ports, rest).prop_filter_map("contradictory", |(behaviour, ports, rest)| {
+    (behaviour, ports, rest).prop_map(|(behaviour, ports, rest)| {
         let (mapping, filtering, timers) = behaviour;
         let mut profile = Profile { mapping, filtering, timers, ..Profile::default() };
         let (hairpin, unsolicited, (addresses, pooling), (per_host, mappings, flows), outbound, blocked) =
@@ -101,10 +113,9 @@ fn profile() -> impl Strategy<Value = Profile> {
             profile.pool = Pool { addresses, pooling };
             (profile.ports.allocation, profile.ports.block, profile.ports.parity, profile.ports.overload) =
                 (ports.0, ports.2, ports.3, ports.4);
-            profile.ports.range = ports.1.ok()?;
+            profile.ports.range = ports.1;
         }
-        profile.validate().ok()?;
-        Some(profile)
+        profile
     })
 }
 
@@ -131,13 +142,33 @@ fn declared(text: &str) -> Vec<(&str, &str, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn a_valid_profile_compiles_or_names_what_is_lacking(profile in profile()) {
         let result = Ruleset::compile(&profile, &addresses(&profile));
         prop_assert_eq!(result.clone().err(), profile.kernel_can().err());
         prop_assert_ne!(result.err(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn nothing_panics_whatever_a_profile_says(
+        profile in any_profile(),
+        extremes in any::<(u16, u16, u16, u32, u32, bool)>(),
+        turn: u32,
+    ) {
+        let mut wild = profile.clone();
+        let (addresses, size, delta, mappings, flows, small) = extremes;
+        wild.ports.block = wild.ports.block.map(|block| Block { size, ..block });
+        if matches!(wild.ports.allocation, Allocation::Sequential { .. }) {
+            wild.ports.allocation = Allocation::Sequential { delta };
+        }
+        wild.pool.addresses = if small { addresses % 8 } else { addresses };
+        (wild.limits.mappings, wild.limits.flows) = (mappings, flows);
+        for profile in [profile, wild] {
+            let _ = Ruleset::compile(&profile, &addresses_of(&profile, 8));
+            let _ = Ruleset::compile(&profile.rebound(turn), &addresses_of(&profile, 8));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Allocation, Hairpin, Profile, Refresh, Timers, Unsolicited};
-use crate::{Filtering, Mapping};
+use crate::{Filtering, Mapping, ruleset::SEQUENCE};
 
 /// Something that stock nftables does not reach.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,9 @@ pub struct Lack {
 
 /// The longest time that conntrack's clock holds, whatever its tick.
 const LONGEST: Duration = Duration::from_secs(2_147_483);
+
+/// The most ports, blocks and addresses that rules may list one by one.
+const LISTED: u32 = 65_536;
 
 type Note<'a> = dyn FnMut(bool, &'static str, &'static str) + 'a;
 
@@ -77,6 +80,16 @@ fn limits(profile: &Profile, lack: &mut Note<'_>) {
 
 fn translation(profile: &Profile, mapping: Mapping, lack: &mut Note<'_>) {
     let ports = &profile.ports;
+    let for_each_address = match (ports.block, ports.allocation) {
+        (Some(block), _) => ports.range.count() / u32::from(block.size.max(1)),
+        (None, Allocation::Sequential { .. }) => ports.range.count().min(SEQUENCE),
+        (None, _) => 1,
+    };
+    lack(
+        for_each_address * u32::from(profile.pool.addresses) > LISTED,
+        "pool.addresses",
+        "rules list the addresses of a pool, with each one's blocks or sequence, up to 65,536 in all",
+    );
     lack(
         ports.parity && ports.allocation != Allocation::Preserving,
         "ports.parity",

@@ -26,12 +26,12 @@ impl Profile {
         }
         let preserving =
             matches!(ports.allocation, Allocation::Preserving | Allocation::PreservingUntilCollision);
-        let least = match (ports.block, ports.allocation) {
-            (Some(block), _) => u32::from(block.size),
-            (None, Allocation::Sequential { delta }) => u32::from(delta) + 1,
-            (None, _) if ports.parity => 2,
-            (None, _) => 1,
+        let block = ports.block.map_or(1, |block| u32::from(block.size));
+        let step = match ports.allocation {
+            Allocation::Sequential { delta } => u32::from(delta) + 1,
+            _ => 1 + u32::from(ports.parity),
         };
+        let least = block.max(step);
         let count = ports.range.count();
         let part = if preserving { (count / PRESERVED / 2).max(least) } else { (count / 2).max(least) };
         if count < 2 * part {

@@ -7,11 +7,14 @@
 //!
 //! | name | holds | asked by |
 //! |---|---|---|
-//! | `rev` | inside endpoint (with the remote address, if the mapping depends on it) to outside endpoint | `translate`, so that a mapping stays |
-//! | `fc` | outside endpoint to inside endpoint | `dstnat`, which lets strangers in |
-//! | `used` | outside ports that are taken | `translate`, so that none is given twice |
-//! | `peers` | outside endpoint and the remotes it was used for | `dstnat`, as the gate of ADF |
+//! | `rev` | inside endpoint (and the remote address, if the mapping depends on it) to outside endpoint | `translate`, so that a mapping stays |
+//! | `fc` | outside endpoint to inside endpoint | `dstnat`, which lets strangers and neighbours in |
+//! | `used` | outside ports that are taken | `translate` and `keep`, so that none is given twice |
+//! | `peers` | outside endpoint and the remotes it was used for | `dstnat`, as the gate of ADF; `keep`, as the gate of neighbours |
 //! | `streams`, `peer_streams` | those that an answered flow keeps longer than an unanswered one would | `keep`, so that nothing is shortened |
+//! | `blocks`, `held` | each host's block of ports, and which are taken | `translate` |
+//! | `endpoints`, `poisoned` | inside endpoints, and outside ports that a remote's early packet took | `translate` of a poisoned gateway, so that only that remote sees another port |
+//! | `hosts` | each host's flows | `limits` |
 //!
 //! Their elements live as long as the flow whose packet refreshed them last, so a mapping ends with its flows. Unsolicited
 //! input is dropped before conntrack confirms it; otherwise a peer's early packet would take the tuple that the wanted
@@ -19,11 +22,22 @@
 //!
 //! Where the kernel behaves a little otherwise than [`Engine`](crate::Engine):
 //!
-//! - A random port is drawn before the taken ones can be looked up. If the draw hits one that another endpoint has, the
-//!   packet is dropped and the sender's next one draws again: one new mapping in (range / mappings) loses a packet.
-//! - A sequence has at most [`SEQUENCE`] steps and then starts over; a number that is taken costs a packet as well.
+//! - A random port is drawn before the taken ones can be looked up. If the draw hits one that another endpoint has towards
+//!   other remotes, the packet is dropped and the sender's next one draws again: the chance is that of the taken ports in
+//!   the range. Where nothing depends on whose a port is (APDM with APDF), it is shared instead.
+//! - A sequence starts at the range's first port, has at most [`SEQUENCE`] steps and then starts over; a number that is
+//!   taken costs a packet as well.
 //! - A SYN that waits for the inside's own (RFC 5382 REQ-4) is dropped in silence and not refused later.
-//! - ICMP queries keep their identifiers and are mapped by conntrack alone.
+//! - ICMP queries keep their identifiers and are mapped by conntrack alone. An ICMP error about a packet that had no flow
+//!   goes nowhere, though its endpoint be open to all.
+//! - Segments that cannot open a connection (FIN or SYN with ACK, without one) do not; a RST that answers the SYN ends the
+//!   flow at once.
+//! - A TCP endpoint with several connections lives as the one whose packet was last.
+//! - Beyond 4,096 flows, conntrack makes room by throwing out young ones where the engine refuses new ones.
+//! - A poisoned gateway moves the endpoint that has its own port outside; one that has another's loses its packets to
+//!   the poisoner.
+//! - An overloading gateway gives an endpoint that had to take another port that port for later destinations too.
+//! - A block stays with its host for the longest timer, not only while there is a mapping.
 
 mod filter;
 mod keep;
