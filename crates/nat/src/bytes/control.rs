@@ -1,4 +1,4 @@
-//! What the process around a [`Gateway`](super::Gateway) is told, and what it tells, as lines of JSON.
+//! What the process around a [`Gateway`] is told, and what it tells, as lines of JSON.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
