@@ -92,7 +92,13 @@ pub fn load(lab: &Lab, scenario: &Scenario, place: &Place, leases: &[u8]) -> Res
     let daemon = Daemon::start(agent, &["miniupnpd", "-d", "-f", CONFIG], &ready(mapping))?;
     stun.process.signal(KILL)?;
     *lock(&member.port_mapper) = Some(PortMapper { daemon, mirror });
-    read_back(agent, mapping, leases)
+    let now = expect(agent, &["date", "+%s"])?.stdout;
+    let now = String::from_utf8_lossy(&now).trim().parse().unwrap_or(u64::MAX);
+    let reloaded = read_back(agent, mapping)?;
+    match lost(&String::from_utf8_lossy(leases), &String::from_utf8_lossy(&reloaded), now) {
+        None => Ok(()),
+        Some(lease) => Err(Trouble::lab(format!("a lease was not loaded again: {lease}"))),
+    }
 }
 
 /// Ends a gateway's port mapping, if there is any; its rules stay.
@@ -131,9 +137,6 @@ pub fn gather(lab: &Lab, scenario: &Scenario, place: &Place, folder: &Path) -> R
         return Ok(Vec::new());
     };
     let member = lab.member(place.machine)?;
-    let leases = leases(member.agent())?;
-    let file = format!("{}.leases", place.machine);
-    fs::write(folder.join(&file), &leases)?;
     let mut mapper = lock(&member.port_mapper);
     let mapper = mapper.as_mut().ok_or_else(|| Trouble::lab("no server for mappings runs there"))?;
     let logs = folder.join("logs");
@@ -150,7 +153,8 @@ pub fn gather(lab: &Lab, scenario: &Scenario, place: &Place, folder: &Path) -> R
     if let Some(end) = ended {
         return Err(Trouble::lab(end).hint("see its log"));
     }
-    read_back(member.agent(), mapping, &leases)?;
+    let file = format!("{}.leases", place.machine);
+    fs::write(folder.join(&file), read_back(member.agent(), mapping)?)?;
     Ok(vec![file])
 }
 
@@ -180,10 +184,34 @@ fn leases(agent: &AgentClient) -> Result<Vec<u8>, Trouble> {
     }
 }
 
-/// Looks that what was to be there is, and what was to be missing is not.
-fn read_back(agent: &AgentClient, mapping: &PortMapping, leases: &[u8]) -> Result<(), Trouble> {
-    let listing = expect(agent, &["nft", "list", "table", "inet", TABLE])?;
-    found(mapping, leases, &String::from_utf8_lossy(&listing.stdout)).map_err(Trouble::lab)
+/// Looks that what was to be there is, and what was to be missing is not; gives the leases.
+fn read_back(agent: &AgentClient, mapping: &PortMapping) -> Result<Vec<u8>, Trouble> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let before = leases(agent)?;
+        let listing = expect(agent, &["nft", "list", "table", "inet", TABLE])?;
+        // Hosts may be asking.
+        if before == leases(agent)? {
+            let listing = String::from_utf8_lossy(&listing.stdout);
+            return found(mapping, &before, &listing).map(|()| before).map_err(Trouble::lab);
+        }
+    }
+    Err(Trouble::lab("the leases change all the time"))
+}
+
+/// A lease of before that should have lived on and did not.
+fn lost<'a>(before: &'a str, after: &str, now: u64) -> Option<&'a str> {
+    // Up to its end, a lease is what it was: protocol, port outside, address, port inside.
+    fn parts(lease: &str) -> Option<(Vec<&str>, u64)> {
+        let mut fields = lease.splitn(6, ':');
+        let whom = fields.by_ref().take(4).collect();
+        Some((whom, fields.next()?.parse().ok()?))
+    }
+    before.lines().find(|lease| {
+        let Some((whom, end)) = parts(lease) else { return false };
+        let lives = end == 0 || end > now;
+        lives && !after.lines().filter_map(parts).any(|(other, _)| other == whom)
+    })
 }
 
 fn found(mapping: &PortMapping, leases: &[u8], listing: &str) -> Result<(), String> {
@@ -326,7 +354,10 @@ fn alive(astray: bool, text: &mut String) {
     }
 "#,
             "        iifname \"wan\" meta nfproto ipv4 dnat ip to meta l4proto . th dport map @astray\n",
-            "        meta l4proto . ct original proto-dst @strays accept\n",
+            // Only after a protocol's name does nft know what a port of conntrack is.
+            r#"        meta l4proto udp meta l4proto . ct original proto-dst @strays accept
+        meta l4proto tcp meta l4proto . ct original proto-dst @strays accept
+"#,
         ),
         false => ("", "", ""),
     };
@@ -457,6 +488,16 @@ mod tests {
             let listing = format!("{listing}{strange}");
             assert_eq!(without(&listing), format!("{own}{strange}"));
         }
+    }
+
+    #[test]
+    fn a_lease_that_should_have_lived_on_is_missed() {
+        let before = "UDP:1:10.0.1.2:80:0:for ever\nUDP:2:10.0.1.2:81:100:a\nTCP:2:10.0.1.2:81:200:b\n";
+        let moved = "TCP:2:10.0.1.2:81:201:b\nUDP:1:10.0.1.2:80:0:for ever\n";
+        assert_eq!(lost(before, moved, 100), None);
+        assert_eq!(lost(before, moved, 99), Some("UDP:2:10.0.1.2:81:100:a"));
+        assert_eq!(lost(before, "UDP:1:10.0.1.2:80:0:x\n", 150), Some("TCP:2:10.0.1.2:81:200:b"));
+        assert_eq!(lost("", "", 0), None);
     }
 
     #[test]
