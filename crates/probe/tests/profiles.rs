@@ -338,3 +338,17 @@ proptest! {
         check(&profile, seed);
     }
 }
+
+/// Through a carrier's NAT the two gateways are seen as one: the worse mapping, the stricter filter, and the outermost one's
+/// ports, addresses and hairpin.
+#[test]
+fn a_chain_is_measured_as_what_it_comes_to() {
+    let cgn = Named::find("cgn").unwrap();
+    let carrier = cgn.chain.last().unwrap();
+    let (mapping, filtering) = cgn.composed();
+    let composed = Profile { name: cgn.name.clone(), mapping, filtering, ..carrier.clone() };
+    let report = way::measure(way::whole(1), &mut Chain::new(&cgn.chain, 1)).unwrap();
+    let proof = compare("both", &composed, &report);
+    assert!(proof.holds, "{}\n{}", proof.side_by_side().join("\n"), proof.notes.join("\n"));
+    assert_eq!(proof.measured.other["hairpin"], "external-source");
+}
