@@ -46,7 +46,7 @@ pub struct Plan {
     #[serde(default)]
     pub closed: Option<SocketAddr>,
     /// The times to hold the gateway's against; with them the end of flows is measured too, which takes somewhat longer
-    /// than the longest of them.
+    /// than the longest of them; what lasts more than a day is not waited for.
     #[serde(default)]
     pub timers: Option<Timers>,
     /// Whether the driver calls [`Prober::handle_refusal`](crate::Prober::handle_refusal).

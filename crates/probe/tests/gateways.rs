@@ -181,3 +181,44 @@ fn a_server_with_one_address_is_refused() {
     }
     assert!(matches!(prober.outcome(), Some(Err(Failed::Refused { code: 400, .. }))));
 }
+
+proptest::proptest! {
+    /// Whatever comes, to whichever socket, the prober neither panics nor goes on for ever.
+    #[test]
+    fn no_input_harms(
+        came in proptest::collection::vec((0u16..40, 0u64..9000, proptest::collection::vec(proptest::num::u8::ANY, 0..80), 0u8..4), 0..200),
+        seed: u64,
+    ) {
+        let plan = way::whole(seed);
+        let mut now = Instant::now();
+        let mut prober = Prober::new(plan, now);
+        let mut own: Vec<Vec<u8>> = Vec::new();
+        for (socket, wait, mut bytes, kind) in came {
+            while let Some(action) = prober.poll_action() {
+                if let Action::Send { datagram, .. } = action {
+                    own.push(datagram);
+                }
+            }
+            now += Duration::from_millis(wait);
+            match kind {
+                0 => prober.handle_icmp_error(now, socket, plan.server),
+                1 => prober.handle_refusal(now, plan.server, plan.inside),
+                // An answer to one of its own, or its own, with some bytes changed.
+                2 => if let Some(mut known) = own.get(bytes.len() % own.len().max(1)).cloned() {
+                    known[0] = *bytes.first().unwrap_or(&1) & 1;
+                    known.append(&mut bytes);
+                    prober.handle_datagram(now, socket, plan.other, &known);
+                },
+                _ => prober.handle_datagram(now, socket, plan.server, &bytes),
+            }
+            prober.handle_timeout(now);
+        }
+        for _ in 0..100 {
+            match prober.poll_timeout() {
+                Some(then) => prober.handle_timeout(then),
+                None => break,
+            }
+        }
+        proptest::prop_assert!(prober.outcome().is_some());
+    }
+}

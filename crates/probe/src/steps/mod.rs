@@ -9,7 +9,10 @@ mod hairpin;
 mod mapping;
 mod ports;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use natrig_nat::Filtering;
 use natrig_stun::ChangeRequest;
@@ -24,6 +27,9 @@ const IP: ChangeRequest = ChangeRequest { ip: true, port: false };
 const PORT: ChangeRequest = ChangeRequest { ip: false, port: true };
 /// and both.
 const BOTH: ChangeRequest = ChangeRequest { ip: true, port: true };
+
+/// The longest time that the end of a flow is waited for.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What every step is given.
 #[derive(Debug, Clone)]
@@ -85,7 +91,12 @@ pub(crate) async fn all(bench: Bench, plan: Plan) -> Result<Report, Failed> {
     }
     let stateless = mapping.is_none() && report.filtering == Filtering::EndpointIndependent;
     if let Some(timers) = plan.timers.filter(|_| !stateless) {
-        report.expiry = Some(expiry::measure(&step, report.filtering, timers).await?);
+        let times = [timers.unreplied, timers.stream, timers.stream_after];
+        if times.into_iter().chain(timers.lifetime).all(|time| time <= LONGEST) {
+            report.expiry = Some(expiry::measure(&step, report.filtering, timers).await?);
+        } else {
+            step.bench.note(format!("the end of flows was not waited for: that is more than {LONGEST:?}"));
+        }
     }
     let strays = step.bench.strays();
     if let (Some(collision), false) = (&mut report.collision, strays.is_empty()) {
