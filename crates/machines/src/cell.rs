@@ -13,7 +13,7 @@ use natrig_lab::{
     verdict::{Case, Window, verdict},
 };
 use natrig_record::{About, Cell, Claim, Evidence, Outcome, Path as WirePath, Step, Verdict, What};
-use natrig_scenario::{Link, Moment, Scenario, Side};
+use natrig_scenario::{Action, Link, Moment, Scenario, Side};
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
@@ -21,11 +21,16 @@ use crate::{
     COORDINATION, Lab, PROBES, Rig, Trouble, Who,
     app::INBOX,
     gateway::{self, Listing, both, each_side},
+    lab::over,
+    life::{self, Life},
     node::{Node, NodeEvent},
     nodes::{Events, Nodes, Public, start_public},
     proof,
     reuse::reusable,
 };
+
+/// How often a lab that is left alone looks whether the run is halted.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The lab's bytes, each way.
 const BYTES: usize = 256 * 1024;
@@ -89,10 +94,10 @@ struct Run<'a> {
 impl Run<'_> {
     fn whole(&mut self, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Machines, events)?;
-        let lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
+        let mut lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
         self.cell.figures.insert("cells_before_in_these_machines".to_owned(), lab.served().into());
-        let result = self.within(&lab, events);
+        let result = self.within(&mut lab, events);
         let retired = lab.retire(self.folder);
         let failed = match &result {
             Ok(()) => self.cell.outcome == Outcome::LabError,
@@ -105,24 +110,25 @@ impl Run<'_> {
     }
 
     /// All that happens while the machines run.
-    fn within(&mut self, lab: &Lab, events: &Events) -> Result<(), Trouble> {
+    fn within(&mut self, lab: &mut Lab, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Proof, events)?;
         let (stun, loaded) =
             both(|| gateway::start_stun(lab), || gateway::load(lab, self.scenario, self.folder));
         stun.and(loaded)?;
         let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
+            let others = life::prove_others(lab, self.scenario, self.folder)?;
             self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.depth(gateway))?;
             proof::refuse(&self.cell.proofs)?;
             self.rig.hold(self.scenario);
-            gateway::flush(lab, self.scenario)
+            Ok(gateway::flush(lab, self.scenario)?.with_others(others))
         });
-        let proven = proven?;
+        let mut gateways = proven?;
 
-        let judged = self.experiment(lab, public, events);
+        let judged = self.experiment(lab, &mut gateways, public, events);
         // Whatever came of it, the tables and logs are what explains it.
         let failed_at = self.step;
-        let gathered = self.gather(lab, &proven, events);
+        let gathered = self.gather(lab, &gateways, events);
         if judged.is_err() {
             self.step = failed_at;
         }
@@ -131,7 +137,8 @@ impl Run<'_> {
 
     fn experiment(
         &mut self,
-        lab: &Lab,
+        lab: &mut Lab,
+        gateways: &mut Listing,
         public: Result<Public, Trouble>,
         events: &Events,
     ) -> Result<(), Trouble> {
@@ -147,15 +154,15 @@ impl Run<'_> {
         let (filled, nodes) =
             both(outboxes, || Nodes::start(lab, self.scenario, public, self.folder, self.halt, events));
         let nodes = filled.and(nodes)?;
-        self.faults(lab, Moment::Bootstrapped, events)?;
+        self.faults(lab, gateways, Moment::Bootstrapped, events)?;
 
         self.enter(Step::Connect, events)?;
         let connect = Instant::now();
-        let settled = self.connect(lab, &nodes, connect, events);
+        let settled = self.connect(lab, gateways, &nodes, connect, events);
 
         let window = match &settled {
             Ok(()) => {
-                self.faults(lab, Moment::Settled, events)?;
+                self.faults(lab, gateways, Moment::Settled, events)?;
                 self.enter(Step::Data, events)?;
                 Some(self.carry(lab, &nodes))
             }
@@ -197,7 +204,14 @@ impl Run<'_> {
     }
 
     /// Tells the initiator to connect and waits until both peers have reported their final path.
-    fn connect(&mut self, lab: &Lab, nodes: &Nodes, since: Instant, events: &Events) -> Result<(), Trouble> {
+    fn connect(
+        &mut self,
+        lab: &mut Lab,
+        gateways: &mut Listing,
+        nodes: &Nodes,
+        since: Instant,
+        events: &Events,
+    ) -> Result<(), Trouble> {
         let deadline = since + self.scenario.timeout;
         let [initiator, responder] = &nodes.peers;
         let [own, target] = &nodes.ids;
@@ -208,7 +222,7 @@ impl Run<'_> {
         let first = initiator.wait_for("it was connected", deadline, self.halt, known)?;
         if !first.is("connectFailed") {
             self.cell.connect_ms = Some(millis(first.at - since));
-            self.faults(lab, Moment::Connected, events)?;
+            self.faults(lab, gateways, Moment::Connected, events)?;
         }
         let last = initiator.wait_for("it reported its final path", deadline, self.halt, |event| {
             event.about("settled", target) || event.about("connectFailed", target)
@@ -301,12 +315,34 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn faults(&self, lab: &Lab, moment: Moment, events: &Events) -> Result<(), Trouble> {
+    fn faults(
+        &self,
+        lab: &mut Lab,
+        gateways: &mut Listing,
+        moment: Moment,
+        events: &Events,
+    ) -> Result<(), Trouble> {
+        let life = Life { rig: self.rig, scenario: self.scenario, folder: self.folder };
         for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
-            lab.apply(&fault.action)?;
-            let _ = events.send(What::Fault { message: format!("{} after {moment}", fault.action) });
+            let shown = match &fault.action {
+                Action::Gateway(machine, what) => {
+                    format!(": {}", life.befall(lab, gateways, *machine, what)?)
+                }
+                Action::Idle(time) => self.idle(*time).map(|()| String::new())?,
+                link => lab.apply(link).map(|()| String::new())?,
+            };
+            let _ = events.send(What::Fault { message: format!("{} after {moment}{shown}", fault.action) });
         }
         Ok(())
+    }
+
+    /// Leaves everything alone for a while.
+    fn idle(&self, time: Duration) -> Result<(), Trouble> {
+        let until = Instant::now() + time;
+        while !over(until, self.halt) {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK));
+        }
+        if self.halt.raised() { Err(Trouble::lab("interrupted")) } else { Ok(()) }
     }
 
     /// Whether the lab itself keeps the sites' frames from each other.

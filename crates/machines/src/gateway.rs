@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
 use natrig_lab::{Place, Topology};
-use natrig_nat::ruleset::Ruleset;
+use natrig_nat::{Profile, ruleset::Ruleset};
 use natrig_record::Proof;
 use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
@@ -25,14 +25,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
-    each_gateway(scenario, |place| {
-        match place.gateway.engine {
-            Engine::Kernel => load_rules(lab, place, folder)?,
-            Engine::Model => model::load(lab, place)?,
-        }
-        port_mapping::load(lab, scenario, place, &[])
-    })?;
+    each_gateway(scenario, |place| install(lab, scenario, place, &[], folder))?;
     Ok(())
+}
+
+/// Makes one gateway what it should be, with the leases that its port mapping has kept.
+pub(crate) fn install(
+    lab: &Lab,
+    scenario: &Scenario,
+    place: &Place,
+    leases: &[u8],
+    folder: &Path,
+) -> Result<(), Trouble> {
+    match place.gateway.engine {
+        Engine::Kernel => load_rules(lab, place, folder)?,
+        Engine::Model => model::load(lab, place)?,
+    }
+    port_mapping::load(lab, scenario, place, leases)
 }
 
 fn load_rules(lab: &Lab, place: &Place, folder: &Path) -> Result<(), Trouble> {
@@ -81,28 +90,84 @@ pub fn measure(lab: &Lab, scenario: &Scenario) -> Result<Vec<Proof>, Trouble> {
     proof::measure(lab, scenario, |_| Depth::Fast)
 }
 
-/// Rules without their state, or a model's profile, as they were proven.
+/// All gateways as they stand, and those that they may become.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing(Vec<String>);
+pub struct Listing {
+    standing: Vec<Standing>,
+    others: Vec<Standing>,
+}
 
-/// Empties all that the proof left in both gateways, shows that it is gone, and takes the listing that must still be
-/// there after the cell.
+/// A gateway as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Where, and what it is.
+    pub place: Place,
+    /// Its rules without their state, or its model's profile, as they were proven.
+    pub(crate) proven: String,
+    /// What it was before it was first rebound.
+    pub(crate) first: Profile,
+    pub(crate) rebinds: u32,
+    pub(crate) renumberings: u32,
+}
+
+impl Listing {
+    /// The same, with what gateways may become.
+    pub fn with_others(self, others: Vec<Standing>) -> Self {
+        Listing { others, ..self }
+    }
+
+    /// What gateways may become.
+    pub fn others(&self) -> &[Standing] {
+        &self.others
+    }
+
+    /// A gateway as it stands.
+    pub fn of(&self, machine: Machine) -> Result<&Standing, Trouble> {
+        let standing = self.standing.iter().find(|standing| standing.place.machine == machine);
+        standing.ok_or_else(|| Trouble::lab(format!("there is no gateway {machine}")))
+    }
+
+    pub(crate) fn of_mut(&mut self, machine: Machine) -> Result<&mut Standing, Trouble> {
+        let standing = self.standing.iter_mut().find(|standing| standing.place.machine == machine);
+        standing.ok_or_else(|| Trouble::lab(format!("there is no gateway {machine}")))
+    }
+
+    pub(crate) fn take(&mut self, machine: Machine) -> Result<Standing, Trouble> {
+        let at = self.standing.iter().position(|standing| standing.place.machine == machine);
+        at.map(|at| self.standing.swap_remove(at))
+            .ok_or_else(|| Trouble::lab(format!("there is no gateway {machine}")))
+    }
+}
+
+/// Empties all that the proof left in the gateways, shows that it is gone, and takes what must still be true of them after
+/// the cell.
 pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
-    let listings = each_gateway(scenario, |place| match place.gateway.engine {
+    let standing = each_gateway(scenario, |place| {
+        Ok(Standing {
+            place: place.clone(),
+            proven: empty(lab, scenario, place)?,
+            first: place.gateway.profile.clone(),
+            rebinds: 0,
+            renumberings: 0,
+        })
+    })?;
+    Ok(Listing { standing, others: Vec::new() })
+}
+
+/// The same for one; gives what must still be true of it.
+pub(crate) fn empty(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<String, Trouble> {
+    match place.gateway.engine {
         Engine::Kernel => flush_rules(lab, scenario, place),
         Engine::Model => model::flush(lab, place.machine),
-    })?;
-    Ok(Listing(listings))
+    }
 }
 
 fn flush_rules(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<String, Trouble> {
     let script = format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && nft -s list ruleset");
     let agent = lab.agent(place.machine)?;
     let output = expect(agent, &["sh", "-c", &script])?;
-    // Asked of the agent: one more program costs an emulated guest 40 ms.
-    let count = agent.read_file(COUNT, 64)?;
-    if count.trim_ascii() != b"0" {
-        let count = String::from_utf8_lossy(count.trim_ascii()).into_owned();
+    let count = connections(agent)?;
+    if count > 0 {
         return Err(Trouble::lab(format!("{count} connections are left after the flush")));
     }
     let rules = own_rules(&output, scenario, place);
@@ -113,15 +178,27 @@ fn flush_rules(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<String, 
     Ok(normal(&rules))
 }
 
-/// Writes the gateways' tables beside the evidence and compares their rules or profiles with the proven ones; gives the
-/// names of the files.
+/// How many connections a gateway's kernel tracks.
+pub(crate) fn connections(agent: &AgentClient) -> Result<usize, Trouble> {
+    // Asked of the agent: one more program costs an emulated guest 40 ms.
+    let count = agent.read_file(COUNT, 64)?;
+    let count = String::from_utf8_lossy(count.trim_ascii());
+    count.parse().map_err(|_| Trouble::lab(format!("`{count}` is no count of connections")))
+}
+
+/// Writes the gateways' tables beside the evidence and compares their rules or profiles with the proven ones, or with what
+/// became of them since; gives the names of the files.
 pub fn gather(
     lab: &Lab,
     scenario: &Scenario,
     proven: Option<&Listing>,
     folder: &Path,
 ) -> Result<Vec<String>, Trouble> {
-    let found = each_gateway(scenario, |place| {
+    let places: Vec<Place> = match proven {
+        Some(listing) => listing.standing.iter().map(|standing| standing.place.clone()).collect(),
+        None => Topology::of(scenario).gateways().to_vec(),
+    };
+    let found = at_each(&places, |place| {
         let gateway = place.machine;
         Ok(match place.gateway.engine {
             Engine::Kernel => {
@@ -134,12 +211,12 @@ pub fn gather(
             Engine::Model => (model::gather(lab, gateway, folder)?, vec![model::evidence(gateway)]),
         })
     })?;
-    if let Some(Listing(proven)) = proven {
-        for (place, (before, (after, _))) in
-            Topology::of(scenario).gateways().iter().zip(proven.iter().zip(&found))
-        {
-            if before != after {
-                return Err(Trouble::lab("the rules are not those that were proven").at(place.machine));
+    if let Some(listing) = proven {
+        for (standing, (rules, _)) in listing.standing.iter().zip(&found) {
+            if standing.proven != *rules {
+                return Err(
+                    Trouble::lab("the rules are not those that were proven").at(standing.place.machine)
+                );
             }
         }
     }
@@ -209,12 +286,17 @@ pub(crate) fn each_gateway<T: Send>(
     scenario: &Scenario,
     work: impl Fn(&Place) -> Result<T, Trouble> + Sync,
 ) -> Result<Vec<T>, Trouble> {
-    let topology = Topology::of(scenario);
+    at_each(Topology::of(scenario).gateways(), work)
+}
+
+fn at_each<T: Send>(
+    places: &[Place],
+    work: impl Fn(&Place) -> Result<T, Trouble> + Sync,
+) -> Result<Vec<T>, Trouble> {
     let work = |place: &Place| work(place).map_err(|trouble| trouble.at(place.machine));
     let work = &work;
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            topology.gateways().iter().map(|place| scope.spawn(move || work(place))).collect();
+        let threads: Vec<_> = places.iter().map(|place| scope.spawn(move || work(place))).collect();
         let done: Vec<_> = threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked"))))

@@ -1,7 +1,7 @@
 //! One scenario's machines, joined by a switch.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     os::fd::OwnedFd,
     path::Path,
@@ -43,6 +43,8 @@ pub struct Lab {
     pub(crate) switch: Switch,
     pub(crate) seed: u64,
     pub(crate) served: u32,
+    /// What a scenario's faults have cut.
+    pub(crate) cut: Mutex<BTreeSet<Link>>,
     _slots: Slots,
 }
 
@@ -123,7 +125,7 @@ impl Lab {
             return Err(Trouble::lab("interrupted"));
         }
         let members = started.into_iter().collect::<Result<_, _>>()?;
-        Ok(Lab { topology, members, switch, seed: rig.seed, served: 0, _slots: slots })
+        Ok(Lab { topology, members, switch, seed: rig.seed, served: 0, cut: Mutex::default(), _slots: slots })
     }
 
     /// Where everything is.
@@ -177,13 +179,52 @@ impl Lab {
         Ok(Trace::read_extent(&self.switch.flush()?)?)
     }
 
-    /// Does what a fault says.
+    /// Takes links off the wire, whatever a scenario does to them.
+    pub(crate) fn take_off(&self, links: [Link; 2]) -> Result<(), Trouble> {
+        links.into_iter().try_for_each(|link| Ok(self.switch.cut(port(&self.switch, link)?)?))
+    }
+
+    /// Puts links back on the wire that were taken off, but for those that a scenario has cut.
+    pub(crate) fn put_back(&self, links: [Link; 2]) -> Result<(), Trouble> {
+        let cut = lock(&self.cut);
+        let whole = links.into_iter().filter(|link| !cut.contains(link));
+        whole.into_iter().try_for_each(|link| Ok(self.switch.heal(port(&self.switch, link)?)?))
+    }
+
+    /// Ends a machine and starts another one in its place, on the same cables.
+    pub(crate) fn restart(
+        &mut self,
+        rig: &Rig,
+        scenario: &Scenario,
+        name: Name,
+        folder: &Path,
+    ) -> Result<(), Trouble> {
+        let host = self.topology.hosts().iter().find(|host| host.machine == name);
+        let host = host.ok_or_else(|| Trouble::lab(format!("{name} is not in the topology")))?;
+        let at = self.members.iter().position(|member| member.name == name);
+        let at = at.ok_or_else(|| Trouble::lab(format!("there is no machine `{name}`")))?;
+        // Two of one name would answer each other's ARP.
+        self.members.remove(at);
+        let cables = host.nics.iter().map(|nic| Ok(self.switch.replug(port(&self.switch, nic.link)?)?));
+        let cables = cables.collect::<Result<_, Trouble>>()?;
+        let member = start(rig, host, memory(scenario, name), cables, folder)?;
+        self.members.insert(at, member);
+        Ok(())
+    }
+
+    /// Does to a link what a fault says.
     pub fn apply(&self, action: &Action) -> Result<(), Trouble> {
         match action {
-            Action::Cut(link) => self.switch.cut(port(&self.switch, *link)?)?,
-            Action::Heal(link) => self.switch.heal(port(&self.switch, *link)?)?,
+            Action::Cut(link) => {
+                self.switch.cut(port(&self.switch, *link)?)?;
+                lock(&self.cut).insert(*link);
+            }
+            Action::Heal(link) => {
+                self.switch.heal(port(&self.switch, *link)?)?;
+                lock(&self.cut).remove(link);
+            }
             Action::Gateway(..) | Action::Idle(_) => {
-                return Err(Trouble::lab(format!("no lab can {action} yet")));
+                return Err(Trouble::lab(format!("to {action} is nothing that is done to a link")));
             }
         }
         Ok(())

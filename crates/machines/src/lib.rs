@@ -12,6 +12,7 @@ mod error;
 pub mod experiment;
 pub mod gateway;
 mod lab;
+pub mod life;
 pub mod model;
 pub mod node;
 mod nodes;

@@ -83,7 +83,7 @@ pub fn evidence(gateway: Machine) -> String {
 }
 
 /// How a model behaves, as a text to compare.
-fn proven(state: &State) -> Result<String, Trouble> {
+pub(crate) fn proven(state: &State) -> Result<String, Trouble> {
     serde_json::to_string_pretty(&(&state.profile, &state.outside)).map_err(Trouble::lab)
 }
 

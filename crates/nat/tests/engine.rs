@@ -271,6 +271,20 @@ fn a_full_table_of_flows_refuses_the_next_one() {
 }
 
 #[test]
+fn a_closed_table_takes_what_ended_again_and_no_more() {
+    let mut gateway = home(|_| {});
+    assert!(send(&mut gateway, s(0), A, "198.51.100.3:1").is_ok());
+    assert!(send(&mut gateway, s(1), A, "198.51.100.3:2").is_ok());
+    gateway.close(s(1));
+    assert_eq!(send(&mut gateway, s(1), A, "198.51.100.3:3"), Err(Reason::TableFull));
+    assert!(send(&mut gateway, s(1), A, "198.51.100.3:2").is_ok(), "what is there goes on");
+    assert!(send(&mut gateway, s(30), A, "198.51.100.3:3").is_ok(), "the first one has ended");
+    assert_eq!(send(&mut gateway, s(30), A, "198.51.100.3:4"), Err(Reason::TableFull));
+    gateway.reboot(s(30));
+    assert!((1..9).all(|port| send(&mut gateway, s(30), A, &format!("198.51.100.3:{port}")).is_ok()));
+}
+
+#[test]
 fn unsolicited_input_gets_what_the_profile_says() {
     let packet = Packet::udp(at(STRANGER), at("192.0.2.1:7000"));
     assert_eq!(home(|_| {}).inbound(s(0), packet), Verdict::Drop(Reason::NoMapping));

@@ -60,6 +60,8 @@ pub enum Command {
         /// The addresses from now on.
         outside: Vec<Ipv4Addr>,
     },
+    /// [`Engine::close`](crate::Engine::close).
+    Close,
     /// [`Engine::reconfigure`](crate::Engine::reconfigure).
     Reconfigure {
         /// How it behaves from now on.
@@ -100,6 +102,10 @@ impl Gateway {
     pub fn obey(&mut self, now: Duration, command: Command) -> Result<(), WrongGateway> {
         match command {
             Command::State | Command::Table => return Ok(()),
+            Command::Close => {
+                self.engine.close(now);
+                return Ok(());
+            }
             Command::Reboot => self.engine.reboot(now),
             Command::Rebind => self.engine.rebind(now),
             Command::Renumber { outside } => self.engine.renumber(now, outside)?,
@@ -132,6 +138,7 @@ mod tests {
         for command in [
             Command::State,
             Command::Table,
+            Command::Close,
             Command::Reboot,
             Command::Rebind,
             Command::Renumber { outside: vec![[192, 0, 2, 7].into()] },

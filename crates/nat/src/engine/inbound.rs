@@ -67,7 +67,7 @@ impl Engine {
         let inside = self.table.mappings[mapping as usize].inside;
         // Where packets from outside keep nothing alive, they leave nothing behind either.
         if protocol != Protocol::Udp || self.profile.refresh == Refresh::Both {
-            if self.table.flow_count() >= self.profile.limits.flows as usize {
+            if self.is_full() {
                 return Verdict::Drop(Reason::TableFull);
             }
             let marks = if turned { Marks::HAIRPIN } else { Marks::default() };

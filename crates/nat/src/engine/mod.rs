@@ -183,6 +183,8 @@ pub struct Engine {
     held: VecDeque<(u64, Packet)>,
     /// What endpoints had before a rebind, and do not get again.
     before: HashMap<u128, SocketAddrV4, FixedState>,
+    /// The most flows, where they are fewer than the profile says.
+    ceiling: usize,
 }
 
 /// The profile's timers.
@@ -233,10 +235,16 @@ impl Engine {
             next_purge: 1024,
             held: VecDeque::new(),
             before: HashMap::with_hasher(hasher),
+            ceiling: usize::MAX,
             profile,
             addresses,
             seed,
         })
+    }
+
+    /// Whether no flow more can be.
+    fn is_full(&self) -> bool {
+        self.table.flow_count() >= self.ceiling.min(self.profile.limits.flows as usize)
     }
 
     /// The profile it follows.

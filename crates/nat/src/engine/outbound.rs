@@ -78,7 +78,7 @@ impl Engine {
         if packet.flags().rst {
             return Err(Reason::NoConnection);
         }
-        if self.table.flow_count() >= self.profile.limits.flows as usize {
+        if self.is_full() {
             return Err(Reason::TableFull);
         }
         let general = self.table.by_inside(self.inside_key(protocol, inside, remote));
