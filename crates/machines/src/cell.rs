@@ -50,6 +50,7 @@ impl Backend for Rig {
             halt,
             step: Step::Machines,
             entered: Instant::now(),
+            passages: Vec::new(),
             cell: blank(scenario, evidence),
         };
         let started = run.entered;
@@ -88,6 +89,7 @@ struct Run<'a> {
     halt: &'a Halt,
     step: Step,
     entered: Instant,
+    passages: Vec<Passage>,
     cell: Cell,
 }
 
@@ -142,7 +144,9 @@ impl Run<'_> {
         public: Result<Public, Trouble>,
         events: &Events,
     ) -> Result<(), Trouble> {
-        let proven = Instant::now();
+        let proven_ns = lab.switch().time_of(Instant::now());
+        self.passages =
+            lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, events)?;
         let public = public?;
         let outboxes = || {
@@ -171,7 +175,7 @@ impl Run<'_> {
         // A verdict is read in any case: it shows how far things came.
         let failed_at = self.step;
         self.enter(Step::Verdict, events)?;
-        let read = self.read(lab, proven, connect, window.as_ref().map(|(window, _)| *window));
+        let read = self.read(lab, connect, window.as_ref().map(|(window, _)| *window));
         if let Err(trouble) = settled {
             // A gateway that is not what was proven says nothing about the node behind it.
             if let Some(reason) = refuted(&self.cell.assertions, About::Gateway) {
@@ -282,12 +286,10 @@ impl Run<'_> {
     fn read(
         &mut self,
         lab: &Lab,
-        proven: Instant,
         connect: Instant,
         window: Option<Window>,
     ) -> Result<Verdict, Trouble> {
         let trace = lab.trace()?;
-        let proven_ns = lab.switch().time_of(proven);
         let case = Case {
             pair: lab.topology().pair(self.scenario.initiator),
             initiator_filtering: self.scenario.initiator_nat().filtering(),
@@ -297,7 +299,7 @@ impl Run<'_> {
             probes: PROBES.to_vec(),
             relays: vec![Link::RelayWan.name().to_owned()],
             pair_blocked: self.pair_blocked(),
-            gateways: lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect(),
+            gateways: self.passages.clone(),
         };
         let text = serde_json::to_vec_pretty(&case).map_err(Trouble::lab)?;
         std::fs::write(self.folder.join("case.json"), text)?;
@@ -316,7 +318,7 @@ impl Run<'_> {
     }
 
     fn faults(
-        &self,
+        &mut self,
         lab: &mut Lab,
         gateways: &mut Listing,
         moment: Moment,
@@ -326,7 +328,14 @@ impl Run<'_> {
         for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
             let shown = match &fault.action {
                 Action::Gateway(machine, what) => {
-                    format!(": {}", life.befall(lab, gateways, *machine, what)?)
+                    let began_ns = lab.switch().time_of(Instant::now());
+                    let shown = life.befall(lab, gateways, *machine, what)?;
+                    let over_ns = lab.switch().time_of(Instant::now());
+                    let place = &gateways.of(*machine)?.place;
+                    self.passages.iter_mut().filter(|one| one.gateway == machine.name()).for_each(|passage| {
+                        passage.befallen(what, place, began_ns..over_ns);
+                    });
+                    format!(": {shown}")
                 }
                 Action::Idle(time) => self.idle(*time).map(|()| String::new())?,
                 link => lab.apply(link).map(|()| String::new())?,
@@ -401,7 +410,7 @@ fn alike(got: &[u8], sent: &[u8]) -> u64 {
     got.iter().zip(sent).take_while(|(a, b)| a == b).count() as u64
 }
 
-fn files(folder: &Path, under: &str) -> Result<Vec<String>, Trouble> {
+pub(crate) fn files(folder: &Path, under: &str) -> Result<Vec<String>, Trouble> {
     let mut names = std::fs::read_dir(folder)?
         .map(|entry| Ok(format!("{under}/{}", entry?.file_name().to_string_lossy())))
         .collect::<std::io::Result<Vec<_>>>()?;
@@ -409,7 +418,7 @@ fn files(folder: &Path, under: &str) -> Result<Vec<String>, Trouble> {
     Ok(names)
 }
 
-fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
+pub(crate) fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
     let folder = evidence.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Cell {
         id: scenario.id.clone(),
@@ -426,7 +435,7 @@ fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
     }
 }
 
-fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     // Tenths are enough, and read better.
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

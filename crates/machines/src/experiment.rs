@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     net::{Ipv4Addr, SocketAddrV4},
     time::{Duration, Instant},
 };
@@ -97,6 +98,18 @@ impl Order {
             Order::ResponderFirst => &[&[1], &[0]],
             Order::AtOnce => &[&[0, 1]],
         }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Order::InitiatorAlone => "initiator alone",
+            Order::ResponderAlone => "responder alone",
+            Order::InitiatorFirst => "both, initiator first",
+            Order::ResponderFirst => "both, responder first",
+            Order::AtOnce => "both at once",
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod app;
 mod cell;
 mod error;
 pub mod experiment;
+mod experimenter;
 pub mod gateway;
 mod lab;
 pub mod life;
@@ -24,6 +25,7 @@ pub mod station;
 
 pub use app::{App, COORDINATION, PROBES};
 pub use error::{Trouble, Who};
+pub use experimenter::Experimenter;
 pub use lab::{Lab, Member};
 pub use nodes::{Events, Nodes, Public, start_public};
 pub use reuse::Spare;

@@ -182,6 +182,9 @@ pub struct MatrixArguments {
     /// The gateways, each dialling each [default: the five]; `natrig nat list` has the names
     #[arg(long = "nat", value_name = "NAME|FILE", value_delimiter = ',')]
     pub nats: Vec<String>,
+    /// Try the gateways without a node: hosts behind them send alone, and together in either order
+    #[arg(long)]
+    pub experiment: bool,
     /// Only cells with these IDs: T2.M.1 to T2.M.25, others by their gateways, such as cgn_symmetric
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub only: Vec<String>,

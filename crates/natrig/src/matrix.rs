@@ -2,7 +2,13 @@
 
 use natrig_scenario::{Matrix, Nat, Scenario};
 
-use crate::{cli::MatrixArguments, failure::Failure, nat, output::tell, run};
+use crate::{
+    cli::MatrixArguments,
+    failure::Failure,
+    nat,
+    output::tell,
+    run::{self, Subject},
+};
 
 /// The cells of the five.
 const MATRIX: (&str, &str) =
@@ -10,7 +16,8 @@ const MATRIX: (&str, &str) =
 
 /// Runs every pair of the gateways that are asked for.
 pub fn matrix(arguments: MatrixArguments) -> Result<u8, Failure> {
-    run::run(cells(&arguments)?, arguments.options)
+    let subject = if arguments.experiment { Subject::Gateways } else { Subject::Nodes };
+    run::run(cells(&arguments)?, subject, arguments.options)
 }
 
 fn cells(arguments: &MatrixArguments) -> Result<Vec<Scenario>, Failure> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use natrig_lab::{Backend, Halt};
-use natrig_machines::Rig;
+use natrig_machines::{Experimenter, Rig};
 use natrig_record::{Cell, Event, Planned, Results, RunInfo, SCHEMA, Sink, Totals, What};
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
@@ -29,7 +29,7 @@ use crate::{
 /// Runs scenario files.
 pub fn files(arguments: RunArguments) -> Result<u8, Failure> {
     let scenarios = natrig_scenario::load_all(&arguments.files)?;
-    run(pick(scenarios, &arguments.only)?, arguments.options)
+    run(pick(scenarios, &arguments.only)?, Subject::Nodes, arguments.options)
 }
 
 /// The cells with some IDs; all, if none is asked for.
@@ -44,8 +44,17 @@ pub(crate) fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scen
     Ok(scenarios.into_iter().filter(|scenario| only.is_empty() || only.contains(&scenario.id)).collect())
 }
 
+/// What is tried in the cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The nodes.
+    Nodes,
+    /// The gateways alone.
+    Gateways,
+}
+
 /// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
-pub(crate) fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, Failure> {
+pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOptions) -> Result<u8, Failure> {
     let jobs = jobs(options.jobs, &scenarios)?;
     folder::check(options.out.as_deref())?;
     let interrupt = Interrupt::watch();
@@ -63,7 +72,12 @@ pub(crate) fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, F
     let mut info = about(&rig, seed, &folder);
     let planned = scenarios.iter().map(planned).collect();
     emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
-    let cells = cells(&rig, &scenarios, &folder, jobs, halt, &emit)?;
+    let experimenter = Experimenter::new(&rig);
+    let backend: &dyn Backend = match subject {
+        Subject::Nodes => &rig,
+        Subject::Gateways => &experimenter,
+    };
+    let cells = cells(backend, &scenarios, &folder, jobs, halt, &emit)?;
     info.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
     let results = Results {
         schema: SCHEMA.to_owned(),
@@ -80,7 +94,7 @@ pub(crate) fn run(scenarios: Vec<Scenario>, options: RunOptions) -> Result<u8, F
 
 /// Runs cells side by side; the results are in the order of the scenarios. A cell that was never begun has none.
 fn cells(
-    rig: &Rig,
+    backend: &dyn Backend,
     scenarios: &[Scenario],
     folder: &Path,
     jobs: usize,
@@ -102,7 +116,7 @@ fn cells(
                 source,
             })?;
             emit(Some(index), What::CellStarted { title: scenario.id.clone() });
-            let cell = rig.run(scenario, &evidence, &|what| emit(Some(index), what), halt);
+            let cell = backend.run(scenario, &evidence, &|what| emit(Some(index), what), halt);
             emit(Some(index), What::CellFinished { cell: Box::new(cell.clone()) });
             if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
                 *place = Some(cell);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Assertion;
+use crate::{Assertion, Experiment};
 
 /// The name and version of the JSON form of [`Results`].
 pub const SCHEMA: &str = "natrig/results/1";
@@ -76,6 +76,9 @@ pub struct Cell {
     pub outcome: Outcome,
     /// What the wire showed; none if the run did not come so far.
     pub verdict: Option<Verdict>,
+    /// What the gateways came to without a node; none where nodes were run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<Experiment>,
     /// What the nodes said of their path; the initiator's first.
     pub claims: Vec<Claim>,
     /// From the connect command to the first usable path, by the initiator's events.

@@ -7,7 +7,7 @@ use natrig_record::{Cell, Outcome, Path, Planned, Step};
 use crate::{
     Style,
     style::Ink,
-    wording::{kind, printable},
+    wording::{came_to, printable},
 };
 
 /// Columns between a column and the next.
@@ -76,7 +76,7 @@ impl Board {
         square.running.remove(&index);
         square.finished += 1;
         square.as_expected += usize::from(cell.outcome == Outcome::AsExpected);
-        let path = cell.verdict.as_ref().map_or_else(String::new, kind);
+        let path = came_to(cell).unwrap_or_default();
         if square.worst.as_ref().is_none_or(|(worst, _)| gravity(cell.outcome) > gravity(*worst)) {
             square.worst = Some((cell.outcome, path));
         }

@@ -15,7 +15,7 @@ use crate::{
     Style,
     board::Board,
     style::Ink,
-    wording::{kind, nats, printable, reason, seconds, totals},
+    wording::{kind, nats, printable, reason, seconds, totals, wire},
 };
 
 /// How often what is on a terminal is drawn again when nothing happens: time passes.
@@ -257,6 +257,7 @@ impl<W: Write> State<W> {
             (Some(verdict), Outcome::AsExpected) => {
                 format!("{} in {}", kind(verdict), seconds(cell.connect_ms))
             }
+            (None, Outcome::AsExpected) => wire(cell),
             _ => reason(cell).unwrap_or_default(),
         };
         format!(

@@ -7,7 +7,7 @@ use natrig_record::{Cell, Outcome, Results};
 
 use crate::{
     Style,
-    wording::{claims, kind, nats, printable, seconds, wire},
+    wording::{came_to, claims, nats, printable, seconds, wire},
 };
 
 /// Columns between a column and the next.
@@ -142,13 +142,12 @@ impl<'a> Grid<'a> {
 
 /// A cell in a few letters.
 pub(crate) fn mark(cell: &Cell) -> String {
-    match (&cell.verdict, cell.outcome) {
+    match (came_to(cell), cell.outcome) {
         (_, Outcome::LabError) => "LAB ERROR".to_owned(),
-        (Some(verdict), Outcome::AsExpected) => kind(verdict),
-        (Some(verdict), Outcome::NotAsExpected) => {
-            format!("NOT {}: {}", cell.expected, kind(verdict))
-        }
-        (Some(verdict), Outcome::Disagree) => format!("DISAGREE: {}", kind(verdict)),
+        (Some(path), Outcome::AsExpected) => path,
+        (Some(path), Outcome::NotAsExpected) if path == cell.expected => format!("NOT so: {path}"),
+        (Some(path), Outcome::NotAsExpected) => format!("NOT {}: {path}", cell.expected),
+        (Some(path), Outcome::Disagree) => format!("DISAGREE: {path}"),
         (None, outcome) => outcome.to_string(),
     }
 }

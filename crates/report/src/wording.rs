@@ -1,6 +1,6 @@
 //! The phrases in which every report speaks of a cell.
 
-use natrig_record::{Cell, Outcome, Path, Results, Totals, Verdict};
+use natrig_record::{Cell, Experiment, Outcome, Path, Results, Totals, Verdict};
 
 /// The gateways, site 1 first; the arrow goes from the peer that dials.
 pub(crate) fn nats(cell: &Cell) -> String {
@@ -10,6 +10,9 @@ pub(crate) fn nats(cell: &Cell) -> String {
 
 /// What the wire showed: kind of path, and the bytes that took it, from the initiator and back.
 pub(crate) fn wire(cell: &Cell) -> String {
+    if let Some(experiment) = &cell.experiment {
+        return trials(experiment);
+    }
     let Some(verdict) = &cell.verdict else {
         return "–".to_owned();
     };
@@ -23,6 +26,31 @@ pub(crate) fn wire(cell: &Cell) -> String {
         Path::Mixed => format!("mixed: direct {}, relay {}", direct(), relay()),
         Path::None => "nothing arrived".to_owned(),
     }
+}
+
+/// What hosts behind the gateways came to, and from what that follows: who got through alone, and who together.
+fn trials(experiment: &Experiment) -> String {
+    let connected: Vec<&str> = experiment
+        .trials
+        .iter()
+        .filter(|trial| trial.connected)
+        .map(|trial| trial.senders.as_str())
+        .collect();
+    let mut text = match connected.is_empty() {
+        true => format!("{}: nobody got through", experiment.kind),
+        false => format!("{}: {}", experiment.kind, connected.join("; ")),
+    };
+    if let Some(search) = experiment.search {
+        let found = if search.connected { "found" } else { "nothing found" };
+        text += &format!("; {found} with {} probes", search.probes);
+    }
+    text
+}
+
+/// What a cell came to, in a word; none if it came to nothing.
+pub(crate) fn came_to(cell: &Cell) -> Option<String> {
+    let found = cell.experiment.as_ref().map(|experiment| experiment.kind.to_string());
+    found.or_else(|| cell.verdict.as_ref().map(kind))
 }
 
 /// The kind of path, or the path where no kind could be told.

@@ -7,12 +7,12 @@ mod gateway;
 mod mappings;
 mod node;
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, ops::Range};
 
 use natrig_capture::Trace;
-use natrig_nat::Profile;
+use natrig_nat::{Profile, profile::Allocation};
 use natrig_record::{Assertion, Verdict};
-use natrig_scenario::Engine;
+use natrig_scenario::{Engine, GatewayFault};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,18 +38,47 @@ pub struct Passage {
 impl Passage {
     /// A gateway that lives from a time on.
     pub fn of(place: &Place, from_ns: u64) -> Self {
-        let life = Life {
+        Passage {
+            gateway: place.machine.name().to_owned(),
+            lan: place.lan.name().to_owned(),
+            wan: place.wan.name().to_owned(),
+            lives: vec![Life::of(place, from_ns)],
+        }
+    }
+
+    /// What becomes of it when something was done to it in a span of time, after which it stands as a place says.
+    pub fn befallen(&mut self, what: &GatewayFault, place: &Place, during_ns: Range<u64>) {
+        if let Some(life) = self.lives.last_mut() {
+            life.to_ns = Some(during_ns.start);
+        }
+        let mut next = Life::of(place, during_ns.end);
+        match what {
+            // A full table throws out what it likes.
+            GatewayFault::Fill => return,
+            // The model keeps its profile, and does not give the ports again that it gave.
+            GatewayFault::Rebind if place.gateway.engine == Engine::Model => {
+                let allocation = &mut next.profile.ports.allocation;
+                if matches!(allocation, Allocation::Preserving | Allocation::PreservingUntilCollision) {
+                    *allocation = Allocation::Random;
+                }
+            }
+            GatewayFault::Rebind
+            | GatewayFault::Reboot
+            | GatewayFault::Renumber
+            | GatewayFault::Become(_) => {}
+        }
+        self.lives.push(next);
+    }
+}
+
+impl Life {
+    fn of(place: &Place, from_ns: u64) -> Self {
+        Life {
             from_ns,
             to_ns: None,
             profile: place.gateway.profile.clone(),
             draws_in_bursts: place.gateway.engine == Engine::Kernel,
             addresses: place.addresses.outside.clone(),
-        };
-        Passage {
-            gateway: place.machine.name().to_owned(),
-            lan: place.lan.name().to_owned(),
-            wan: place.wan.name().to_owned(),
-            lives: vec![life],
         }
     }
 }
@@ -90,4 +119,44 @@ pub fn gateways(trace: &Trace, case: &Case) -> Result<Vec<Assertion>, NoVerdict>
 pub fn nodes(trace: &Trace, case: &Case, verdict: &Verdict) -> Result<Vec<Assertion>, NoVerdict> {
     let wires = Wires::find(trace, &case.pair).map_err(NoVerdict::MissingLink)?;
     Ok(node::shown(trace, &wires, case, verdict))
+}
+
+#[cfg(test)]
+mod tests {
+    use natrig_scenario::Scenario;
+
+    use super::*;
+    use crate::Topology;
+
+    fn passage(engine: &str) -> (Passage, Place) {
+        let text = format!(
+            "{{name: x, nat1: {{like: port-restrict, engine: {engine}}}, nat2: public, expected: direct}}"
+        );
+        let scenario = Scenario::parse("x.yaml", &text).unwrap().remove(0);
+        let place = Topology::of(&scenario).gateways()[0].clone();
+        (Passage::of(&place, 10), place)
+    }
+
+    #[test]
+    fn a_gateway_lives_again_after_what_befell_it() {
+        let (mut passage, mut place) = passage("kernel");
+        place.gateway.profile = place.gateway.profile.rebound(1);
+        passage.befallen(&GatewayFault::Rebind, &place, 20..30);
+        let spans: Vec<_> = passage.lives.iter().map(|life| (life.from_ns, life.to_ns)).collect();
+        assert_eq!(spans, [(10, Some(20)), (30, None)]);
+        assert_eq!(passage.lives[1].profile, place.gateway.profile);
+        passage.befallen(&GatewayFault::Fill, &place, 40..50);
+        assert_eq!(passage.lives.len(), 2, "a full table is not judged");
+        assert_eq!(passage.lives[1].to_ns, Some(40));
+    }
+
+    #[test]
+    fn a_rebound_model_keeps_no_port() {
+        let (mut passage, place) = passage("model");
+        passage.befallen(&GatewayFault::Reboot, &place, 20..30);
+        assert_eq!(passage.lives[1].profile, place.gateway.profile);
+        passage.befallen(&GatewayFault::Rebind, &place, 40..50);
+        assert_eq!(passage.lives[2].profile.ports.allocation, Allocation::Random);
+        assert!(!passage.lives[2].draws_in_bursts);
+    }
 }
