@@ -1,7 +1,7 @@
 //! Port mapping: what a gateway offers hosts behind it that ask for a port.
 
 use crate::{
-    Engine, Mistake, Nat, Side,
+    Action, Engine, Fault, Gateway, GatewayFault, Mistake, Nat, Side,
     fields::{self, Fields, Mistakes},
     yaml::Node,
 };
@@ -74,8 +74,13 @@ impl PortMapping {
     }
 }
 
-/// Reads `port_mapping:`, for whatever stands before the sites.
-pub(crate) fn read(node: &Node, nats: &[[Nat; 2]], mistakes: &mut Mistakes) -> [Option<PortMapping>; 2] {
+/// Reads `port_mapping:`, for whatever stands before the sites and what becomes of it.
+pub(crate) fn read(
+    node: &Node,
+    nats: &[[Nat; 2]],
+    faults: &[Fault],
+    mistakes: &mut Mistakes,
+) -> [Option<PortMapping>; 2] {
     const SIDES: [(&str, Side); 2] = [("nat1", Side::One), ("nat2", Side::Two)];
     let Some(fields) = Fields::open(node, "`port_mapping`", &SIDES.map(|(key, _)| key), mistakes) else {
         return [None, None];
@@ -83,8 +88,15 @@ pub(crate) fn read(node: &Node, nats: &[[Nat; 2]], mistakes: &mut Mistakes) -> [
     SIDES.map(|(key, side)| {
         let node = fields.find(key)?;
         let mapping = server(node, mistakes)?;
-        for nats in nats {
-            fits(node, &nats[side.index()], mistakes)?;
+        let homes = nats.iter().filter_map(|nats| nats[side.index()].gateways.first());
+        let becomes = faults.iter().filter_map(|fault| match &fault.action {
+            Action::Gateway(machine, GatewayFault::Become(gateway)) if *machine == side.gateway() => {
+                Some(&**gateway)
+            }
+            _ => None,
+        });
+        for gateway in homes.chain(becomes) {
+            fits(node, gateway, mistakes)?;
         }
         Some(mapping)
     })
@@ -115,19 +127,19 @@ fn server(node: &Node, mistakes: &mut Mistakes) -> Option<PortMapping> {
 }
 
 /// A mapping needs a translation, in the kernel, by the gateway next to the host that asks.
-fn fits(node: &Node, nat: &Nat, mistakes: &mut Mistakes) -> Option<()> {
-    let home = nat.gateways.first()?;
-    if home.profile.mapping.is_none() {
+fn fits(node: &Node, gateway: &Gateway, mistakes: &mut Mistakes) -> Option<()> {
+    let name = &gateway.profile.name;
+    if gateway.profile.mapping.is_none() {
         return mistakes.add(
-            Mistake::new(node.at.clone(), format!("{nat} does not translate: there is no port to map"))
+            Mistake::new(node.at.clone(), format!("{name} does not translate: there is no port to map"))
                 .hint("leave `port_mapping` out, or give the site a NAT"),
         );
     }
-    if home.engine == Engine::Model {
+    if gateway.engine == Engine::Model {
         return mistakes.add(
             Mistake::new(
                 node.at.clone(),
-                format!("{nat} is the model's, and miniupnpd needs the kernel's NAT"),
+                format!("{name} is the model's, and miniupnpd needs the kernel's NAT"),
             )
             .hint("choose a gateway that the kernel can be; `natrig nat explain` tells"),
         );
@@ -183,5 +195,9 @@ mod tests {
             let told = scenario(nat1, port_mapping).unwrap_err();
             assert!(told.contains(said) && told.contains(remedy), "{nat1} {port_mapping}:\n{told}");
         }
+        let becomes = "{nat1: {protocols: [pcp]}}\nfaults: [{after: settled, become: nat1, nat: public}]";
+        let told = scenario("full-cone", becomes).unwrap_err();
+        assert!(told.contains("public does not translate"), "{told}");
+        assert!(scenario("full-cone", &becomes.replace("public", "symmetric")).is_ok());
     }
 }

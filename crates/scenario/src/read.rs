@@ -176,10 +176,12 @@ impl<'a> Layers<'a> {
             _ => Vec::new(),
         };
         let layouts: Vec<Layout> = pairs.iter().map(Layout::of).collect();
-        let port_mapping = self.find("port_mapping").map(|node| port_mapping::read(node, &pairs, mistakes));
         let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
         let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
         let faults = self.find("faults").map(|node| faults::faults(node, &layouts, mistakes));
+        let broken = faults.as_deref().unwrap_or_default();
+        let port_mapping =
+            self.find("port_mapping").map(|node| port_mapping::read(node, &pairs, broken, mistakes));
         let node = self.find("node").map(|node| lab::node(node, mistakes));
 
         let (
