@@ -142,7 +142,10 @@ impl Agent {
                 return Ok(Reply::Pong { boottime_ns: boottime_ns() });
             }
             Request::Identify(identity) => identity::take(&identity)?,
-            Request::Network(network) => network::set_up(&network, &self.nics)?,
+            Request::Network(network) => {
+                network::set_up(&network, &self.nics)?;
+                network.nics.iter().try_for_each(|nic| self.pristine.named(&nic.name))?;
+            }
             Request::MountApp => mount_app()?,
             Request::Start(start) => return self.start(&start),
             Request::Signal { process, signal } => self.process(process)?.signal(signal)?,

@@ -15,6 +15,7 @@ mod port;
 mod pristine;
 mod prober;
 mod process;
+mod settings;
 mod stun_server;
 
 use std::{path::Path, process::ExitCode};

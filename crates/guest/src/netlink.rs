@@ -46,8 +46,8 @@ impl Netlink {
         loop {
             for (kind, body) in self.receive()? {
                 match kind {
-                    DONE => return Ok(found),
-                    ERROR => return refusal(&body).map(|()| found),
+                    // Also a list that breaks off ends so.
+                    DONE | ERROR => return refusal(&body).map(|()| found),
                     _ => found.push((kind, body)),
                 }
             }

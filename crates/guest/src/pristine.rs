@@ -13,6 +13,7 @@ use std::{
 use crate::{
     ethtool,
     netlink::{Netlink, forget_connections, remove_rules},
+    settings::Settings,
 };
 
 /// File systems that are empty after the boot.
@@ -34,23 +35,14 @@ const OWN: [&str; 3] = ["/etc/machine-id", "/etc/hostname", "/etc/hosts"];
 /// Lists of sockets, each below a heading.
 const SOCKETS: [&str; 9] = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6", "icmp", "packet", "unix"];
 
-/// Settings of the network that a program may have changed: the files in these folders, and in the folders of the
-/// interfaces below `conf`.
-const SETTINGS: [&str; 4] = ["net/core", "net/ipv4", "net/ipv4/conf", "net/netfilter"];
-
-/// Settings that change by themselves, or that are orders.
-const NOT_SETTINGS: [&str; 3] = ["nf_conntrack_count", "flush", "netdev_rss_key"];
-
 /// Disciplines that the kernel gives an interface of its own accord.
 const USUAL_QUEUES: [&[u8]; 5] = [b"noqueue", b"noop", b"mq", b"pfifo_fast", b"fq_codel"];
 
-/// What is asked of the kernel by one question: addresses, routes and rules.
+/// What the kernel lists, and by what number it is asked for; what is listed is removed by the number before that.
 const LISTS: [(u16, &str); 3] = [(22, "addresses"), (26, "routes"), (34, "rules")];
 const NEIGHBOURS: u16 = 30;
 const QUEUES: u16 = 38;
 const SET_LINK: u16 = 19;
-const DELETE_ADDRESS: u16 = 21;
-const ADDRESSES: u16 = 22;
 
 /// The loopback interface.
 const LOOPBACK: u32 = 1;
@@ -62,7 +54,7 @@ pub(crate) struct Pristine {
     mounts: BTreeSet<String>,
     links: BTreeMap<u32, Link>,
     lists: [BTreeSet<Vec<u8>>; LISTS.len()],
-    settings: BTreeMap<PathBuf, String>,
+    settings: Settings,
     calls: String,
 }
 
@@ -90,13 +82,18 @@ impl Pristine {
             mounts: mounts()?,
             links: links()?,
             lists: lists(&route)?,
-            settings: settings()?,
+            settings: Settings::look().map_err(|error| format!("cannot read settings: {error}"))?,
             calls: calls()?,
         })
     }
 
+    /// Learns what an interface is called from now on.
+    pub(crate) fn named(&mut self, name: &str) -> Result<(), String> {
+        self.settings.watch_interface(name).map_err(|error| format!("cannot watch {name}: {error}"))
+    }
+
     /// Puts all back, and shows that it is so. No process but this one may run.
-    pub(crate) fn restore(&self, nics: &[u32]) -> Result<(), String> {
+    pub(crate) fn restore(&mut self, nics: &[u32]) -> Result<(), String> {
         self.restore_files()?;
         let filter = netlink(Netlink::filter())?;
         remove_rules(&filter).map_err(|error| format!("the packet filter's rules: {error}"))?;
@@ -105,8 +102,9 @@ impl Pristine {
         for &nic in nics {
             take_down(&route, nic).map_err(|error| format!("NIC {nic}: {error}"))?;
         }
+        self.restore_lists(&route)?;
         self.restore_links()?;
-        self.restore_settings()?;
+        self.settings.restore()?;
         self.show_network(&route)
     }
 
@@ -138,26 +136,14 @@ impl Pristine {
         Ok(())
     }
 
-    fn restore_settings(&self) -> Result<(), String> {
-        let changed = |now: &BTreeMap<PathBuf, String>| -> Vec<(PathBuf, String)> {
-            let differs = |path: &PathBuf, value: &String| now.get(path) != Some(value);
-            let changed = self.settings.iter().filter(|(path, value)| differs(path, value));
-            changed.map(|(path, value)| (path.clone(), value.clone())).collect()
-        };
-        let found = changed(&settings()?);
-        if found.is_empty() {
-            return Ok(());
-        }
-        for (path, value) in &found {
-            // One that cannot be written shows below.
-            let _ = fs::write(path, value);
-        }
-        match changed(&settings()?).first() {
-            Some((path, value)) => {
-                Err(format!("{} was {}, and is not now", path.display(), value.trim_end()))
+    fn restore_lists(&self, route: &Netlink) -> Result<(), String> {
+        for ((now, before), (kind, _)) in lists(route)?.iter().zip(&self.lists).zip(LISTS) {
+            for body in now.difference(before) {
+                // One may go with another; what stays shows in the comparison.
+                let _ = route.order(kind - 1, 0, body);
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     fn show_network(&self, route: &Netlink) -> Result<(), String> {
@@ -183,7 +169,8 @@ impl Pristine {
                 return Err(format!("{name} are left, or missing"));
             }
         }
-        let asked = |kind| route.list(kind, &[0; 12]).map_err(|error| format!("netlink: {error}"));
+        // Long enough for the header of either.
+        let asked = |kind| route.list(kind, &[0; 20]).map_err(|error| format!("netlink: {error}"));
         // The loopback interface has neighbours of its own that are none.
         if asked(NEIGHBOURS)?.iter().any(|(_, body)| index(body) != Some(LOOPBACK)) {
             return Err("neighbours are left".to_owned());
@@ -279,44 +266,6 @@ fn lists(route: &Netlink) -> Result<[BTreeSet<Vec<u8>>; LISTS.len()], String> {
     Ok(found)
 }
 
-/// Network settings by their files.
-fn settings() -> Result<BTreeMap<PathBuf, String>, String> {
-    let mut found = BTreeMap::new();
-    for folder in SETTINGS {
-        let folder = Path::new("/proc/sys").join(folder);
-        let deeper = folder.ends_with("conf");
-        let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        for entry in entries.flatten() {
-            match entry.file_type() {
-                // Interfaces that come and go would make it differ; theirs go with their link.
-                Ok(kind) if kind.is_dir() && deeper => {
-                    let name = entry.file_name();
-                    if ["all", "default"].iter().any(|known| name == *known) {
-                        add_settings(&entry.path(), &mut found);
-                    }
-                }
-                Ok(kind) if kind.is_file() && !deeper => add_setting(entry.path(), &mut found),
-                _ => {}
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn add_settings(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        add_setting(entry.path(), found);
-    }
-}
-
-fn add_setting(path: PathBuf, found: &mut BTreeMap<PathBuf, String>) {
-    let changes = NOT_SETTINGS.iter().any(|name| path.ends_with(name));
-    // Some can only be written.
-    if let Some(value) = fs::read_to_string(&path).ok().filter(|_| !changes) {
-        found.insert(path, value);
-    }
-}
-
 /// How many TCP connections were asked for and taken.
 fn calls() -> Result<String, String> {
     let text = read("/proc/net/snmp")?;
@@ -324,23 +273,13 @@ fn calls() -> Result<String, String> {
     Ok(fields.split(' ').skip(4).take(2).collect::<Vec<_>>().join(" "))
 }
 
-/// Takes an interface down, which forgets its neighbours and routes, and its addresses from it.
+/// Takes an interface down, which forgets its neighbours and routes.
 fn take_down(route: &Netlink, nic: u32) -> io::Result<()> {
     const UP: u32 = 1;
     let mut down = [0; 16];
     down[4..8].copy_from_slice(&nic.to_ne_bytes());
     down[12..16].copy_from_slice(&UP.to_ne_bytes());
-    route.order(SET_LINK, 0, &down)?;
-    for (_, body) in route.list(ADDRESSES, &[0; 8])? {
-        if index(&body) == Some(nic) {
-            // One may have gone with the one that it was secondary to.
-            match route.order(DELETE_ADDRESS, 0, &body) {
-                Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
-                done => done?,
-            }
-        }
-    }
-    Ok(())
+    route.order(SET_LINK, 0, &down)
 }
 
 /// The interface that an address, a neighbour or a queue belongs to.

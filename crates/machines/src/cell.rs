@@ -99,7 +99,10 @@ impl Run<'_> {
         let mut lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
         self.cell.figures.insert("cells_before_in_these_machines".to_owned(), lab.served().into());
+        let before = if lab.served() == 0 { Duration::ZERO } else { lab.processor_time()? };
         let result = self.within(&mut lab, events);
+        let spent = lab.processor_time()?.saturating_sub(before);
+        self.cell.figures.insert("processor_time_of_machines".to_owned(), millis(spent));
         let retired = lab.retire(self.folder);
         let failed = match &result {
             Ok(()) => self.cell.outcome == Outcome::LabError,
@@ -145,7 +148,8 @@ impl Run<'_> {
         events: &Events,
     ) -> Result<(), Trouble> {
         let proven_ns = lab.switch().time_of(Instant::now());
-        self.passages = lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
+        self.passages =
+            lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, events)?;
         let public = public?;
         let outboxes = || {
@@ -282,7 +286,12 @@ impl Run<'_> {
         Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)
     }
 
-    fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
+    fn read(
+        &mut self,
+        lab: &Lab,
+        connect: Instant,
+        window: Option<Window>,
+    ) -> Result<Verdict, Trouble> {
         let trace = lab.trace()?;
         let case = Case {
             pair: lab.topology().pair(self.scenario.initiator),
@@ -326,11 +335,9 @@ impl Run<'_> {
                     let shown = life.befall(lab, gateways, *machine, what)?;
                     let over_ns = lab.switch().time_of(Instant::now());
                     let place = &gateways.of(*machine)?.place;
-                    self.passages.iter_mut().filter(|one| one.gateway == machine.name()).for_each(
-                        |passage| {
-                            passage.befallen(what, place, began_ns..over_ns);
-                        },
-                    );
+                    self.passages.iter_mut().filter(|one| one.gateway == machine.name()).for_each(|passage| {
+                        passage.befallen(what, place, began_ns..over_ns);
+                    });
                     format!(": {shown}")
                 }
                 Action::Idle(time) => self.idle(*time).map(|()| String::new())?,

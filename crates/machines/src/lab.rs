@@ -230,6 +230,11 @@ impl Lab {
         Ok(())
     }
 
+    /// The processor time that all machines have had so far, on the host.
+    pub fn processor_time(&self) -> Result<Duration, Trouble> {
+        self.members.iter().map(|member| Ok(member.machine.processor_time()?)).sum()
+    }
+
     /// Own memory of all machines, in bytes.
     pub fn own_memory(&self) -> Result<u64, Trouble> {
         self.members.iter().map(|member| Ok(member.machine.own_memory()?)).sum()

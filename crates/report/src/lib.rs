@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod board;
-mod experiment;
 mod failures;
 mod files;
 mod junit;

@@ -258,6 +258,9 @@ impl Engine {
             && let Some(plug) = self.ports.get_mut(port.0)
             && let Some(socket) = &plug.socket
         {
+            // What a frame led to must not seem to come before it: times are those of each reading and writing, not of
+            // the round.
+            self.now = Instant::now();
             match recv(socket, spare_capacity(plug.incoming.buffer()), RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => self.close(port, Closed::HungUp),
                 Ok((_, n)) => {
