@@ -148,8 +148,7 @@ impl Run<'_> {
         events: &Events,
     ) -> Result<(), Trouble> {
         let proven_ns = lab.switch().time_of(Instant::now());
-        self.passages =
-            lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
+        self.passages = lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, events)?;
         let public = public?;
         let outboxes = || {
@@ -286,12 +285,7 @@ impl Run<'_> {
         Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)
     }
 
-    fn read(
-        &mut self,
-        lab: &Lab,
-        connect: Instant,
-        window: Option<Window>,
-    ) -> Result<Verdict, Trouble> {
+    fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
         let trace = lab.trace()?;
         let case = Case {
             pair: lab.topology().pair(self.scenario.initiator),
@@ -335,9 +329,11 @@ impl Run<'_> {
                     let shown = life.befall(lab, gateways, *machine, what)?;
                     let over_ns = lab.switch().time_of(Instant::now());
                     let place = &gateways.of(*machine)?.place;
-                    self.passages.iter_mut().filter(|one| one.gateway == machine.name()).for_each(|passage| {
-                        passage.befallen(what, place, began_ns..over_ns);
-                    });
+                    self.passages.iter_mut().filter(|one| one.gateway == machine.name()).for_each(
+                        |passage| {
+                            passage.befallen(what, place, began_ns..over_ns);
+                        },
+                    );
                     format!(": {shown}")
                 }
                 Action::Idle(time) => self.idle(*time).map(|()| String::new())?,

@@ -8,12 +8,14 @@ use std::{
 };
 
 use natrig_capture::Transport;
+use natrig_lab::{Backend, Halt};
 use natrig_machines::{
     Lab, gateway,
     life::{self, Life},
     station::{Net, packet},
 };
 use natrig_nat::Preset;
+use natrig_record::Outcome;
 use natrig_scenario::{Action, Engine, Fault, Gateway, GatewayFault, Machine, Moment, Nat, Scenario};
 use rig::{boot, rig, scenario};
 
@@ -199,5 +201,30 @@ fn nothing_is_done_to_a_gateway_that_cannot_be_shown() {
             let refused = world.befall(machine, &fault).unwrap_err();
             assert!(refused.message.contains("translates nothing"), "{refused:?}");
         }
+    }
+}
+
+/// Runs a cell in which something becomes of the first gateway before the peers connect; the lab must be at no fault.
+fn cell(engine: &str, fault: &str) {
+    let text = format!(
+        "name: life\nnat1: {{like: port-restrict, engine: {engine}}}\nnat2: full-cone\nexpected: direct\n\
+         faults:\n  - after: bootstrapped\n    {fault}\n"
+    );
+    let scenario = Scenario::parse("life.yaml", &text).unwrap().remove(0);
+    let folder = tempfile::tempdir().unwrap();
+    let cell = rig().run(&scenario, folder.path(), &|_| (), &Halt::default());
+    if cell.outcome == Outcome::LabError {
+        panic!("{engine}, {fault}: {:?}; evidence in {}", cell.failure, folder.keep().display());
+    }
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn cells_go_on_while_gateways_live() {
+    for engine in ["kernel", "model"] {
+        for fault in ["reboot: nat1", "rebind: nat1", "renumber: nat1", "fill: nat1", "idle: 2s"] {
+            cell(engine, fault);
+        }
+        cell(engine, &format!("become: nat1\n    nat: {{like: symmetric, engine: {engine}}}"));
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use natrig_lab::{Backend, Halt};
 use natrig_machines::{
     Lab, gateway, model,
+    proof::{self, Depth},
     station::{Arrival, Net, Stations, packet},
 };
 use natrig_nat::{bytes::control::Command, engine::TcpFlags};
@@ -48,6 +49,44 @@ fn the_model_is_proven_like_any_gateway() {
         model::command(&lab, Machine::Nat2, &Command::Reconfigure { profile: other }).unwrap();
         let changed = gateway::gather(&lab, &scenario, Some(&listing), folder.path()).unwrap_err();
         assert_eq!(changed.message, "nat2: the rules are not those that were proven");
+    }
+}
+
+/// What stock nftables does not reach falls to the model; the first profile of two is loaded, the other one declared.
+fn proofs(loaded: [&str; 2], declared: [&str; 2], depth: Depth) -> Vec<natrig_record::Proof> {
+    let [loaded, declared] = [loaded, declared].map(|[nat1, nat2]| scenario(nat1, nat2));
+    for nat in &loaded.nats {
+        assert_eq!(nat.gateways[0].engine, Engine::Model, "the kernel can be {nat}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let lab = boot(&loaded, folder.path());
+    gateway::load(&lab, &loaded, folder.path()).unwrap();
+    proof::measure(&lab, &declared, |_| depth).unwrap()
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_proven_wholly() {
+    let parity =
+        "{like: addr-restrict, ports: {allocation: random, parity: true}, timers: {stream-after: 0s}}";
+    let random =
+        "{like: addr-restrict, ports: {allocation: random, parity: false}, timers: {stream-after: 0s}}";
+    let proofs = proofs([parity, random], [parity, parity], Depth::Whole);
+    assert!(proofs[0].holds, "{:#?}", proofs[0]);
+    assert!(!proofs[1].holds, "ports without parity pass for ports with it: {:#?}", proofs[1]);
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn timers_that_the_kernel_does_not_have_are_proven() {
+    let outbound = "{like: full-cone, refresh: outbound, timers: {unreplied: 3s, stream: 5s}}";
+    let mortal = "{like: port-restrict, timers: {unreplied: 3s, stream: 5s, lifetime: 8s}}";
+    for proof in proofs([outbound, mortal], [outbound, mortal], Depth::Timed) {
+        assert!(proof.holds, "{proof:#?}");
+    }
+    // Each with what the other one lacks.
+    let both = "{like: port-restrict, refresh: outbound, timers: {unreplied: 3s, stream: 5s}}";
+    for proof in proofs([mortal, outbound], [both, mortal], Depth::Timed) {
+        assert!(!proof.holds, "{proof:#?}");
     }
 }
 
