@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod experiment;
 mod failures;
 mod files;
 mod junit;

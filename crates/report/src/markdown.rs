@@ -5,6 +5,7 @@ use std::fmt::Write;
 use natrig_record::{About, Outcome, Results};
 
 use crate::{
+    experiment,
     failures::{details, hint},
     table::{COLUMNS, Grid, mark, row},
     wording::{evidence, nats, summary},
@@ -28,6 +29,9 @@ fn cells(text: &mut String, results: &Results) {
         return;
     }
     text.push('\n');
+    if experiment::is_one(results) {
+        return trials(text, results);
+    }
     line(text, COLUMNS);
     line(text, COLUMNS.map(|_| "---"));
     for cell in &results.cells {
@@ -40,6 +44,21 @@ fn cells(text: &mut String, results: &Results) {
     }
     text.push_str(
         "\nThe arrow goes from the peer that dials. Bytes: those that took the path, from the initiator and back.\n",
+    );
+}
+
+fn trials(text: &mut String, results: &Results) {
+    let heads = experiment::heads(results);
+    line(text, &heads);
+    line(text, heads.iter().map(|_| "---"));
+    for (cell, mut fields) in results.cells.iter().zip(experiment::rows(results)) {
+        if let (Some(outcome), true) = (fields.last_mut(), cell.outcome != Outcome::AsExpected) {
+            *outcome = format!("**{outcome}**");
+        }
+        line(text, fields.iter().map(|field| field.replace('|', "\\|")));
+    }
+    text.push_str(
+        "\nA is the peer that dials, B the other one; yes: a packet got through, and its answer did.\n",
     );
 }
 

@@ -203,3 +203,37 @@ pub(crate) fn matrix() -> Results {
     wrong.verdict = Some(verdict(Path::Relay, Some(Kind::Relay)));
     results(cells)
 }
+
+/// Two pairs without a node: one as the truth says, one not.
+pub(crate) fn experiment() -> Results {
+    let trial = |senders: &str, connected| Trial { senders: senders.into(), connected };
+    let tried = |kind, together, search| {
+        Some(Experiment {
+            kind,
+            order_matters: false,
+            trials: vec![
+                trial("initiator alone", false),
+                trial("responder alone", false),
+                trial("both, initiator first", together),
+                trial("both, responder first", together),
+                trial("both at once", together),
+            ],
+            search,
+        })
+    };
+    let good = Cell {
+        outcome: Outcome::AsExpected,
+        experiment: tried(Kind::Punch, true, None),
+        ..cell("All", ["addr-restrict", "symmetric"], "punch")
+    };
+    let bad = Cell {
+        outcome: Outcome::NotAsExpected,
+        experiment: tried(Kind::Relay, false, Some(Search { probes: 4096, connected: false })),
+        ..cell("All", ["port-restrict", "symmetric"], "birthday")
+    };
+    results(vec![
+        good,
+        bad,
+        Cell { outcome: Outcome::LabError, ..cell("All", ["poison", "symmetric"], "relay") },
+    ])
+}

@@ -6,7 +6,7 @@ use comfy_table::{
 use natrig_record::{Cell, Outcome, Results};
 
 use crate::{
-    Style,
+    Style, experiment,
     wording::{came_to, claims, nats, printable, seconds, wire},
 };
 
@@ -39,6 +39,9 @@ pub(crate) fn row(cell: &Cell) -> [String; 8] {
 ///
 /// Where a terminal is narrow, the evidence column goes (a cell's folder has its ID as its name), then lines wrap.
 pub fn table(results: &Results, style: Style) -> String {
+    if experiment::is_one(results) {
+        return experiment::table(results, style);
+    }
     let rows: Vec<[String; 8]> = results.cells.iter().map(row).collect();
     let widths: Vec<usize> = (0..COLUMNS.len())
         .map(|column| {
@@ -152,7 +155,7 @@ pub(crate) fn mark(cell: &Cell) -> String {
     }
 }
 
-fn empty(style: Style) -> Table {
+pub(crate) fn empty(style: Style) -> Table {
     const RULED: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
     let mut table = Table::new();
     table.load_style(RULED);
@@ -167,7 +170,7 @@ fn empty(style: Style) -> Table {
     table
 }
 
-fn finish(mut table: Table) -> String {
+pub(crate) fn finish(mut table: Table) -> String {
     for column in table.column_iter_mut() {
         // The other space is where borders would be.
         column.set_padding((0, 1));
@@ -175,11 +178,11 @@ fn finish(mut table: Table) -> String {
     table.trim_fmt() + "\n"
 }
 
-fn bold(field: Field) -> Field {
+pub(crate) fn bold(field: Field) -> Field {
     field.add_attribute(Attribute::Bold)
 }
 
-fn colored(field: Field, outcome: Outcome) -> Field {
+pub(crate) fn colored(field: Field, outcome: Outcome) -> Field {
     match outcome {
         Outcome::AsExpected => field.fg(Color::DarkGreen),
         Outcome::NotAsExpected | Outcome::Disagree => bold(field.fg(Color::DarkRed)),
