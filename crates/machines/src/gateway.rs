@@ -260,7 +260,16 @@ fn normal(listing: &str) -> String {
 
 /// Runs a program in a machine that must succeed.
 pub(crate) fn expect(agent: &AgentClient, argv: &[&str]) -> Result<Output, Trouble> {
-    let output = agent.run(argv, &[], PATIENCE)?;
+    expect_within(agent, argv, PATIENCE)
+}
+
+/// Runs a program in a machine that must succeed, and may take its time.
+pub(crate) fn expect_within(
+    agent: &AgentClient,
+    argv: &[&str],
+    patience: Duration,
+) -> Result<Output, Trouble> {
+    let output = agent.run(argv, &[], patience)?;
     if output.status.success() {
         return Ok(output);
     }

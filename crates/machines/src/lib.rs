@@ -12,6 +12,7 @@ mod error;
 pub mod experiment;
 mod experimenter;
 pub mod gateway;
+pub mod inquiry;
 mod lab;
 pub mod life;
 pub mod model;

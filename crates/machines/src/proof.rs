@@ -25,6 +25,9 @@ const CLOSED: u16 = 9;
 /// A table with less room cannot be measured wholly.
 const ROOM: u32 = 512;
 
+/// Tells the transactions of a chain from those of its gateways.
+const COMPOSED: u64 = 1 << 32;
+
 /// How long a packet that must pass may take, and how often it is sent.
 const PATIENCE: Duration = Duration::from_millis(500);
 const TRIES: usize = 10;
@@ -64,16 +67,47 @@ pub fn measure(
         let plan = plan(place, &stands, depth(&place.gateway));
         probe(&mut net, [0, 1], plan).map(|report| Found::Report(Box::new(report)))
     })?;
+    let composed = chains(lab, scenario, &topology)?;
     let trace = lab.trace()?;
     let proofs = topology.gateways().iter().zip(found).map(|(place, found)| match found {
         Found::Udp(passes) => Ok(blocked(place, passes)),
         Found::Report(report) => {
             let witness = Witness { trace: &trace, wan: place.wan.name(), lan: place.lan.name() };
-            prove(place.machine.name(), &place.gateway.profile, &report, witness)
-                .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
+            prove(place.machine.name(), &place.gateway.profile, &report, witness).map_err(untrue)
         }
     });
-    proofs.collect()
+    let composed = composed.iter().map(|([home, carrier], profile, report)| {
+        let witness = Witness { trace: &trace, wan: carrier.wan.name(), lan: home.lan.name() };
+        let gateways = format!("{} behind {}", home.machine, carrier.machine);
+        prove(&gateways, profile, report, witness).map_err(untrue)
+    });
+    proofs.chain(composed).collect()
+}
+
+/// A carrier's gateway and the one behind it, what they declare together, and what was measured.
+type Chain<'a> = ([&'a Place; 2], Profile, Report);
+
+/// Measures what gateways are together, where one is behind another, with the fast steps.
+fn chains<'a>(lab: &Lab, scenario: &Scenario, topology: &'a Topology) -> Result<Vec<Chain<'a>>, Trouble> {
+    let mut chains = Vec::new();
+    for pair in topology.gateways().windows(2) {
+        let [home, carrier] = pair else { continue };
+        if home.side != carrier.side || pair.iter().any(|place| place.gateway.profile.udp_blocked) {
+            continue;
+        }
+        let [inside, _] = topology.stands(home);
+        let [_, outside] = topology.stands(carrier);
+        let stands = [inside, outside];
+        let mut plan = plan(home, &stands, Depth::Fast);
+        plan.seed ^= COMPOSED;
+        let report = probe(&mut lab.stations(&stands)?, [0, 1], plan)?;
+        chains.push(([home, carrier], scenario.nats[home.side.index()].composed(), report));
+    }
+    Ok(chains)
+}
+
+fn untrue(reason: String) -> Trouble {
+    Trouble::lab(reason).hint("see captures/ of this cell")
 }
 
 /// What a proof that does not hold is told as.

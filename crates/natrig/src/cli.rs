@@ -65,6 +65,23 @@ pub enum Command {
         #[arg(last = true, required = true)]
         argv: Vec<String>,
     },
+    /// Measure which NAT a peer of a lab is behind, from the peer itself
+    Probe {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+        /// The machine: peer1 or peer2
+        node: String,
+        /// Mapping, filtering and early packets only
+        #[arg(long)]
+        fast: bool,
+        /// Wait for the timers, too: minutes, for those of a common gateway
+        #[arg(long, conflicts_with = "fast")]
+        timers: bool,
+        /// Print all that was measured as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Open a shell in a machine of a lab
     Shell {
         /// Which lab.

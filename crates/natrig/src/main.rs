@@ -21,6 +21,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use keep::Inquiry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -48,6 +49,9 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Down { lab } => keep::down(&lab.name),
         Command::Status { lab } => keep::status(&lab.name),
         Command::Exec { lab, node, argv } => keep::exec(&lab.name, &node, argv),
+        Command::Probe { lab, node, fast, timers, json } => {
+            keep::probe(&lab.name, Inquiry { machine: node, fast, timers, json })
+        }
         Command::Shell { lab, node } => keep::shell(&lab.name, &node),
         Command::Logs { lab, node, follow } => keep::logs(&lab.name, &node, follow),
         Command::Clean { images } => clean::clean(images),

@@ -59,6 +59,15 @@ impl Nat {
     }
 }
 
+impl Nat {
+    /// What the gateways are together for who is outside them: the outermost one, with the worst mapping and the strictest
+    /// filter of all.
+    pub fn composed(&self) -> Profile {
+        let outermost = self.gateways.last().map_or_else(Profile::default, |gateway| gateway.profile.clone());
+        Profile { name: self.name.clone(), mapping: self.mapping(), filtering: self.filtering(), ..outermost }
+    }
+}
+
 impl Gateway {
     /// A gateway of the kernel, where stock nftables reaches its profile, and of the model otherwise.
     pub fn auto(profile: Profile) -> Self {

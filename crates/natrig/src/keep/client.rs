@@ -13,7 +13,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use super::{
     daemon::READY,
-    protocol::{Answer, Ask, Channel, address},
+    protocol::{Answer, Ask, Channel, Inquiry, address},
 };
 use crate::{
     cli::UpArguments,
@@ -82,6 +82,17 @@ pub fn status(name: &str) -> Result<u8, Failure> {
         Answer::Text(text) => {
             print(&text)?;
             Ok(0)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Prints which NAT a machine is behind; 2 is the exit code where it is not the one that should stand there.
+pub fn probe(name: &str, inquiry: Inquiry) -> Result<u8, Failure> {
+    match ask(name, &Ask::Probe(inquiry))?.1 {
+        Answer::Measured(text, holds) => {
+            print(&text)?;
+            Ok(if holds { 0 } else { 2 })
         }
         other => Err(unexpected(&other)),
     }

@@ -14,13 +14,14 @@ use std::{
 
 use natrig_agent_proto::Start;
 use natrig_lab::Halt;
-use natrig_machines::{Lab, Nodes, Trouble, gateway, start_public};
+use natrig_machines::{Lab, Member, Nodes, Trouble, gateway, inquiry, start_public};
+use natrig_probe::Steps;
 use natrig_record::What;
-use natrig_scenario::Scenario;
+use natrig_scenario::{Nat, Scenario};
 use natrig_vmm::ProcessEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::protocol::{Answer, Ask, Channel, address};
+use super::protocol::{Answer, Ask, Channel, Inquiry, address};
 use crate::{
     cli::UpArguments,
     failure::Failure,
@@ -52,20 +53,25 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let folder = folder::create(arguments.out.as_deref())?;
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let halt = interrupt.orderly().clone();
-    let (lab, nodes) = stand(&rig, &scenario, &folder, &halt).map_err(|trouble| {
-        let hint = trouble.hint.as_ref().map(|hint| format!("hint: {hint}"));
-        let lines: Vec<String> = std::iter::once(trouble.message).chain(trouble.lines).chain(hint).collect();
-        Failure::Lab(lines.join("\n"))
-    })?;
+    let stood = stand(&rig, &scenario, &folder, &halt);
+    let (lab, nodes) = stood.map_err(|trouble| Failure::Lab(told(trouble)))?;
     let text = describe(&arguments.lab.name, &scenario, &lab, &nodes, &folder);
     say(&text);
     stands.store(true, Ordering::SeqCst);
     say(READY);
-    serve(&listener, Arc::new(Served { lab, _nodes: nodes, text, halt }))
+    let nats = scenario.nats.clone();
+    serve(&listener, Arc::new(Served { lab, nats, _nodes: nodes, text, halt }))
+}
+
+fn told(trouble: Trouble) -> String {
+    let hint = trouble.hint.as_ref().map(|hint| format!("hint: {hint}"));
+    let lines: Vec<String> = std::iter::once(trouble.message).chain(trouble.lines).chain(hint).collect();
+    lines.join("\n")
 }
 
 struct Served {
     lab: Lab,
+    nats: [Nat; 2],
     _nodes: Nodes,
     text: String,
     halt: Halt,
@@ -194,6 +200,10 @@ fn answer(served: &Served, stream: UnixStream, down: &mpsc::Sender<UnixStream>) 
             return;
         }
         Ok(Some(Ask::Status)) => channel.send(&Answer::Text(served.text.clone())),
+        Ok(Some(Ask::Probe(inquiry))) => {
+            let answer = inquire(served, &inquiry).unwrap_or_else(Answer::Refused);
+            channel.send(&answer)
+        }
         Ok(Some(Ask::Exec { machine, argv, terminal })) => {
             execute(served, &mut channel, &machine, argv, terminal)
         }
@@ -204,6 +214,30 @@ fn answer(served: &Served, stream: UnixStream, down: &mpsc::Sender<UnixStream>) 
     }
 }
 
+fn inquire(served: &Served, inquiry: &Inquiry) -> Result<Answer, String> {
+    let machine = member(served, &inquiry.machine)?.name;
+    let steps = if inquiry.fast { Steps::Fast } else { Steps::Whole };
+    let (report, proof) =
+        inquiry::measure(&served.lab, &served.nats, machine, steps, inquiry.timers).map_err(told)?;
+    if inquiry.json {
+        let all = serde_json::json!({"proof": proof, "report": report});
+        let text = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
+        return Ok(Answer::Measured(text, proof.holds));
+    }
+    let verdict = if proof.holds { "as it should be" } else { "NOT as it should be" };
+    let mut lines = vec![format!("{machine} is behind {}, {verdict}", proof.profile)];
+    lines.extend(proof.side_by_side());
+    Ok(Answer::Measured(lines.join("\n"), proof.holds))
+}
+
+fn member<'a>(served: &'a Served, machine: &str) -> Result<&'a Member, String> {
+    let members = served.lab.members();
+    members.iter().find(|member| member.name.name() == machine).ok_or_else(|| {
+        let names: Vec<&str> = members.iter().map(|member| member.name.name()).collect();
+        format!("no machine is called `{machine}`\nhint: there are {}", names.join(", "))
+    })
+}
+
 fn execute(
     served: &Served,
     channel: &mut Channel,
@@ -211,10 +245,9 @@ fn execute(
     argv: Vec<String>,
     terminal: Option<(u16, u16)>,
 ) -> io::Result<()> {
-    let Some(member) = served.lab.members().iter().find(|member| member.name.name() == machine) else {
-        let names: Vec<&str> = served.lab.members().iter().map(|member| member.name.name()).collect();
-        let message = format!("no machine is called `{machine}`\nhint: there are {}", names.join(", "));
-        return channel.send(&Answer::Refused(message));
+    let member = match member(served, machine) {
+        Ok(member) => member,
+        Err(message) => return channel.send(&Answer::Refused(message)),
     };
     let mut back = channel.try_clone()?;
     let (process, events) = match member.agent().start(Start { argv, terminal, ..Start::default() }) {

@@ -27,10 +27,25 @@ pub enum Ask {
         /// A terminal of this many rows and columns.
         terminal: Option<(u16, u16)>,
     },
+    /// Measure which NAT a machine is behind. Answered by [`Answer::Measured`].
+    Probe(Inquiry),
     /// Bytes for the program's standard input; none ends it.
     Input(Vec<u8>),
     /// The terminal has another size.
     Resize((u16, u16)),
+}
+
+/// What is to be measured from a machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// The machine.
+    pub machine: String,
+    /// The fast steps only.
+    pub fast: bool,
+    /// Timers, too.
+    pub timers: bool,
+    /// As JSON.
+    pub json: bool,
 }
 
 /// What a lab's process answers.
@@ -38,6 +53,8 @@ pub enum Ask {
 pub enum Answer {
     /// Text for people.
     Text(String),
+    /// What was measured, as text, and whether it is what it should be.
+    Measured(String, bool),
     /// What a program wrote.
     Output(Stream, Vec<u8>),
     /// How it ended.
