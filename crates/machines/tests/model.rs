@@ -150,7 +150,7 @@ fn packets_pass_as_they_are_and_the_kernel_says_nothing() {
         sent[4..6].copy_from_slice(&identification.to_be_bytes());
         (sent[1], sent[6]) = (0xb8, df);
         let sent = packet::with_ttl(&sent, 9);
-        let arrived = bench.pass(BEHIND, &[sent.clone()], 1).remove(0);
+        let arrived = bench.pass(BEHIND, std::slice::from_ref(&sent), 1).remove(0);
         assert_eq!((arrived.at, kept(&arrived.packet)), (BEFORE, kept(&sent)));
         let ip = arrived.ipv4().unwrap();
         assert_eq!((ip.source, ip.ttl), (WAN, 8));
