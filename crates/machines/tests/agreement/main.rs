@@ -205,6 +205,8 @@ fn agree(profile: &Profile, steps: u64) {
         "{}: the kernel (one) and the model (other) differ",
         profile.name
     );
+    let explained: usize = outcome.explained.values().sum();
+    assert!(explained < outcome.steps / 5, "{}: {:?}", profile.name, outcome.explained);
     assert!(outcome.arrived > outcome.steps / 4, "{}: {} arrived", profile.name, outcome.arrived);
 }
 

@@ -160,9 +160,12 @@ impl Director {
                 Kind::Out => self.outward(),
                 Kind::In => self.inward(),
             };
-            // One step of a TCP connection at a time.
-            let again = |other: &Step| other.flow == step.flow && other.remote == step.remote;
-            if step.flow.proto == Proto::Tcp && batch.iter().any(again) {
+            // One step of a flow at a time: of two packets that open one flow at once, a kernel may lose one.
+            let again = |other: &Step| {
+                (other.flow.proto, other.flow.inside, other.remote)
+                    == (step.flow.proto, step.flow.inside, step.remote)
+            };
+            if batch.iter().any(again) {
                 continue;
             }
             let mut step = step;

@@ -65,7 +65,11 @@ pub fn run<A: Net, B: Net>(
             let [here, there] =
                 [&mut here, &mut there].map(|seen| seen.remove(&step.number).unwrap_or_default());
             outcome.arrived += usize::from(!here.is_empty());
-            let flow = Flow { remote: step.remote, ..step.flow };
+            // An error is about its flow, whoever reports it.
+            let flow = match step.shape {
+                Shape::Error { .. } => step.flow,
+                _ => Flow { remote: step.remote, ..step.flow },
+            };
             let before = past.get(&flow).cloned().unwrap_or_default();
             if here != there {
                 let difference = Difference { step, one: here, other: there, before };

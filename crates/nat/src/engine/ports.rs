@@ -28,6 +28,8 @@ pub(super) struct Endpoints {
     /// Whether hosts have limits or blocks.
     by_host: bool,
     hosts: HashMap<Ipv4Addr, Host, foldhash::fast::FixedState>,
+    /// What inside endpoints were given last, where one may have several.
+    last: HashMap<(Protocol, SocketAddrV4), Last, foldhash::fast::FixedState>,
     seed: u64,
     randomness: Pcg64Mcg,
 }
@@ -47,6 +49,13 @@ struct Address {
 struct Host {
     mappings: u32,
     blocks: Vec<HostBlock>,
+}
+
+/// What an inside endpoint was given last.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    outside: SocketAddrV4,
+    mappings: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +88,9 @@ impl Endpoints {
                 blocks: vec![false; blocks],
             })
             .collect();
-        let hosts = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(seed));
-        Endpoints { ports, pool, addresses, by_host, hosts, seed, randomness }
+        let hasher = foldhash::fast::FixedState::with_seed(seed);
+        let (hosts, last) = (HashMap::with_hasher(hasher), HashMap::with_hasher(hasher));
+        Endpoints { ports, pool, addresses, by_host, hosts, last, seed, randomness }
     }
 
     /// Gives other ports where only the inside one would have been given.
@@ -109,25 +119,40 @@ impl Endpoints {
 
     /// Takes a free endpoint; `refused` says of one that is free by itself whether it must not be given.
     pub fn take(&mut self, wish: Wish, refused: &dyn Fn(SocketAddrV4) -> bool) -> Option<SocketAddrV4> {
-        let (address, port) = if self.ports.block.is_some() {
+        let (address, port) = if let Some(again) = self.again(wish, refused) {
+            Some(again)
+        } else if self.ports.block.is_some() {
             self.in_block(wish, refused)
         } else {
             self.anywhere(wish, refused)
         }?;
         let address = &mut self.addresses[address];
-        if !self.ports.overload {
+        let given = SocketAddrV4::new(address.ip, port);
+        if self.ports.overload {
+            let last = Last { outside: given, mappings: 0 };
+            let last = self
+                .last
+                .entry((wish.protocol, wish.inside))
+                .and_modify(|it| it.outside = given)
+                .or_insert(last);
+            last.mappings += 1;
+        } else {
             address.used[wish.protocol as usize].set(port);
         }
-        let given = SocketAddrV4::new(address.ip, port);
         self.count(*wish.inside.ip());
         Some(given)
     }
 
     /// Gives back what a mapping had.
     pub fn release(&mut self, wish: Wish, outside: SocketAddrV4) {
-        if !self.ports.overload
-            && let Some(address) = self.addresses.iter_mut().find(|address| address.ip == *outside.ip())
-        {
+        if self.ports.overload {
+            if let Entry::Occupied(mut last) = self.last.entry((wish.protocol, wish.inside)) {
+                last.get_mut().mappings -= 1;
+                if last.get().mappings == 0 {
+                    last.remove();
+                }
+            }
+        } else if let Some(address) = self.addresses.iter_mut().find(|address| address.ip == *outside.ip()) {
             address.used[wish.protocol as usize].clear(outside.port());
         }
         if !self.by_host {
@@ -142,6 +167,16 @@ impl Endpoints {
                 self.addresses[block.address].blocks[block.number] = false;
             }
         }
+    }
+
+    /// What an inside endpoint was given last, where it may have several and the last one is free for this destination, too
+    /// (as in Linux, `find_appropriate_src`): so it keeps one until another host is in its way.
+    fn again(&self, wish: Wish, refused: &dyn Fn(SocketAddrV4) -> bool) -> Option<(usize, u16)> {
+        let keeps =
+            matches!(self.ports.allocation, Allocation::Preserving | Allocation::PreservingUntilCollision);
+        let last = self.last.get(&(wish.protocol, wish.inside)).filter(|_| keeps)?.outside;
+        let address = self.addresses.iter().position(|address| address.ip == *last.ip())?;
+        (!refused(last)).then_some((address, last.port()))
     }
 
     /// The addresses a host may have, the best first.
