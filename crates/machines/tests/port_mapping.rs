@@ -4,7 +4,7 @@ mod rig;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddrV4,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     time::{Duration, Instant},
 };
 
@@ -12,13 +12,14 @@ use natrig_capture::Transport as Carried;
 use natrig_lab::{Place, Stand};
 use natrig_machines::{
     Lab, gateway,
-    port_mapping::{self, Restart},
+    life::Life,
+    port_mapping,
     station::{Net, Stations, packet},
 };
 use natrig_portmap::{PORT, Transport, nat_pmp, pcp};
-use natrig_scenario::{Machine, Scenario};
+use natrig_scenario::{GatewayFault, Machine, Scenario};
 use natrig_stun::{Class, Message};
-use rig::{boot, shell};
+use rig::{boot, rig, shell};
 
 /// How long anything may take on a busy host.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,6 +40,8 @@ struct Bench {
     lab: Lab,
     scenario: Scenario,
     place: Place,
+    /// The gateways as they stand, once something has happened to one.
+    listing: Option<gateway::Listing>,
     host: Stand,
     stranger: Stand,
     stations: Stations,
@@ -70,7 +73,7 @@ impl Bench {
         let [host, stranger] = lab.topology().stands(&place);
         let stations = lab.stations([&host, &stranger]).unwrap();
         let waiting = VecDeque::new();
-        Bench { lab, scenario, place, host, stranger, stations, waiting, knocks: 0, folder }
+        Bench { lab, scenario, place, listing: None, host, stranger, stations, waiting, knocks: 0, folder }
     }
 
     fn send(&mut self, from: usize, source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) {
@@ -166,18 +169,21 @@ impl Bench {
         let answer = self.await_datagram(|datagram| datagram.destination == asker)?;
         assert_eq!(answer.source, self.outside(port));
         match Message::decode(&answer.payload).unwrap().mapped_address {
-            Some(std::net::SocketAddr::V4(seen)) if seen == asker => Some(seen),
+            Some(SocketAddr::V4(seen)) if seen == asker => Some(seen),
             seen => panic!("the peer sees {seen:?}, not {asker}"),
         }
     }
 
-    fn restart(&mut self, restart: Restart) {
-        let (lab, scenario, place) = (&self.lab, &self.scenario, &self.place);
-        let kept = port_mapping::kept(lab, scenario, place, restart).unwrap();
-        // All rules and connections go.
-        gateway::load(lab, scenario, self.folder.path()).unwrap();
-        shell(lab, Machine::Nat1, "conntrack -F");
-        port_mapping::load(lab, scenario, place, &kept).unwrap();
+    /// Has something happen to the gateway.
+    fn befall(&mut self, fault: &GatewayFault) {
+        let mut listing = match self.listing.take() {
+            Some(listing) => listing,
+            None => gateway::flush(&self.lab, &self.scenario).unwrap(),
+        };
+        let life = Life { rig: rig(), scenario: &self.scenario, folder: self.folder.path() };
+        life.befall(&mut self.lab, &mut listing, Machine::Nat1, fault).unwrap();
+        self.place = listing.of(Machine::Nat1).unwrap().place.clone();
+        self.listing = Some(listing);
     }
 }
 
@@ -211,7 +217,7 @@ fn pcp_maps_a_port_and_renews_it() {
         transport: Transport::Udp,
         inside: INSIDE,
         outside: OUTSIDE,
-        address: std::net::Ipv4Addr::UNSPECIFIED,
+        address: Ipv4Addr::UNSPECIFIED,
     };
     for lifetime in [600, 1200] {
         let answer = bench.ask(&pcp::Request { lifetime, client, mapping }.encode());
@@ -312,16 +318,19 @@ fn a_mapping_goes_astray_when_it_is_renewed() {
 fn mappings_outlive_a_reboot_unless_they_are_lost_there() {
     let mut bench = Bench::new("port-restrict", "{nat1: {protocols: [nat-pmp]}}");
     bench.map(600);
-    for restart in [Restart::Reboot, Restart::Rules] {
-        bench.restart(restart);
-        assert_eq!(bench.knock(OUTSIDE), Some(bench.host.endpoint(0, INSIDE)), "{restart:?}");
-        assert_eq!(bench.goes_out_by(), bench.outside(OUTSIDE), "{restart:?}");
+    for fault in [GatewayFault::Reboot, GatewayFault::Rebind, GatewayFault::Renumber] {
+        bench.befall(&fault);
+        assert_eq!(bench.knock(OUTSIDE), Some(bench.host.endpoint(0, INSIDE)), "{fault:?}");
+        assert_eq!(bench.goes_out_by(), bench.outside(OUTSIDE), "{fault:?}");
     }
+    let address = *bench.outside(0).ip();
+    assert_ne!(address, Ipv4Addr::new(192, 168, 100, 1));
+    assert_eq!(bench.ask_nat_pmp(nat_pmp::Request::Address), nat_pmp::Answer::Address(address));
     let mut bench = Bench::new("port-restrict", "{nat1: {protocols: [nat-pmp], fault: lost-at-reboot}}");
     bench.map(600);
-    bench.restart(Restart::Rules);
+    bench.befall(&GatewayFault::Rebind);
     assert_eq!(bench.knock(OUTSIDE), Some(bench.host.endpoint(0, INSIDE)));
-    bench.restart(Restart::Reboot);
+    bench.befall(&GatewayFault::Reboot);
     assert_eq!(bench.knock(OUTSIDE), None);
 }
 
@@ -363,7 +372,7 @@ fn nothing_answers_what_is_not_offered() {
         transport: Transport::Udp,
         inside: INSIDE,
         outside: OUTSIDE,
-        address: std::net::Ipv4Addr::UNSPECIFIED,
+        address: Ipv4Addr::UNSPECIFIED,
     };
     let request = pcp::Request { lifetime: 600, client: *bench.host.endpoint(0, 0).ip(), mapping };
     // Asked later and answered first.
