@@ -279,25 +279,40 @@ proptest! {
         let came = through(&mut gateway, Side::Outside, udp(to, outside, ttl, &payload)).packet;
         prop_assert_eq!(self::ends(&came), (to, from));
     }
+}
 
-    #[test]
-    fn no_bytes_make_it_panic(
-        packets in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..90)), 0..20),
-        repair: bool,
-    ) {
-        let mut gateway = gateway(Profile { unsolicited: Unsolicited::Reject, ..Profile::of(Preset::FullCone) });
-        for (inside, mut bytes) in packets {
+/// The fuzz target of translation: any bytes from either side, as they are or mended, and their answers.
+#[test]
+fn no_bytes_make_it_panic() {
+    let profiles = [
+        Profile { unsolicited: Unsolicited::Reject, ..Profile::of(Preset::FullCone) },
+        Profile { hairpin: Hairpin::ExternalSource, ..Profile::of(Preset::AddrRestrict) },
+        Profile { unsolicited: Unsolicited::Poison, ..Profile::of(Preset::Symmetric) },
+        Profile::of(Preset::Public),
+    ];
+    bolero::check!().with_type::<(u8, Vec<(u8, Vec<u8>)>)>().for_each(|(which, packets)| {
+        let mut gateway = gateway(profiles[usize::from(*which) % profiles.len()].clone());
+        for (how, bytes) in packets {
+            let (inside, repair, answer) = (how & 1 == 0, how & 2 == 0, how & 4 == 0);
+            let mut bytes = bytes.clone();
             if repair {
                 mend(&mut bytes, inside);
             }
-            let side = if inside { Side::Inside } else { Side::Outside };
-            let _ = gateway.handle(NOW, side, bytes);
+            let now = Duration::from_millis(u64::from(*how) * 100);
+            let _ = gateway.handle(now, if inside { Side::Inside } else { Side::Outside }, bytes);
+            gateway.handle_timeout(now);
+            while let Some(transmit) = gateway.poll_transmit() {
+                let ip = ipv4(&transmit.packet);
+                assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                if answer {
+                    let mut back = transmit.packet;
+                    let (ends, others) = back[12..20].split_at_mut(4);
+                    ends.swap_with_slice(others);
+                    let _ = gateway.handle(now, transmit.to, back);
+                }
+            }
         }
-        while let Some(transmit) = gateway.poll_transmit() {
-            let ip = ipv4(&transmit.packet);
-            prop_assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-        }
-    }
+    });
 }
 
 /// Makes bytes pass the first checks, so that the later ones are reached.
