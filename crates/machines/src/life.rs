@@ -162,6 +162,8 @@ impl Life<'_> {
         }
         let turn = standing.renumberings + 1;
         place.addresses.outside = renumbered(&place, turn);
+        // It would ask for its new address where the old one was, and its packets would wait there.
+        port_mapping::stop(lab.member(machine)?)?;
         self.move_to_its_addresses(lab, &place)?;
         let proven = match place.gateway.engine {
             Engine::Model => {
