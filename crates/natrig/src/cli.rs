@@ -171,12 +171,30 @@ pub struct RunOptions {
     /// How many cells run side by side [default: what the host has room for]
     #[arg(long, short)]
     pub jobs: Option<usize>,
+    /// Run each cell so many times, and say how often it was as expected, with an interval of 95 % confidence
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: Option<u32>,
+    /// Whose evidence is kept [default: all; with --repeat beyond 10, failed]
+    #[arg(long, value_name = "WHICH")]
+    pub keep: Option<Keep>,
+    /// Boot new machines for every cell instead of making used ones new
+    #[arg(long)]
+    pub fresh: bool,
     /// Print results.json instead of a table
     #[arg(long)]
     pub json: bool,
     /// Take packages from a folder of .deb files instead of fetching them
     #[arg(long, value_name = "DIR")]
     pub packages: Option<PathBuf>,
+}
+
+/// Whose evidence is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Keep {
+    /// That of every run
+    All,
+    /// That of runs that were not as expected
+    Failed,
 }
 
 /// Arguments of `run`.

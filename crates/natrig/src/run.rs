@@ -12,19 +12,24 @@ use std::{
 
 use natrig_lab::{Backend, Halt};
 use natrig_machines::{Experimenter, Rig};
-use natrig_record::{Cell, Event, Planned, Results, RunInfo, SCHEMA, Sink, Totals, What};
+use natrig_record::{
+    Cell, Event, Evidence, Outcome, Planned, Repeats, Results, RunInfo, SCHEMA, Sink, Totals, What,
+};
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
 use natrig_vmm::Slots;
 
 use crate::{
-    cli::{RunArguments, RunOptions},
+    cli::{Keep, RunArguments, RunOptions},
     failure::Failure,
     folder, host,
     interrupt::{self, Interrupt},
     output::print,
     prepare,
 };
+
+/// With more repetitions than these, the evidence of those that failed is enough.
+const FEW: u32 = 10;
 
 /// Runs scenario files.
 pub fn files(arguments: RunArguments) -> Result<u8, Failure> {
@@ -55,7 +60,8 @@ pub(crate) enum Subject {
 
 /// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
 pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOptions) -> Result<u8, Failure> {
-    let jobs = jobs(options.jobs, &scenarios)?;
+    let runs = Runs::new(&scenarios, &options);
+    let jobs = jobs(options.jobs, &scenarios, runs.all.len())?;
     folder::check(options.out.as_deref())?;
     let interrupt = Interrupt::watch();
     let seed = options.seed.unwrap_or_else(rand::random);
@@ -65,24 +71,28 @@ pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOption
         progress.event(Event { at_ms: started.elapsed().as_secs_f64() * 1000.0, cell, what });
     };
     let mut preparing = |message: &str| emit(None, What::Preparing { message: message.to_owned() });
-    let rig = prepare::rig(options.packages, seed, &mut preparing)?;
+    let mut rig = prepare::rig(options.packages, seed, &mut preparing)?;
+    if options.fresh {
+        rig.fresh();
+    }
     rig.ready_for(&scenarios, &mut preparing)?;
     let folder = folder::create(options.out.as_deref())?;
     let halt = interrupt.orderly();
     let mut info = about(&rig, seed, &folder);
-    let planned = scenarios.iter().map(planned).collect();
+    let planned = runs.all.iter().map(|run| planned(run.scenario)).collect();
     emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
     let experimenter = Experimenter::new(&rig);
     let backend: &dyn Backend = match subject {
         Subject::Nodes => &rig,
         Subject::Gateways => &experimenter,
     };
-    let cells = cells(backend, &scenarios, &folder, jobs, halt, &emit)?;
+    let cells = cells(backend, &runs, &folder, jobs, halt, &emit)?;
     info.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
     let results = Results {
         schema: SCHEMA.to_owned(),
         run: info,
         totals: Totals::of(&cells),
+        repeats: Repeats::of(&cells),
         interrupted: halt.raised(),
         cells,
     };
@@ -92,31 +102,68 @@ pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOption
     Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
 }
 
-/// Runs cells side by side; the results are in the order of the scenarios. A cell that was never begun has none.
+/// All that is to be run.
+struct Runs<'a> {
+    all: Vec<Run<'a>>,
+    keep: Keep,
+}
+
+/// A cell, or one repetition of it.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    repetition: Option<u32>,
+}
+
+impl<'a> Runs<'a> {
+    /// Each cell once before any is repeated: what the host does at some time then befalls all cells alike.
+    fn new(scenarios: &'a [Scenario], options: &RunOptions) -> Self {
+        let once = |repetition| scenarios.iter().map(move |scenario| Run { scenario, repetition });
+        let all = match options.repeat {
+            None => once(None).collect(),
+            Some(count) => (1..=count).flat_map(|number| once(Some(number))).collect(),
+        };
+        let few = options.repeat.is_none_or(|count| count <= FEW);
+        Runs { all, keep: options.keep.unwrap_or(if few { Keep::All } else { Keep::Failed }) }
+    }
+}
+
+impl Run<'_> {
+    fn title(&self) -> String {
+        match self.repetition {
+            None => self.scenario.id.clone(),
+            Some(number) => format!("{}, repetition {number}", self.scenario.id),
+        }
+    }
+
+    /// Its folder in the run's.
+    fn folder(&self) -> String {
+        match self.repetition {
+            None => self.scenario.id.clone(),
+            Some(number) => format!("{}/{number}", self.scenario.id),
+        }
+    }
+}
+
+/// Runs cells side by side; the results are in the order in which they were asked for. A cell that was never begun has
+/// none.
 fn cells(
     backend: &dyn Backend,
-    scenarios: &[Scenario],
+    runs: &Runs<'_>,
     folder: &Path,
     jobs: usize,
     halt: &Halt,
     emit: &(dyn Fn(Option<usize>, What) + Sync),
 ) -> Result<Vec<Cell>, Failure> {
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<Option<Cell>>> = Mutex::new(vec![None; scenarios.len()]);
+    let done: Mutex<Vec<Option<Cell>>> = Mutex::new(vec![None; runs.all.len()]);
     let work = || -> Result<(), Failure> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(scenario) = scenarios.get(index).filter(|_| !halt.raised()) else {
+            let Some(run) = runs.all.get(index).filter(|_| !halt.raised()) else {
                 return Ok(());
             };
-            let evidence = folder.join(&scenario.id);
-            fs::create_dir_all(&evidence).map_err(|source| Failure::File {
-                what: "make",
-                path: evidence.clone(),
-                source,
-            })?;
-            emit(Some(index), What::CellStarted { title: scenario.id.clone() });
-            let cell = backend.run(scenario, &evidence, &|what| emit(Some(index), what), halt);
+            emit(Some(index), What::CellStarted { title: run.title() });
+            let cell = cell(backend, run, folder, runs.keep, halt, &|what| emit(Some(index), what))?;
             emit(Some(index), What::CellFinished { cell: Box::new(cell.clone()) });
             if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
                 *place = Some(cell);
@@ -129,11 +176,41 @@ fn cells(
             worker.join().unwrap_or_else(|_| Err(Failure::Lab("a worker panicked".to_owned())))
         })
     })?;
+    // The folder of a cell's repetitions, where none is left in it.
+    for run in runs.all.iter().filter(|run| run.repetition == Some(1)) {
+        let _ = fs::remove_dir(folder.join(&run.scenario.id));
+    }
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect())
 }
 
+/// Runs one, and keeps its evidence or not.
+fn cell(
+    backend: &dyn Backend,
+    run: &Run<'_>,
+    folder: &Path,
+    keep: Keep,
+    halt: &Halt,
+    events: &dyn Fn(What),
+) -> Result<Cell, Failure> {
+    let name = run.folder();
+    let evidence = folder.join(&name);
+    let wrong = |what| {
+        let path = evidence.clone();
+        move |source| Failure::File { what, path, source }
+    };
+    fs::create_dir_all(&evidence).map_err(wrong("make"))?;
+    let mut cell = backend.run(run.scenario, &evidence, events, halt);
+    cell.repetition = run.repetition;
+    cell.evidence.folder = name;
+    if keep == Keep::Failed && cell.outcome == Outcome::AsExpected {
+        fs::remove_dir_all(&evidence).map_err(wrong("remove"))?;
+        cell.evidence = Evidence::default();
+    }
+    Ok(cell)
+}
+
 /// As many cells as there are cores for, and slots for their machines.
-fn jobs(asked: Option<usize>, scenarios: &[Scenario]) -> Result<usize, Failure> {
+fn jobs(asked: Option<usize>, scenarios: &[Scenario], runs: usize) -> Result<usize, Failure> {
     let machines = scenarios.iter().map(|scenario| scenario.layout().machines().count()).max();
     let room = (Slots::of_host()? / machines.unwrap_or(1)).max(1);
     let jobs = match asked {
@@ -141,7 +218,7 @@ fn jobs(asked: Option<usize>, scenarios: &[Scenario]) -> Result<usize, Failure> 
         Some(jobs) => jobs.min(room),
         None => host::cores().min(room),
     };
-    Ok(jobs.min(scenarios.len()).max(1))
+    Ok(jobs.min(runs).max(1))
 }
 
 fn planned(scenario: &Scenario) -> Planned {

@@ -8,11 +8,13 @@
 mod assertion;
 mod event;
 mod experiment;
+mod repeats;
 mod results;
 
 pub use assertion::{About, Assertion};
 pub use event::{Event, Planned, Sink, What};
 pub use experiment::{Experiment, Search, Trial};
+pub use repeats::{Repeats, wilson};
 pub use results::{
     Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,
     RunInfo, SCHEMA, Step, Totals, Verdict,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Assertion, Experiment};
+use crate::{Assertion, Experiment, Repeats};
 
 /// The name and version of the JSON form of [`Results`].
 pub const SCHEMA: &str = "natrig/results/1";
@@ -18,8 +18,11 @@ pub struct Results {
     pub run: RunInfo,
     /// The cells, in the order they were asked for.
     pub cells: Vec<Cell>,
-    /// How many ended in which way.
+    /// How many ended in which way; every repetition counts.
     pub totals: Totals,
+    /// How each cell fared that was run more than once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<Repeats>,
     /// Whether it was interrupted; then cells may be missing.
     pub interrupted: bool,
 }
@@ -56,8 +59,11 @@ pub struct RunInfo {
 /// One scenario with one set of NATs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Unique in a run and fit for a file name, such as `T2.M.20` or `symmetric-symmetric`.
+    /// Unique in a run but for repetitions, and fit for a file name, such as `T2.M.20` or `symmetric-symmetric`.
     pub id: String,
+    /// Which of its cell's repetitions this is, from 1; none if the cell is run once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<u32>,
     /// The scenario's name.
     pub name: String,
     /// The scenario's file, where there is one.
@@ -376,14 +382,22 @@ pub struct Totals {
 
 impl Totals {
     /// Counts cells.
-    pub fn of(cells: &[Cell]) -> Self {
-        let count = |outcome| cells.iter().filter(|cell| cell.outcome == outcome).count() as u32;
-        Totals {
-            as_expected: count(Outcome::AsExpected),
-            not_as_expected: count(Outcome::NotAsExpected),
-            disagree: count(Outcome::Disagree),
-            lab_error: count(Outcome::LabError),
+    pub fn of<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Self {
+        let mut totals = Totals::default();
+        for cell in cells {
+            *match cell.outcome {
+                Outcome::AsExpected => &mut totals.as_expected,
+                Outcome::NotAsExpected => &mut totals.not_as_expected,
+                Outcome::Disagree => &mut totals.disagree,
+                Outcome::LabError => &mut totals.lab_error,
+            } += 1;
         }
+        totals
+    }
+
+    /// How many there are.
+    pub fn runs(&self) -> u32 {
+        self.as_expected + self.not_as_expected + self.disagree + self.lab_error
     }
 
     /// The exit code of a run: 1 if any cell was not as expected or disagreed, else 2 after a lab error, else 0.

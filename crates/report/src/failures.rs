@@ -13,23 +13,35 @@ use crate::{
 /// Lines of a log or of reasons that are shown; the rest is in the evidence.
 const MOST_LINES: usize = 12;
 
+/// Repetitions of one cell that are shown; all are in results.json.
+const MOST_REPETITIONS: usize = 3;
+
 /// A paragraph for each cell that did not end as expected; empty if all did.
 ///
 /// It says which step failed and why, shows the few lines that matter, where the evidence lies, and what to do about it.
 pub fn failures(results: &Results, style: Style) -> String {
-    results
-        .cells
-        .iter()
-        .filter(|cell| cell.outcome != Outcome::AsExpected)
-        .map(|cell| paragraph(cell, &results.run.folder, style))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let paragraphs = shown(results).map(|cell| paragraph(cell, &results.run.folder, style));
+    paragraphs.collect::<Vec<_>>().join("\n")
+}
+
+/// The cells that did not end as expected; of the repetitions of one, some.
+pub(crate) fn shown(results: &Results) -> impl Iterator<Item = &Cell> {
+    let failed = |cell: &&Cell| cell.outcome != Outcome::AsExpected;
+    results.cells.iter().enumerate().filter(move |(_, cell)| failed(cell)).filter_map(move |(index, cell)| {
+        let earlier = results.cells[..index].iter().filter(failed).filter(|other| other.id == cell.id);
+        (cell.repetition.is_none() || earlier.count() < MOST_REPETITIONS).then_some(cell)
+    })
+}
+
+/// Which repetition it is.
+pub(crate) fn which(cell: &Cell) -> String {
+    cell.repetition.map_or_else(String::new, |number| format!(", repetition {number}"))
 }
 
 fn paragraph(cell: &Cell, run_folder: &str, style: Style) -> String {
     let outcome = style.paint(Ink::of(cell.outcome), &cell.outcome.to_string());
     let name = style.paint(Ink::Strong, &printable(&cell.name));
-    let mut text = format!("{outcome}  {name}  {}  [{}]\n", nats(cell), cell.id);
+    let mut text = format!("{outcome}  {name}  {}  [{}{}]\n", nats(cell), cell.id, which(cell));
     for line in details(cell) {
         let _ = writeln!(text, "  {line}");
     }

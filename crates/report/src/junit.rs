@@ -7,6 +7,7 @@ use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStat
 
 use crate::{
     failures::{details, hint},
+    rows::{Row, share},
     wording::{claims, evidence, nats, reason, wire},
 };
 
@@ -30,7 +31,7 @@ pub fn junit(results: &Results) -> Result<String, SerializeError> {
     if results.interrupted {
         suite.add_property(("interrupted", "true"));
     }
-    suite.add_test_cases(results.cells.iter().map(|cell| test_case(cell, &run.folder)));
+    suite.add_test_cases(Row::all(results).into_iter().map(|row| test_case(row, &run.folder)));
     suite.set_time(duration(run.elapsed_ms));
     let mut report = Report::new("natrig");
     report.set_time(duration(run.elapsed_ms));
@@ -38,7 +39,8 @@ pub fn junit(results: &Results) -> Result<String, SerializeError> {
     report.to_string()
 }
 
-fn test_case(cell: &Cell, run_folder: &str) -> TestCase {
+fn test_case(row: Row<'_>, run_folder: &str) -> TestCase {
+    let cell = row.cell;
     let status = match cell.outcome {
         Outcome::AsExpected => TestCaseStatus::success(),
         Outcome::NotAsExpected => failed(cell, NonSuccessKind::Failure, "not-as-expected"),
@@ -57,6 +59,9 @@ fn test_case(cell: &Cell, run_folder: &str) -> TestCase {
         ("evidence", format!("{run_folder}/{}", cell.evidence.folder)),
     ] {
         case.add_property((name, value.as_str()));
+    }
+    if let Some(repeats) = row.repeats {
+        case.add_property(("as_expected", share(repeats).as_str()));
     }
     if let Some(priority) = &cell.priority {
         case.add_property(("priority", priority.as_str()));

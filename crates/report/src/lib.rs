@@ -12,6 +12,7 @@ mod files;
 mod junit;
 mod markdown;
 mod progress;
+mod rows;
 #[cfg(test)]
 mod sample;
 mod style;

@@ -6,8 +6,9 @@ use natrig_record::{About, Outcome, Results};
 
 use crate::{
     experiment,
-    failures::{details, hint},
-    table::{COLUMNS, Grid, mark, row},
+    failures::{details, hint, shown, which},
+    rows::Row,
+    table::{COLUMNS, Grid, fields, mark},
     wording::{evidence, nats, summary},
 };
 
@@ -15,7 +16,7 @@ use crate::{
 pub fn markdown(results: &Results) -> String {
     let mut text = format!("# natrig: {}\n", summary(results));
     cells(&mut text, results);
-    if let Some(grid) = Grid::of(&results.cells) {
+    if let Some(grid) = Grid::of(results) {
         matrix(&mut text, &grid);
     }
     failures(&mut text, results);
@@ -34,12 +35,14 @@ fn cells(text: &mut String, results: &Results) {
     }
     line(text, COLUMNS);
     line(text, COLUMNS.map(|_| "---"));
-    for cell in &results.cells {
-        let mut fields = row(cell);
-        if cell.outcome != Outcome::AsExpected {
+    for row in Row::all(results) {
+        let mut fields = fields(row);
+        if row.outcome() != Outcome::AsExpected {
             fields[6] = format!("**{}**", fields[6]);
         }
-        fields[7] = format!("[{0}]({0}/)", fields[7]);
+        if !fields[7].is_empty() {
+            fields[7] = format!("[{0}]({0}/)", fields[7]);
+        }
         line(text, fields.map(|field| field.replace('|', "\\|")));
     }
     text.push_str(
@@ -68,8 +71,8 @@ fn matrix(text: &mut String, grid: &Grid<'_>) {
     line(text, [""].iter().chain(&grid.columns).map(|_| "---"));
     for nat1 in &grid.rows {
         let cells = grid.columns.iter().map(|nat2| match grid.at(nat1, nat2) {
-            Some(cell) if cell.outcome == Outcome::AsExpected => mark(cell),
-            Some(cell) => format!("**{}**", mark(cell)),
+            Some(row) if row.outcome() == Outcome::AsExpected => mark(row),
+            Some(row) => format!("**{}**", mark(row)),
             None => "·".to_owned(),
         });
         line(text, [format!("**{nat1}**")].into_iter().chain(cells));
@@ -77,11 +80,8 @@ fn matrix(text: &mut String, grid: &Grid<'_>) {
 }
 
 fn failures(text: &mut String, results: &Results) {
-    for cell in &results.cells {
-        if cell.outcome == Outcome::AsExpected {
-            continue;
-        }
-        let _ = writeln!(text, "\n## {}: {}, {}\n", cell.outcome, cell.name, nats(cell));
+    for cell in shown(results) {
+        let _ = writeln!(text, "\n## {}: {}, {}{}\n", cell.outcome, cell.name, nats(cell), which(cell));
         // Indented text is shown as it is, whatever a log holds.
         for line in details(cell) {
             let _ = writeln!(text, "    {line}");

@@ -22,7 +22,14 @@ fn run() -> RunInfo {
 }
 
 fn results(cells: Vec<Cell>) -> Results {
-    Results { schema: SCHEMA.into(), run: run(), totals: Totals::of(&cells), cells, interrupted: false }
+    Results {
+        schema: SCHEMA.into(),
+        run: run(),
+        totals: Totals::of(&cells),
+        repeats: Repeats::of(&cells),
+        cells,
+        interrupted: false,
+    }
 }
 
 fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
@@ -236,4 +243,30 @@ pub(crate) fn experiment() -> Results {
         bad,
         Cell { outcome: Outcome::LabError, ..cell("All", ["poison", "symmetric"], "relay") },
     ])
+}
+
+/// Two by two, each cell ten times, and one of them flaky.
+pub(crate) fn repeated() -> Results {
+    let nats = ["full-cone", "port-restrict"];
+    let mut cells = Vec::new();
+    for repetition in 1..=10 {
+        for nat1 in nats {
+            for nat2 in nats {
+                let failed = repetition > 5 && (nat1, nat2) == (nats[1], nats[1]);
+                let kind = if failed { Kind::Relay } else { Kind::Direct };
+                let path = if failed { Path::Relay } else { Path::Direct };
+                let outcome = if failed { Outcome::NotAsExpected } else { Outcome::AsExpected };
+                let mut cell = Cell {
+                    outcome,
+                    repetition: Some(repetition),
+                    verdict: Some(verdict(path, Some(kind))),
+                    connect_ms: Some(250.0),
+                    ..cell("All", [nat1, nat2], "direct")
+                };
+                cell.evidence.folder = format!("{}/{repetition}", cell.id);
+                cells.push(cell);
+            }
+        }
+    }
+    results(cells)
 }

@@ -3,10 +3,11 @@
 use comfy_table::{
     Attribute, Cell as Field, Color, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
 };
-use natrig_record::{Cell, Outcome, Results};
+use natrig_record::{Outcome, Results};
 
 use crate::{
     Style, experiment,
+    rows::Row,
     wording::{came_to, claims, nats, printable, seconds, wire},
 };
 
@@ -18,7 +19,8 @@ pub(crate) const COLUMNS: [&str; 8] =
     ["scenario", "NATs", "expected", "on the wire", "node says", "connect", "outcome", "evidence"];
 
 /// What the table says of a cell, column by column.
-pub(crate) fn row(cell: &Cell) -> [String; 8] {
+pub(crate) fn fields(row: Row<'_>) -> [String; 8] {
+    let cell = row.cell;
     let name = match &cell.priority {
         Some(priority) => format!("{priority} {}", cell.name),
         None => cell.name.clone(),
@@ -30,7 +32,7 @@ pub(crate) fn row(cell: &Cell) -> [String; 8] {
         wire(cell),
         claims(cell),
         seconds(cell.connect_ms),
-        cell.outcome.to_string(),
+        row.ending(),
         cell.evidence.folder.clone(),
     ]
 }
@@ -42,7 +44,8 @@ pub fn table(results: &Results, style: Style) -> String {
     if experiment::is_one(results) {
         return experiment::table(results, style);
     }
-    let rows: Vec<[String; 8]> = results.cells.iter().map(row).collect();
+    let cells = Row::all(results);
+    let rows: Vec<[String; 8]> = cells.iter().copied().map(fields).collect();
     let widths: Vec<usize> = (0..COLUMNS.len())
         .map(|column| {
             let fields = rows.iter().map(|row| row[column].as_str());
@@ -59,11 +62,11 @@ pub fn table(results: &Results, style: Style) -> String {
 
     let mut table = empty(style);
     table.set_header(COLUMNS[..shown].iter().map(|head| bold(Field::new(head))));
-    for (cell, row) in results.cells.iter().zip(rows) {
+    for (cell, row) in cells.iter().zip(rows) {
         table.add_row(row.into_iter().zip(COLUMNS).take(shown).map(|(text, column)| {
             let field = Field::new(text);
             match column {
-                "outcome" => colored(field, cell.outcome),
+                "outcome" => colored(field, cell.outcome()),
                 _ => field,
             }
         }));
@@ -93,14 +96,14 @@ pub fn columns<const N: usize>(heads: &[&str; N], rows: &[[String; N]], style: S
 ///
 /// A cell shows the kind of path on the wire, and what is wrong with it where something is.
 pub fn grid(results: &Results, style: Style) -> Option<String> {
-    let grid = Grid::of(&results.cells)?;
+    let grid = Grid::of(results)?;
     let mut table = empty(style);
     let corner = ["NAT 1 ↓  NAT 2 →"];
     let heads = corner.into_iter().chain(grid.columns.iter().copied());
     table.set_header(heads.map(|head| bold(Field::new(head))));
     for nat1 in &grid.rows {
         let cells = grid.columns.iter().map(|nat2| match grid.at(nat1, nat2) {
-            Some(cell) => colored(Field::new(mark(cell)), cell.outcome),
+            Some(row) => colored(Field::new(mark(row)), row.outcome()),
             None => Field::new("·"),
         });
         table.add_row([bold(Field::new(nat1))].into_iter().chain(cells));
@@ -112,16 +115,16 @@ pub fn grid(results: &Results, style: Style) -> Option<String> {
 pub(crate) struct Grid<'a> {
     pub rows: Vec<&'a str>,
     pub columns: Vec<&'a str>,
-    cells: &'a [Cell],
+    cells: Vec<Row<'a>>,
 }
 
 impl<'a> Grid<'a> {
     /// At least two by two, every pair of gateways at most once.
-    pub fn of(cells: &'a [Cell]) -> Option<Self> {
-        let mut grid = Grid { rows: Vec::new(), columns: Vec::new(), cells };
+    pub fn of(results: &'a Results) -> Option<Self> {
+        let mut grid = Grid { rows: Vec::new(), columns: Vec::new(), cells: Row::all(results) };
         let mut pairs = Vec::new();
-        for cell in cells {
-            let [nat1, nat2] = cell.nats.as_slice() else {
+        for row in &grid.cells {
+            let [nat1, nat2] = row.cell.nats.as_slice() else {
                 return None;
             };
             if pairs.contains(&(nat1, nat2)) {
@@ -138,20 +141,26 @@ impl<'a> Grid<'a> {
         (grid.rows.len() > 1 && grid.columns.len() > 1 && filled).then_some(grid)
     }
 
-    pub fn at(&self, nat1: &str, nat2: &str) -> Option<&'a Cell> {
-        self.cells.iter().find(|cell| cell.nats[0] == nat1 && cell.nats[1] == nat2)
+    pub fn at(&self, nat1: &str, nat2: &str) -> Option<&Row<'a>> {
+        self.cells.iter().find(|row| row.cell.nats[0] == nat1 && row.cell.nats[1] == nat2)
     }
 }
 
 /// A cell in a few letters.
-pub(crate) fn mark(cell: &Cell) -> String {
-    match (came_to(cell), cell.outcome) {
+pub(crate) fn mark(row: &Row<'_>) -> String {
+    let cell = row.cell;
+    let mark = match (came_to(cell), cell.outcome) {
         (_, Outcome::LabError) => "LAB ERROR".to_owned(),
         (Some(path), Outcome::AsExpected) => path,
         (Some(path), Outcome::NotAsExpected) if path == cell.expected => format!("NOT so: {path}"),
         (Some(path), Outcome::NotAsExpected) => format!("NOT {}: {path}", cell.expected),
         (Some(path), Outcome::Disagree) => format!("DISAGREE: {path}"),
         (None, outcome) => outcome.to_string(),
+    };
+    match (row.count(), row.repeats.is_some_and(|repeats| repeats.flaky())) {
+        (Some(count), true) => format!("FLAKY {count}"),
+        (Some(count), false) => format!("{mark} {count}"),
+        (None, _) => mark,
     }
 }
 
