@@ -1,10 +1,11 @@
 //! What gateways came to without a node, beside what the truth says.
 
 use comfy_table::Cell as Field;
-use natrig_record::{Cell, Experiment, Results};
+use natrig_record::{Experiment, Results};
 
 use crate::{
     Style,
+    rows::Row,
     table::{bold, colored, empty, finish},
     wording::{came_to, nats, printable},
 };
@@ -25,17 +26,17 @@ pub(crate) fn heads(results: &Results) -> Vec<String> {
 /// The cells, field by field.
 pub(crate) fn rows(results: &Results) -> Vec<Vec<String>> {
     let senders = senders(results);
-    results.cells.iter().map(|cell| row(cell, &senders)).collect()
+    Row::all(results).iter().map(|row| fields(row, &senders)).collect()
 }
 
 /// A table of both.
 pub(crate) fn table(results: &Results, style: Style) -> String {
     let mut table = empty(style);
     table.set_header(heads(results).iter().map(|head| bold(Field::new(head))));
-    for (cell, mut row) in results.cells.iter().zip(rows(results)) {
+    for (of, mut row) in Row::all(results).iter().zip(rows(results)) {
         let outcome = row.pop().unwrap_or_default();
         let fields = row.into_iter().map(Field::new);
-        table.add_row(fields.chain([colored(Field::new(outcome), cell.outcome)]));
+        table.add_row(fields.chain([colored(Field::new(outcome), of.outcome())]));
     }
     format!(
         "{}A is the peer that dials, B the other one; yes: a packet got through, and its answer did.\n",
@@ -43,24 +44,25 @@ pub(crate) fn table(results: &Results, style: Style) -> String {
     )
 }
 
-fn row(cell: &Cell, senders: &[String]) -> Vec<String> {
+fn fields(row: &Row<'_>, senders: &[String]) -> Vec<String> {
+    let cell = row.cell;
     let found = match &cell.experiment {
         Some(Experiment { order_matters: true, kind, .. }) => format!("{kind}, by order"),
         _ => came_to(cell).unwrap_or_else(|| "–".to_owned()),
     };
-    let mut row = vec![printable(&cell.id), nats(cell), cell.expected.clone(), found];
+    let mut fields = vec![printable(&cell.id), nats(cell), cell.expected.clone(), found];
     let experiment = cell.experiment.as_ref();
-    row.extend(senders.iter().map(|senders| {
+    fields.extend(senders.iter().map(|senders| {
         let trial = experiment.and_then(|all| all.trials.iter().find(|trial| trial.senders == *senders));
         trial.map_or("–", |trial| if trial.connected { "yes" } else { "no" }).to_owned()
     }));
-    row.push(match experiment.and_then(|all| all.search) {
+    fields.push(match experiment.and_then(|all| all.search) {
         Some(search) if search.connected => format!("found, {} probes", search.probes),
         Some(search) => format!("nothing, {} probes", search.probes),
         None => String::new(),
     });
-    row.push(cell.outcome.to_string());
-    row
+    fields.push(row.ending());
+    fields
 }
 
 /// Who sends in the trials, in their order.

@@ -54,8 +54,8 @@ fn trials(text: &mut String, results: &Results) {
     let heads = experiment::heads(results);
     line(text, &heads);
     line(text, heads.iter().map(|_| "---"));
-    for (cell, mut fields) in results.cells.iter().zip(experiment::rows(results)) {
-        if let (Some(outcome), true) = (fields.last_mut(), cell.outcome != Outcome::AsExpected) {
+    for (row, mut fields) in Row::all(results).iter().zip(experiment::rows(results)) {
+        if let (Some(outcome), true) = (fields.last_mut(), row.outcome() != Outcome::AsExpected) {
             *outcome = format!("**{outcome}**");
         }
         line(text, fields.iter().map(|field| field.replace('|', "\\|")));
