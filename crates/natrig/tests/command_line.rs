@@ -91,6 +91,27 @@ fn an_unknown_cell_is_answered_with_those_there_are() {
 }
 
 #[test]
+fn a_matrix_is_asked_for_by_gateways_that_there_are() {
+    let place = Place::new();
+    let matrix = |nats: &str, phrases: &[&str]| {
+        let output = place.run(["matrix", "--jobs", "0", "--nat", nats]);
+        assert_refused(&output, phrases);
+    };
+    matrix("symetric", &["symetric", "did you mean `symmetric`?", "natrig nat list"]);
+    matrix("no/such.yaml", &["cannot read no/such.yaml"]);
+    matrix("symmetric,cgn,symmetric", &["names `symmetric` twice"]);
+    matrix("udp-blocked", &["no pair of which the truth is known", "left out", "passes no UDP"]);
+    fs::write(place.work().join("mine.yaml"), "like: symmetric\nengine: modl\n").unwrap();
+    matrix("mine.yaml", &["mine.yaml:2", "modl"]);
+    let output = place.run(["matrix", "--nat", "cgn,symmetric", "--only", "T2.M.20"]);
+    assert_refused(
+        &output,
+        &["no cell has the ID `T2.M.20`", "cgn_cgn, cgn_symmetric, symmetric_cgn, T2.M.25"],
+    );
+    place.assert_clean(&["mine.yaml"]);
+}
+
+#[test]
 fn a_run_of_no_jobs_is_refused_before_anything_is_made() {
     let place = Place::new();
     assert_refused(&place.run(["matrix", "--jobs", "0"]), &["--jobs 0"]);

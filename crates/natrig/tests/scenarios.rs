@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path, thread};
 
 use natrig_capture::Trace;
-use natrig_record::{Cell, Kind, Outcome, Path as WirePath, Results, Step, Totals};
+use natrig_record::{About, Cell, Kind, Outcome, Path as WirePath, Results, Step, Totals};
 use support::{Place, assert_code, names, scenario, stderr, stdout};
 
 /// Runs natrig, which must end with this code, and reads what it left in `out`.
@@ -28,8 +28,10 @@ fn assert_evidence(run: &Path, cell: &Cell) {
     }
     let links =
         ["nat1.lan", "nat1.wan", "nat2.lan", "nat2.wan", "peer1.lan", "peer2.lan", "relay.wan", "dropped"];
+    // From where the gateways were proven.
+    let stands = ["nat1.before", "nat1.behind", "nat2.before", "nat2.behind"];
     let captures = names(&folder.join("captures"));
-    assert_eq!(captures, links.map(|link| format!("{link}.pcapng")).into());
+    assert_eq!(captures, links.iter().chain(&stands).map(|link| format!("{link}.pcapng")).collect());
     let trace = Trace::read_folder(&folder.join("captures")).unwrap();
     assert!(!trace.frames().is_empty());
 
@@ -50,8 +52,23 @@ fn assert_evidence(run: &Path, cell: &Cell) {
     }
     assert_eq!(cell.proofs.len(), 2);
     for (proof, nat) in cell.proofs.iter().zip(&cell.nats) {
-        assert!(proof.holds && &proof.profile == nat && proof.declared == proof.measured, "{proof:?}");
+        assert!(proof.holds && &proof.profile == nat && proof.differs.is_empty(), "{proof:?}");
     }
+}
+
+/// Fails unless the captures showed what both gateways and the nodes of a cell had to show.
+fn assert_shown(cell: &Cell) {
+    let shown = |about| cell.assertions.iter().filter(move |one| one.about == about);
+    assert!(cell.assertions.iter().all(|one| one.holds), "{:#?}", cell.assertions);
+    for gateway in ["nat1 ", "nat2 "] {
+        assert!(shown(About::Gateway).any(|one| one.what.starts_with(gateway)), "{:#?}", cell.assertions);
+    }
+    let expected = match kind(cell).unwrap() {
+        Kind::Direct => 0,
+        Kind::Reversal => 1,
+        Kind::Punch | Kind::Birthday | Kind::Relay => 2,
+    };
+    assert_eq!(shown(About::Node).count(), expected, "{:#?}", cell.assertions);
 }
 
 /// Fails unless the three files of a run tell of all its cells.
@@ -85,6 +102,7 @@ fn the_seeds_three_scenarios_end_as_the_seed_expects() {
         assert_eq!(cell.outcome, Outcome::AsExpected);
         assert!(cell.failure.is_none() && cell.connect_ms.is_some(), "{cell:?}");
         assert_evidence(&run, cell);
+        assert_shown(cell);
         let verdict = cell.verdict.as_ref().unwrap();
         for direction in verdict.directions {
             assert_eq!(direction.sent, direction.arrived);
@@ -116,6 +134,32 @@ fn the_seeds_matrix_ends_as_the_seed_expects() {
         ]
     );
     assert_eq!(results.totals.as_expected, 6);
+}
+
+/// Hosts behind the gateways of a cell come to what its node comes to, and no node is there.
+#[test]
+fn an_experiment_finds_the_truth_without_a_node() {
+    let place = Place::new();
+    let arguments = ["matrix", "--experiment", "--nat", "addr-restrict,symmetric", "--seed", "7"];
+    let (results, said) = results(&place, &arguments, &[], 0);
+    assert_reports(&place.work().join("out"), &results);
+    let found: Vec<_> =
+        results.cells.iter().map(|cell| (cell.id.as_str(), cell.experiment.as_ref().unwrap().kind)).collect();
+    let truth = [
+        ("T2.M.13", Kind::Punch),
+        ("T2.M.15", Kind::Punch),
+        ("T2.M.23", Kind::Punch),
+        ("T2.M.25", Kind::Relay),
+    ];
+    assert_eq!(found, truth);
+    for cell in &results.cells {
+        let experiment = cell.experiment.as_ref().unwrap();
+        assert_eq!((experiment.trials.len(), experiment.order_matters), (5, false));
+        assert!(cell.verdict.is_none() && cell.claims.is_empty());
+        let logs = names(&place.work().join("out").join(&cell.id).join("logs"));
+        assert_eq!(logs, ["nat1.console.log", "nat2.console.log"].map(str::to_owned).into());
+    }
+    assert!(said.contains("A alone"), "{said}");
 }
 
 /// Two runs have the same machines with the same addresses; neither must see a node of the other.
