@@ -184,7 +184,8 @@ impl Machine {
         let text = fs::read_to_string(path).on("read", path)?;
         // The second field is the program's name, in brackets, and may hold anything.
         let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields);
-        let ticks = |place| fields.split(' ').nth(place).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let ticks =
+            |place| fields.split(' ').nth(place).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         let per_second = rustix::param::clock_ticks_per_second();
         Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / per_second.max(1)))
     }
