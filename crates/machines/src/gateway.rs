@@ -4,7 +4,10 @@ use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
 use natrig_lab::{Place, Topology};
-use natrig_nat::{Profile, ruleset::Ruleset};
+use natrig_nat::{
+    Profile,
+    ruleset::{Ruleset, State},
+};
 use natrig_record::Proof;
 use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
@@ -171,11 +174,11 @@ fn flush_rules(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<String, 
         return Err(Trouble::lab(format!("{count} connections are left after the flush")));
     }
     let rules = own_rules(&output, scenario, place);
-    if !ruleset(place)?.state().is_empty() && rules.contains("elements") {
-        return Err(Trouble::lab("maps or sets are not empty after the flush")
-            .lines(rules.lines().filter(|line| line.contains("elements")).map(str::to_owned)));
+    let (rules, elements) = normal(&rules, ruleset(place)?.state());
+    if !elements.is_empty() {
+        return Err(Trouble::lab("maps or sets are not empty after the flush").lines(elements));
     }
-    Ok(normal(&rules))
+    Ok(rules)
 }
 
 /// How many connections a gateway's kernel tracks.
@@ -230,7 +233,8 @@ fn gather_rules(lab: &Lab, scenario: &Scenario, place: &Place, folder: &Path) ->
     fs::write(folder.join(format!("{gateway}.conntrack")), &table.stdout)?;
     let rules = expect(agent, &["nft", "-s", "list", "ruleset"])?;
     fs::write(folder.join(format!("{gateway}.ruleset")), &rules.stdout)?;
-    Ok(normal(&own_rules(&rules, scenario, place)))
+    let (rules, _) = normal(&own_rules(&rules, scenario, place), ruleset(place)?.state());
+    Ok(rules)
 }
 
 /// A listing of the gateway's own rules: all that there are, but for those that hosts may change.
@@ -242,20 +246,28 @@ fn own_rules(listing: &Output, scenario: &Scenario, place: &Place) -> String {
     }
 }
 
-/// A listing without the elements of its maps and sets.
-fn normal(listing: &str) -> String {
-    let mut text = String::new();
-    let mut inside = false;
+/// A listing without the elements of the maps and sets that traffic fills, and those elements. What other maps hold is
+/// part of the rules.
+fn normal(listing: &str, filled: &[State]) -> (String, Vec<String>) {
+    let (mut text, mut elements) = (String::new(), Vec::new());
+    let (mut in_filled, mut inside) = (false, false);
     for line in listing.lines() {
         let trimmed = line.trim();
-        inside |= trimmed.starts_with("elements = {");
-        if !inside {
-            text.push_str(line);
-            text.push('\n');
+        if trimmed.ends_with('{') && !inside {
+            let words: Vec<&str> = trimmed.split_whitespace().collect();
+            in_filled = filled.iter().any(|state| words.starts_with(&[state.kind, state.name]));
+        }
+        inside |= in_filled && trimmed.starts_with("elements = {");
+        match inside {
+            true => elements.push(trimmed.to_owned()),
+            false => {
+                text.push_str(line);
+                text.push('\n');
+            }
         }
         inside &= !trimmed.ends_with('}');
     }
-    text
+    (text, elements)
 }
 
 /// Runs a program in a machine that must succeed.
@@ -344,8 +356,16 @@ mod tests {
         let one = "table ip natrig {\n\tmap rev {\n\t\ttimeout 2m\n\t\telements = { 10.0.1.2 . 1 : 1.1.1.1 . 1 }\n\t}\n}\n";
         let many =
             "table ip natrig {\n\tmap rev {\n\t\ttimeout 2m\n\t\telements = { 1,\n\t\t\t     2 }\n\t}\n}\n";
-        assert_eq!(normal(one), empty);
-        assert_eq!(normal(many), empty);
-        assert_ne!(normal(&one.replace("2m", "3m")), empty);
+        let filled = [State { kind: "map", name: "rev" }];
+        assert_eq!(
+            normal(one, &filled),
+            (empty.to_owned(), vec!["elements = { 10.0.1.2 . 1 : 1.1.1.1 . 1 }".to_owned()])
+        );
+        assert_eq!(normal(many, &filled).0, empty);
+        assert_eq!(normal(many, &filled).1.len(), 2);
+        assert_eq!(normal(empty, &filled), (empty.to_owned(), vec![]));
+        assert_ne!(normal(&one.replace("2m", "3m"), &filled).0, empty);
+        // A map of blocks is a rule: it must be there after the cell, and be what it was.
+        assert_eq!(normal(many, &[]), (many.to_owned(), vec![]));
     }
 }

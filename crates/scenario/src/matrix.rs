@@ -34,7 +34,7 @@ impl Matrix {
                 let nats = [initiator.clone(), responder.clone()];
                 let id = unique(id_of(&nats), &mut ids);
                 matrix.cells.push(Scenario {
-                    name: format!("{initiator} to {responder}"),
+                    name: "Matrix".to_owned(),
                     id,
                     file: None,
                     priority: None,
