@@ -17,6 +17,7 @@ mod prober;
 mod process;
 mod settings;
 mod stun_server;
+mod watch;
 
 use std::{path::Path, process::ExitCode};
 

@@ -10,10 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::inotify::WatchFlags;
+
 use crate::{
     ethtool,
     netlink::{Netlink, forget_connections, remove_rules},
     settings::Settings,
+    watch::Watch,
 };
 
 /// File systems that are empty after the boot.
@@ -22,9 +25,8 @@ const SCRATCH: [&str; 3] = ["/run", "/tmp", "/dev/shm"];
 /// Where the mounts are listed.
 const MOUNTS: &str = "/proc/self/mounts";
 
-/// What a machine mounts once in its life, and where.
-const APP_MOUNT: &str = " /app squashfs ";
-const APP: &str = "/app";
+/// What a machine mounts once in its life.
+const APP: &str = " /app squashfs ";
 
 /// Where the interfaces are listed.
 const INTERFACES: &str = "/sys/class/net";
@@ -50,7 +52,7 @@ const LOOPBACK: u32 = 1;
 /// A machine as its boot left it, before it had an identity.
 #[derive(Debug)]
 pub(crate) struct Pristine {
-    files: BTreeMap<PathBuf, Mark>,
+    files: Files,
     mounts: BTreeSet<String>,
     links: BTreeMap<u32, Link>,
     lists: [BTreeSet<Vec<u8>>; LISTS.len()],
@@ -58,12 +60,11 @@ pub(crate) struct Pristine {
     calls: String,
 }
 
-/// What tells that a file was touched.
-#[derive(Debug, PartialEq, Eq)]
-struct Mark {
-    mode: u32,
-    /// Of what is no folder: a file that came and went leaves none.
-    content: Option<(u64, u64, i64, i64)>,
+/// The files of the first file system and the devices: their names, and what has happened to them since.
+#[derive(Debug)]
+struct Files {
+    names: BTreeSet<PathBuf>,
+    watch: Watch,
 }
 
 /// An interface.
@@ -78,7 +79,7 @@ impl Pristine {
     pub(crate) fn look() -> Result<Self, String> {
         let route = netlink(Netlink::route())?;
         Ok(Self {
-            files: files()?,
+            files: Files::look().map_err(|error| format!("cannot watch files: {error}"))?,
             mounts: mounts()?,
             links: links()?,
             lists: lists(&route)?,
@@ -115,15 +116,7 @@ impl Pristine {
         for folder in SCRATCH {
             empty(Path::new(folder)).map_err(|error| format!("cannot empty {folder}: {error}"))?;
         }
-        let now = files()?;
-        // What lies in a folder comes before the folder.
-        for path in now.keys().rev().filter(|path| !self.files.contains_key(*path)) {
-            remove(path).map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
-        }
-        match self.files.iter().find(|(path, mark)| now.get(*path) != Some(mark)) {
-            Some((path, _)) => Err(format!("{} was changed", path.display())),
-            None => Ok(()),
-        }
+        self.files.restore()
     }
 
     fn restore_links(&self) -> Result<(), String> {
@@ -183,35 +176,52 @@ impl Pristine {
     }
 }
 
-/// All that lies in the first file system and among the devices, but for what changes of itself.
-fn files() -> Result<BTreeMap<PathBuf, Mark>, String> {
-    let mut found = BTreeMap::new();
-    for root in ["/", "/dev"] {
-        let device = fs::symlink_metadata(root).map_err(|error| format!("{root}: {error}"))?.dev();
-        walk(Path::new(root), device, &mut found).map_err(|error| format!("cannot list {root}: {error}"))?;
+impl Files {
+    fn look() -> io::Result<Self> {
+        let mut files = Self { names: BTreeSet::new(), watch: Watch::new()? };
+        let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE | WatchFlags::ATTRIB;
+        // What is written to a device is not in its file.
+        for (root, what) in [("/", changes | WatchFlags::MODIFY), ("/dev", changes)] {
+            files.walk(Path::new(root), fs::symlink_metadata(root)?.dev(), what)?;
+        }
+        Ok(files)
     }
-    Ok(found)
-}
 
-fn walk(folder: &Path, device: u64, found: &mut BTreeMap<PathBuf, Mark>) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let metadata = entry.metadata()?;
-        // What is mounted here is another file system.
-        let own = OWN.iter().chain([&APP]).any(|own| Path::new(own) == path);
-        if metadata.dev() != device || own {
-            continue;
+    fn walk(&mut self, folder: &Path, device: u64, what: WatchFlags) -> io::Result<()> {
+        self.watch.add(folder, what)?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // What is mounted here is another file system.
+            if metadata.dev() == device && metadata.is_dir() {
+                self.walk(&entry.path(), device, what)?;
+            }
+            self.names.insert(entry.path());
         }
-        let content = metadata.file_type().is_file() || metadata.is_symlink();
-        let content =
-            content.then(|| (metadata.ino(), metadata.size(), metadata.ctime(), metadata.ctime_nsec()));
-        if metadata.is_dir() {
-            walk(&path, device, found)?;
-        }
-        found.insert(path, Mark { mode: metadata.mode(), content });
+        Ok(())
     }
-    Ok(())
+
+    /// Removes what was added; nothing else may have happened.
+    fn restore(&self) -> Result<(), String> {
+        let seen = || self.watch.seen().map_err(|error| format!("cannot tell which files changed: {error}"));
+        for path in seen()? {
+            if OWN.iter().any(|own| Path::new(own) == path) {
+                continue;
+            }
+            if self.names.contains(&path) {
+                return Err(format!("{} was changed", path.display()));
+            }
+            match remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("cannot remove {}: {error}", path.display()));
+                }
+                // It may have gone by itself.
+                _ => {}
+            }
+        }
+        // What was removed just now.
+        seen().map(drop)
+    }
 }
 
 fn empty(folder: &Path) -> io::Result<()> {
@@ -232,7 +242,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn mounts() -> Result<BTreeSet<String>, String> {
-    Ok(read(MOUNTS)?.lines().filter(|line| !line.contains(APP_MOUNT)).map(str::to_owned).collect())
+    Ok(read(MOUNTS)?.lines().filter(|line| !line.contains(APP)).map(str::to_owned).collect())
 }
 
 fn links() -> Result<BTreeMap<u32, Link>, String> {

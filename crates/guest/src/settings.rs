@@ -1,20 +1,16 @@
 //! The kernel's settings below `/proc/sys`: what they were, and which of them have been written to since.
 //!
-//! Reading them all takes an emulated machine a tenth of a second. So they are read once, before the template is saved,
-//! and watched from then on.
+//! They are read once, before the template is saved, and watched from then on.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs, io,
-    mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
-    io::Errno,
-};
+use rustix::fs::inotify::WatchFlags;
+
+use crate::watch::Watch;
 
 const ALL: &str = "/proc/sys";
 
@@ -27,15 +23,13 @@ const UNREAD: [&str; 4] = ["tcp_fastopen_key", "stable_secret", "netdev_rss_key"
 #[derive(Debug)]
 pub(crate) struct Settings {
     before: BTreeMap<PathBuf, String>,
-    watch: OwnedFd,
-    folders: HashMap<i32, PathBuf>,
+    watch: Watch,
 }
 
 impl Settings {
     /// Reads and watches them.
     pub(crate) fn look() -> io::Result<Self> {
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let mut settings = Self { before: BTreeMap::new(), watch, folders: HashMap::new() };
+        let mut settings = Self { before: BTreeMap::new(), watch: Watch::new()? };
         settings.walk(Path::new(ALL))?;
         Ok(settings)
     }
@@ -44,7 +38,7 @@ impl Settings {
     pub(crate) fn watch_interface(&mut self, name: &str) -> io::Result<()> {
         for family in ["ipv4", "ipv6"] {
             for group in ["conf", "neigh"] {
-                match self.watch(&Path::new(KNOWN).join(family).join(group).join(name)) {
+                match self.add(&Path::new(KNOWN).join(family).join(group).join(name)) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     done => done?,
                 }
@@ -76,7 +70,7 @@ impl Settings {
     }
 
     fn walk(&mut self, folder: &Path) -> io::Result<()> {
-        self.watch(folder)?;
+        self.add(folder)?;
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
@@ -92,30 +86,12 @@ impl Settings {
         Ok(())
     }
 
-    fn watch(&mut self, folder: &Path) -> io::Result<()> {
-        let number = inotify::add_watch(&self.watch, folder, WatchFlags::MODIFY)?;
-        self.folders.insert(number, folder.to_owned());
-        Ok(())
+    fn add(&mut self, folder: &Path) -> io::Result<()> {
+        self.watch.add(folder, WatchFlags::MODIFY)
     }
 
     /// The files that were written to since this was last asked.
     fn written(&self) -> io::Result<BTreeSet<PathBuf>> {
-        let mut found = BTreeSet::new();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(self.watch.as_fd(), &mut buffer);
-        loop {
-            let event = match events.next() {
-                Ok(event) => event,
-                Err(Errno::AGAIN) => return Ok(found),
-                Err(error) => return Err(error.into()),
-            };
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                return Err(io::Error::other("too many were written to"));
-            }
-            // A folder that is gone, such as that of an interface's former name, tells so without a file.
-            if let (Some(folder), Some(name)) = (self.folders.get(&event.wd()), event.file_name()) {
-                found.insert(folder.join(name.to_string_lossy().as_ref()));
-            }
-        }
+        Ok(self.watch.seen()?.into_iter().collect())
     }
 }
