@@ -1,4 +1,4 @@
-//! Labs that stay up: `up`, `status`, `exec`, `shell`, `logs`, `down`.
+//! Labs that stay up: `up`, `status`, `exec`, `probe`, `shell`, `logs`, `down`.
 
 mod support;
 
@@ -71,6 +71,30 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let _ = self.ask(&["down"]);
     }
+}
+
+#[test]
+fn a_node_tells_what_it_is_behind() {
+    let lab = Lab::up();
+    let whole = lab.ask(&["probe", "peer1"]);
+    assert_code(&whole, 0);
+    for phrase in ["peer1 is behind symmetric, as it should be", "APDM", "APDF", "hairpin"] {
+        assert!(stdout(&whole).contains(phrase), "{}", stdout(&whole));
+    }
+    let addresses = lab.ask(&["exec", "peer1", "--", "ip", "-4", "-br", "addr", "show", "dev", "lan"]);
+    assert!(!stdout(&addresses).contains("10.0.1.3"), "{}", stdout(&addresses));
+
+    let rules = "flush chain ip natrig translate; add rule ip natrig translate masquerade";
+    assert_code(&lab.ask(&["exec", "nat1", "--", "nft", rules]), 0);
+    let changed = lab.ask(&["probe", "peer1", "--fast", "--json"]);
+    assert_code(&changed, 2);
+    let all: serde_json::Value = serde_json::from_str(&stdout(&changed)).unwrap();
+    assert_eq!(all["proof"]["holds"], false);
+    assert_eq!(all["proof"]["measured"]["mapping"], "EIM");
+
+    let nowhere = lab.ask(&["probe", "relay"]);
+    assert_code(&nowhere, 2);
+    assert!(stderr(&nowhere).contains("hint: ask peer1 or peer2"), "{}", stderr(&nowhere));
 }
 
 #[test]
