@@ -153,8 +153,9 @@ pub(crate) fn arguments(
 /// The board, without what no guest of ours uses.
 const MACHINE: &str = "-M q35,memory-backend=m0,usb=off,vmport=off,smbus=off,sata=off,i8042=off";
 
-/// Translated code is kept in at most this many megabytes, since every machine of a lab has its own.
-const TCG: &str = "-accel tcg,tb-size=32 -cpu max";
+/// Translated code is kept in at most this many megabytes, since every machine of a lab has its own. When they are full all
+/// of it is thrown away: a kernel and a node do not fit into 32, and a cell then costs twice the processor time.
+const TCG: &str = "-accel tcg,tb-size=64 -cpu max";
 
 /// A panic ends QEMU (`panic=-1` with `-no-reboot`), so that a machine that cannot work is seen at once.
 const KERNEL_COMMAND_LINE: &str =
