@@ -45,6 +45,9 @@ fn main() {
 
     let matrix: Vec<Results> = (0..2).map(|n| run(&format!("matrix-{n}"), &["matrix"], None).0).collect();
     row("25 cells, warm", "60 s", "s", seconds(matrix.iter().map(|run| run.run.elapsed_ms).collect()));
+    let spent = matrix.iter().flat_map(|run| &run.cells);
+    let spent = spent.map(|cell| cell.figures["processor_time_of_machines"]).collect();
+    row("  processor time of a cell's machines", "", "s", seconds(spent));
     let outcomes: Vec<String> =
         matrix.iter().map(|run| format!("{} of 25", run.totals.as_expected)).collect();
     println!("  as expected: {}", outcomes.join(", "));
