@@ -84,8 +84,10 @@ fn a_node_tells_what_it_is_behind() {
     let addresses = lab.ask(&["exec", "peer1", "--", "ip", "-4", "-br", "addr", "show", "dev", "lan"]);
     assert!(!stdout(&addresses).contains("10.0.1.3"), "{}", stdout(&addresses));
 
-    let rules = "flush chain ip natrig translate; add rule ip natrig translate masquerade";
-    assert_code(&lab.ask(&["exec", "nat1", "--", "nft", rules]), 0);
+    let chain = "add chain ip natrig srcnat { type nat hook postrouting priority srcnat; }";
+    let rule = "add rule ip natrig srcnat oifname wan masquerade";
+    let script = format!("nft 'flush ruleset; add table ip natrig; {chain}; {rule}' && conntrack -F");
+    assert_code(&lab.ask(&["exec", "nat1", "--", "sh", "-c", &script]), 0);
     let changed = lab.ask(&["probe", "peer1", "--fast", "--json"]);
     assert_code(&changed, 2);
     let all: serde_json::Value = serde_json::from_str(&stdout(&changed)).unwrap();
