@@ -179,13 +179,14 @@ fn worse(a: Path, b: Path) -> Path {
 
 /// How the direct path came to be: from the first frame that passed a far gateway.
 fn kind(crossings: &[Crossing<'_>], case: &Case, ports_tried: usize, because: &mut Vec<String>) -> Kind {
-    let first =
-        crossings.iter().filter_map(|c| Some((c.passed_ns?, c.arrived_ns?, c))).min_by_key(|(at, ..)| *at);
-    let Some((_, arrived_ns, first)) = first else {
+    let first = crossings.iter().filter_map(|c| Some((c.passed_ns?, c))).min_by_key(|(at, _)| *at);
+    let Some((passed_ns, first)) = first else {
         because.push("no frame was seen to pass a far gateway".to_owned());
         return Kind::Punch;
     };
-    let other_left = crossings.iter().any(|c| c.from != first.from && c.left_ns < arrived_ns);
+    // Its own gateway may have had the other side's frame before this one came, and the switch read it after: nothing that left
+    // before this one was let in can be an answer to it.
+    let other_left = crossings.iter().any(|c| c.from != first.from && c.left_ns < passed_ns);
     let who = ["initiator", "responder"][first.from];
     because.push(format!(
         "the first frame to pass a far gateway was frame {}, from the {who}; the other side had {}sent before",
