@@ -8,13 +8,10 @@ use natrig_probe::{Plan, Report, Steps};
 use natrig_record::Proof;
 use natrig_scenario::{Machine, Nat, Side};
 
-use crate::{Lab, Trouble, gateway::expect_within};
+use crate::{Lab, Trouble, gateway::expect_within, proof::CLOSED};
 
 /// A peer's second address while it is asked; nobody else's in its LAN.
 const SECOND: u8 = 3;
-
-/// A port of the server where nobody listens.
-const CLOSED: u16 = 9;
 
 /// How long all measurements but those of timers may take in an emulated machine.
 const PATIENCE: Duration = Duration::from_secs(120);

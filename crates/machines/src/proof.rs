@@ -20,7 +20,7 @@ use crate::{
 
 /// The ports of the server that a proof is measured against, and one of its primary address where nobody listens.
 const SERVER: [u16; 2] = [3478, 3479];
-const CLOSED: u16 = 9;
+pub(crate) const CLOSED: u16 = 9;
 
 /// A table with less room cannot be measured wholly.
 const ROOM: u32 = 512;

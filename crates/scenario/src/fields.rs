@@ -1,5 +1,7 @@
 //! A mapping with known keys, and the mistakes made in it.
 
+pub(crate) use natrig_nat::profile::similar::{meant, shorten};
+
 use crate::{
     problem::Mistake,
     yaml::{Key, Node, Value},
@@ -119,37 +121,4 @@ pub(crate) fn word<T: Copy>(
                 .hint(meant(text, words.iter().map(|(word, _)| *word))),
         )
     })
-}
-
-/// What was probably meant, or else what there is.
-pub(crate) fn meant<'a>(text: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    // Beyond this length nothing is a slip of the pen, and the comparison would cost.
-    let close = (text.len() <= 40)
-        .then(|| {
-            let lower = text.to_lowercase().replace('_', "-");
-            known
-                .clone()
-                .map(|word| {
-                    let likeness = strsim::normalized_damerau_levenshtein(&lower, &word.replace('_', "-"));
-                    (likeness, word)
-                })
-                .filter(|(likeness, _)| *likeness >= 0.55)
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-        })
-        .flatten();
-    match close {
-        Some((_, word)) => format!("did you mean `{word}`?"),
-        None => format!("known are: {}", known.collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// A text short enough for a message.
-pub(crate) fn shorten(text: &str) -> String {
-    const LONGEST: usize = 40;
-    let clean: String =
-        text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    match text.chars().nth(LONGEST) {
-        Some(_) => clean + "…",
-        None => clean,
-    }
 }

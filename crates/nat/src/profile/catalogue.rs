@@ -50,7 +50,7 @@ pub struct UnknownProfile {
 impl UnknownProfile {
     /// What was probably meant, or else what there is.
     pub fn hint(&self) -> String {
-        similar::meant(&self.name, &self.known.iter().map(String::as_str).collect::<Vec<_>>())
+        similar::meant(&self.name, self.known.iter().map(String::as_str))
     }
 }
 

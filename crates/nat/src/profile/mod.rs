@@ -7,7 +7,7 @@ mod explain;
 mod kernel;
 mod read;
 mod rebound;
-mod similar;
+pub mod similar;
 mod write;
 
 use serde::{Deserialize, Serialize};

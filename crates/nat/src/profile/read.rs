@@ -298,7 +298,7 @@ impl Reader<'_> {
 
     fn axis(&mut self, axis: &str) {
         if !AXES.iter().any(|known| covers(axis, known)) {
-            let hint = similar::meant(axis, &AXES);
+            let hint = similar::meant(axis, AXES.into_iter());
             self.wrong::<()>(format!("there is no axis `{}`", similar::shorten(axis)), Some(hint));
         }
     }
@@ -418,7 +418,7 @@ fn strangers(tree: &Value, shape: &Value, beside: &[&str], path: &mut Vec<String
         } else {
             let known: Vec<&str> = shape.keys().map(String::as_str).chain(beside.iter().copied()).collect();
             let message = "there is no such key".to_owned();
-            let hint = Some(similar::meant(key, &known));
+            let hint = Some(similar::meant(key, known.iter().copied()));
             found.push(Mistake { path: path.clone(), of_key: true, message, hint });
         }
         path.pop();
