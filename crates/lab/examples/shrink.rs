@@ -2,6 +2,7 @@
 //! stay as they were.
 //!
 //!     cargo run -p natrig-lab --example shrink -- natrig-runs/latest/T2.M.19 crates/lab/tests/recorded/punch
+//!     gzip -9 crates/lab/tests/recorded/punch/*.pcapng
 
 use std::{error::Error, path::PathBuf};
 

@@ -31,6 +31,11 @@ fn port_restrict_to_port_restrict_was_a_punch() {
 }
 
 #[test]
+fn a_punch_whose_second_frame_reached_the_gateway_before_the_first_but_was_seen_later_was_a_punch() {
+    check("crossing", WirePath::Direct, Kind::Punch);
+}
+
+#[test]
 fn port_restrict_to_symmetric_was_a_birthday_search() {
     let verdict = check("birthday", WirePath::Direct, Kind::Birthday);
     assert!(verdict.ports_tried > 16);
