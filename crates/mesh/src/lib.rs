@@ -35,6 +35,8 @@ mod strategy;
 mod wire;
 
 pub use config::{Bootstrap, Config, Service};
+#[cfg(feature = "stand-in")]
+pub use crypto::stand_in::StandInCrypto;
 pub use crypto::{CryptoSetupError, QuicCrypto, RustlsCrypto};
 pub use detect::{Confidence, Detection};
 pub use event::{Event, Kind, MessageId, PathKind};

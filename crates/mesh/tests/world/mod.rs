@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use natrig_stun::{Endpoint, Server};
 use omerta_mesh_core::{
-    Bootstrap, Config, Event, Identity, Node, PeerId, Protocol, RustlsCrypto, Service, SocketId,
-    SocketRequest,
+    Bootstrap, Config, Event, Identity, Node, PeerId, Protocol, QuicCrypto, RustlsCrypto, Service, SocketId,
+    SocketRequest, StandInCrypto,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -54,7 +54,7 @@ struct Flying {
 }
 
 /// A frame between two nodes, as a tap would see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     pub at: Duration,
     pub from: At,
@@ -85,6 +85,23 @@ pub struct World {
     /// Bytes sent to each address.
     sent: HashMap<SocketAddr, usize>,
     pub payloads: Vec<(At, SocketAddr, Vec<u8>)>,
+    crypto: Crypto,
+}
+
+/// What protects the nodes' connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crypto {
+    Rustls,
+    StandIn,
+}
+
+impl Crypto {
+    pub fn of(self, identity: &Identity, seed: &[u8; 32]) -> Arc<dyn QuicCrypto> {
+        match self {
+            Self::Rustls => Arc::new(RustlsCrypto::new(identity).expect("TLS")),
+            Self::StandIn => Arc::new(StandInCrypto::new(identity.id(), seed)),
+        }
+    }
 }
 
 /// Settings of a world.
@@ -94,6 +111,7 @@ pub struct Setup {
     pub birthday: bool,
     pub stun: bool,
     pub keep_payloads: bool,
+    pub crypto: Crypto,
 }
 
 impl Default for Setup {
@@ -104,6 +122,7 @@ impl Default for Setup {
             birthday: true,
             stun: true,
             keep_payloads: false,
+            crypto: Crypto::Rustls,
         }
     }
 }
@@ -129,6 +148,7 @@ impl World {
             keep_payloads: setup.keep_payloads,
             sent: HashMap::new(),
             payloads: Vec::new(),
+            crypto: setup.crypto,
         };
         let relay_address = IpAddr::from([203, 0, 113, 10]);
         let mut relay = world.config();
@@ -161,7 +181,7 @@ impl World {
 
     fn add(&mut self, config: Config, address: IpAddr, gateway: Option<Gateway>) -> At {
         let identity = Identity::from_seed(&self.rng.random());
-        let crypto = Arc::new(RustlsCrypto::new(&identity).expect("TLS"));
+        let crypto = self.crypto.of(&identity, &config.seed);
         let at = At(self.hosts.len());
         self.hosts.push(Host {
             node: Node::new(self.now, identity, config, crypto),
