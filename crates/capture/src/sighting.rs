@@ -64,6 +64,8 @@ pub enum DropReason {
     Cut,
     /// The link's conditions took it.
     Loss,
+    /// Too much waited before it for the link's rate.
+    LinkQueueFull,
     /// A filter between the two ports took it.
     Blocked,
     /// The machine did not read fast enough.
@@ -76,8 +78,15 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 6] =
-        [Self::Cut, Self::Loss, Self::Blocked, Self::QueueFull, Self::Unplugged, Self::Runt];
+    pub const ALL: [Self; 7] = [
+        Self::Cut,
+        Self::Loss,
+        Self::LinkQueueFull,
+        Self::Blocked,
+        Self::QueueFull,
+        Self::Unplugged,
+        Self::Runt,
+    ];
 
     /// The reason's place in [`Self::ALL`].
     pub fn index(self) -> usize {
@@ -90,6 +99,7 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             Self::Cut => "cut",
             Self::Loss => "loss",
+            Self::LinkQueueFull => "link queue full",
             Self::Blocked => "blocked",
             Self::QueueFull => "queue full",
             Self::Unplugged => "unplugged",

@@ -94,7 +94,7 @@ fn impairment<'a>(
     }
     if let Some(node) = fields.find("loss") {
         conditions.loss = match quantity::share(&node.value).map(Probability::new) {
-            Some(Ok(loss)) => loss,
+            Some(Ok(loss)) => loss.into(),
             _ => mistakes.add(
                 Mistake::new(node.at.clone(), "`loss` must be a share").hint("such as `1%` or `0.01`"),
             )?,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use natrig_capture::Direction::{self, Inbound, Outbound};
 use natrig_capture::{DropReason, Extent, LinkId, MacAddress, Sighting, What};
-use natrig_netmodel::{Cause, Conditions, Fate, Link, seed_for};
+use natrig_netmodel::{Bit, Cause, Conditions, Departure, Fate, Link, seed_for};
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
@@ -310,20 +310,27 @@ impl Engine {
             return self.discard(&passing, port, direction, DropReason::Cut);
         }
         match plug.link(direction).decide(now, passing.data.len()) {
-            Fate::Lost(Cause::Cut) => self.discard(&passing, port, direction, DropReason::Cut),
-            Fate::Lost(Cause::Loss) => self.discard(&passing, port, direction, DropReason::Loss),
-            Fate::Departs(departures) => {
-                for at in departures {
-                    if at <= now {
-                        self.arrived(passing.clone(), to);
-                    } else {
-                        let order = self.scheduled;
-                        self.scheduled += 1;
-                        self.under_way.push(Reverse(UnderWay { at, order, to, passing: passing.clone() }));
+            Fate::Lost(cause) => self.discard(&passing, port, direction, reason(cause)),
+            Fate::Departs(mut departures) => {
+                while let Some(Departure { at, flipped }) = departures.next() {
+                    // The last of the copies is the frame itself.
+                    if departures.len() == 0 {
+                        return self.depart(damaged(passing, flipped), to, at, now);
                     }
+                    self.depart(damaged(passing.clone(), flipped), to, at, now);
                 }
             }
         }
+    }
+
+    /// Lets a frame arrive at the far end of a link, now or when it is time.
+    fn depart(&mut self, passing: Passing, to: Option<Port>, at: Duration, now: Duration) {
+        if at <= now {
+            return self.arrived(passing, to);
+        }
+        let order = self.scheduled;
+        self.scheduled += 1;
+        self.under_way.push(Reverse(UnderWay { at, order, to, passing }));
     }
 
     /// Lets those frames arrive that have been under way long enough.
@@ -628,6 +635,25 @@ fn side(passing: &Passing, to: Option<Port>) -> (Port, Direction) {
     match to {
         None => (passing.from, Inbound),
         Some(port) => (port, Outbound),
+    }
+}
+
+/// A frame with one bit turned over, if that is its fate; other copies of it stay as they are.
+fn damaged(mut passing: Passing, flipped: Option<Bit>) -> Passing {
+    if let Some(bit) = flipped {
+        let mut data = passing.data.to_vec();
+        bit.flip(&mut data);
+        passing.data = data.into();
+    }
+    passing
+}
+
+/// What captures call a link's cause of loss.
+fn reason(cause: Cause) -> DropReason {
+    match cause {
+        Cause::Cut => DropReason::Cut,
+        Cause::Loss => DropReason::Loss,
+        Cause::QueueFull => DropReason::LinkQueueFull,
     }
 }
 
