@@ -271,6 +271,11 @@ impl World {
         self.with(machine, |machine| machine.routes = routes);
     }
 
+    /// Has a machine's clock go otherwise from now on.
+    pub fn set_clock(&mut self, machine: MachineId, clock: Clock) {
+        self.with(machine, |machine| machine.clock = clock);
+    }
+
     /// Switches a machine off or on. What comes to one that is off is lost; its timers wait.
     pub fn switch(&mut self, machine: MachineId, on: bool) {
         self.with(machine, |machine| machine.off = !on);
