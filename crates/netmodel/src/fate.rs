@@ -56,6 +56,11 @@ impl Bit {
         self.0 as usize
     }
 
+    /// The same bit in what is left of the frame after its first bytes; one that is in those is its first.
+    pub fn of_rest(self, bytes: usize) -> Self {
+        Self(self.0.saturating_sub(u32::try_from(bytes * 8).unwrap_or(u32::MAX)))
+    }
+
     /// Turns the bit over. A frame that is too short to have it stays as it is.
     pub fn flip(self, frame: &mut [u8]) {
         if let Some(byte) = frame.get_mut(self.place() / 8) {

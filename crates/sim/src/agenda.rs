@@ -60,6 +60,8 @@ pub(crate) struct Passing {
     pub from: PortId,
     /// From the IPv4 header on.
     pub packet: Vec<u8>,
+    /// Whether it has been damaged so that no machine takes it.
+    pub strayed: bool,
 }
 
 /// All that is going to happen, the next thing first.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use natrig_capture::{Direction, DropReason, What as Sight};
-use natrig_netmodel::{Departures, Fate};
+use natrig_netmodel::{Bit, Departures, Fate};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -13,6 +13,9 @@ use crate::{
     segment::{Cable, Plug, Segment},
     tap::{self, Tap},
 };
+
+/// The length of the header that a packet has on a cable.
+const ETHERNET: usize = 14;
 
 /// A machine that wants to be woken at once, again and again, gets its turn this often.
 const RESTLESS: u64 = 1_000;
@@ -210,14 +213,15 @@ impl Shard {
         let Some(target) = map.plugs.get(to.index()) else { return };
         self.counts.sent += 1;
         self.frames += 1;
-        let passing = Passing { frame: (u64::from(self.index) << 48) | self.frames, from, packet };
+        let passing =
+            Passing { frame: (u64::from(self.index) << 48) | self.frames, from, packet, strayed: false };
         self.see(map, from, to, &passing, Sight::Entered);
         let now = self.now;
         let Some(cable) = self.cable(map, from) else { return };
         if cable.cut {
             return self.lose(map, from, to, &passing, Direction::Inbound, DropReason::Cut);
         }
-        match cable.inbound.decide(Duration::from_nanos(now), passing.packet.len() + 14) {
+        match cable.inbound.decide(Duration::from_nanos(now), passing.packet.len() + ETHERNET) {
             Fate::Lost(cause) => self.lose(map, from, to, &passing, Direction::Inbound, tap::reason(cause)),
             Fate::Departs(departures) => {
                 let blocked = segment.blocked.contains(&(from, to));
@@ -256,7 +260,7 @@ impl Shard {
         if cable.cut {
             return self.lose(map, to, to, &passing, Direction::Outbound, DropReason::Cut);
         }
-        match cable.outbound.decide(Duration::from_nanos(now), passing.packet.len() + 14) {
+        match cable.outbound.decide(Duration::from_nanos(now), passing.packet.len() + ETHERNET) {
             Fate::Lost(cause) => self.lose(map, to, to, &passing, Direction::Outbound, tap::reason(cause)),
             Fate::Departs(departures) => {
                 let Some(target) = map.plugs.get(to.index()) else { return };
@@ -293,6 +297,9 @@ impl Shard {
         self.counts.delivered += 1;
         self.counts.bytes += passing.packet.len() as u64;
         self.see(map, to, to, &passing, Sight::Delivered);
+        if passing.strayed {
+            return;
+        }
         let interface = usize::from(plug.interface);
         self.with(map, index, |machine, now, outcome| {
             machine.handle(now, interface, passing.packet, outcome);
@@ -346,16 +353,27 @@ impl Shard {
     }
 }
 
-/// Does something with each copy of a packet that leaves a link; the last one is the packet itself.
+/// Does something with each copy of a packet that leaves a link, when it does; the last one is the packet itself.
 fn each(mut departures: Departures, passing: Passing, mut work: impl FnMut(Duration, Passing)) {
     let mut next = departures.next();
-    while let Some(at) = next {
+    while let Some(natrig_netmodel::Departure { at, flipped }) = next {
         next = departures.next();
         if next.is_none() {
-            return work(at, passing);
+            return work(at, damaged(passing, flipped));
         }
-        work(at, passing.clone());
+        work(at, damaged(passing.clone(), flipped));
     }
+}
+
+/// A packet of whose frame a bit was turned over. What has another address or kind in its Ethernet header, nobody takes.
+fn damaged(mut passing: Passing, flipped: Option<Bit>) -> Passing {
+    let Some(bit) = flipped else { return passing };
+    match bit.place() / 8 {
+        0..6 | 12..ETHERNET => passing.strayed = true,
+        6..12 => {}
+        _ => bit.of_rest(ETHERNET).flip(&mut passing.packet),
+    }
+    passing
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {

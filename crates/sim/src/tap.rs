@@ -53,5 +53,6 @@ pub(crate) fn reason(cause: Cause) -> DropReason {
     match cause {
         Cause::Cut => DropReason::Cut,
         Cause::Loss => DropReason::Loss,
+        Cause::QueueFull => DropReason::LinkQueueFull,
     }
 }

@@ -14,7 +14,7 @@ use natrig_nat::{
     engine::{Addresses, Prefix},
 };
 use natrig_sim::{Body, Distances, MachineId, MeshNode, Nic, Region, SegmentId, StunServer, World};
-use omerta_mesh_core::{Bootstrap, Config, Event, Identity, PeerId, RustlsCrypto, Service};
+use omerta_mesh_core::{Bootstrap, Config, Event, Identity, PeerId, Service, StandInCrypto};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 const PORT: u16 = 4400;
@@ -127,6 +127,6 @@ fn config(world: &World, name: &str) -> Config {
 fn node(world: &World, name: &str, config: Config) -> (PeerId, MeshNode) {
     let mut random = StdRng::seed_from_u64(world.seed_of(&format!("{name} identity")));
     let identity = Identity::from_seed(&random.random());
-    let crypto = Arc::new(RustlsCrypto::new(&identity).unwrap());
+    let crypto = Arc::new(StandInCrypto::new(identity.id(), &config.seed));
     (identity.id(), MeshNode::new(identity, config, crypto))
 }
