@@ -66,7 +66,8 @@ fn accept_local(value: &str) -> io::Result<String> {
 }
 
 fn drive(plan: Plan) -> io::Result<Result<Report, Failed>> {
-    let mut prober = Prober::new(plan, Instant::now());
+    let started = Instant::now();
+    let mut prober = Prober::new(plan, started.elapsed());
     let mut sockets: Vec<UdpSocket> = Vec::new();
     loop {
         while let Some(action) = prober.poll_action() {
@@ -82,7 +83,7 @@ fn drive(plan: Plan) -> io::Result<Result<Report, Failed>> {
         if let Some(outcome) = prober.outcome() {
             return Ok(outcome.clone());
         }
-        let wait = prober.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = prober.poll_timeout().map(|at| at.saturating_sub(started.elapsed()));
         let mut ready: Vec<PollFd<'_>> =
             sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         let wait = wait.map(|wait| Timespec {
@@ -96,11 +97,11 @@ fn drive(plan: Plan) -> io::Result<Result<Report, Failed>> {
         let came: Vec<bool> = ready.iter().map(|ready| !ready.revents().is_empty()).collect();
         for ((id, socket), came) in (0..).zip(&sockets).zip(came) {
             if came {
-                errors(&mut prober, id, socket);
-                datagrams(&mut prober, id, socket);
+                errors(&mut prober, started, id, socket);
+                datagrams(&mut prober, started, id, socket);
             }
         }
-        prober.handle_timeout(Instant::now());
+        prober.handle_timeout(started.elapsed());
     }
 }
 
@@ -137,7 +138,7 @@ fn bind(local: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// What was said of the datagrams that the socket sent; their destination is given as if it were the sender.
-fn errors(prober: &mut Prober, id: SocketId, socket: &UdpSocket) {
+fn errors(prober: &mut Prober, started: Instant, id: SocketId, socket: &UdpSocket) {
     let mut quoted = [0; 1500];
     loop {
         let mut ancillary = RecvAncillaryBuffer::default();
@@ -146,16 +147,16 @@ fn errors(prober: &mut Prober, id: SocketId, socket: &UdpSocket) {
             return;
         };
         if let Some(to) = told.address.and_then(|to| SocketAddr::try_from(to).ok()) {
-            prober.handle_icmp_error(Instant::now(), id, to);
+            prober.handle_icmp_error(started.elapsed(), id, to);
         }
     }
 }
 
-fn datagrams(prober: &mut Prober, id: SocketId, socket: &UdpSocket) {
+fn datagrams(prober: &mut Prober, started: Instant, id: SocketId, socket: &UdpSocket) {
     let mut buffer = [0; 1500];
     loop {
         match socket.recv_from(&mut buffer) {
-            Ok((length, from)) => prober.handle_datagram(Instant::now(), id, from, &buffer[..length]),
+            Ok((length, from)) => prober.handle_datagram(started.elapsed(), id, from, &buffer[..length]),
             // An error is told once here as well.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
             Err(_) => return,

@@ -1,6 +1,7 @@
 //! A gateway's measured behaviour held against its profile.
 
 mod axes;
+mod measure;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,6 +11,7 @@ use natrig_probe::{Answered, Expected, Report};
 use natrig_record::Proof;
 
 pub use axes::{compare, declared, measured};
+pub use measure::{CLOSED, Depth, Found, Held, Span, refuse};
 
 /// Where to look for a stranger's answer on the wire.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,6 @@
 use natrig_lab::{NODE_PORT, Topology};
 use natrig_scenario::{Machine, Scenario};
 
-/// First payload bytes of omerta-mesh's datagrams to and from a coordinator.
-pub const COORDINATION: &[u8] = &[7];
-
-/// First payload bytes of the node's datagrams that probe a path.
-pub const PROBES: &[u8] = &[4, 5, 6];
-
 /// Where the node keeps what it received.
 pub const INBOX: &str = "/run/inbox";
 

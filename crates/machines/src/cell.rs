@@ -1,29 +1,28 @@
 //! One cell from start to verdict.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
 
 use natrig_lab::{
     Backend, Halt,
-    assertions::{self, Passage},
-    judge::{Wanted, judge, refuted},
-    verdict::{Case, Window, verdict},
+    assertions::Passage,
+    cell::{self, BYTES, CARRY, Reached, alike, blank, bytes, millis},
+    proof::refuse,
+    verdict::Window,
 };
-use natrig_record::{About, Cell, Claim, Evidence, Outcome, Path as WirePath, Step, Verdict, What};
-use natrig_scenario::{Action, Link, Moment, Scenario, Side};
-use rand::{RngCore, SeedableRng};
+use natrig_record::{Cell, Outcome, Step, Verdict, What};
+use natrig_scenario::{Action, Moment, Scenario};
 use serde_json::json;
 
 use crate::{
-    COORDINATION, Lab, PROBES, Rig, Trouble, Who,
+    Lab, Rig, Trouble, Who,
     app::INBOX,
     gateway::{self, Listing, both, each_side},
     lab::over,
     life::{self, Life},
-    node::{Node, NodeEvent},
+    node::Node,
     nodes::{Events, Nodes, Public, start_public},
     proof,
     reuse::reusable,
@@ -32,14 +31,8 @@ use crate::{
 /// How often a lab that is left alone looks whether the run is halted.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The lab's bytes, each way.
-const BYTES: usize = 256 * 1024;
-
-/// Where they lie before they are sent.
+/// Where the lab's bytes lie before they are sent.
 const OUTBOX: &str = "/run/natrig.bin";
-
-/// How long the lab's bytes may take. Emulated relays are slow when cells run side by side.
-const CARRY: Duration = Duration::from_secs(30);
 
 impl Backend for Rig {
     fn run(&self, scenario: &Scenario, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
@@ -68,15 +61,9 @@ impl Backend for Rig {
             work.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked")))
         });
         if let Err(trouble) = result {
-            run.cell.outcome = match trouble.who {
-                Who::Lab => Outcome::LabError,
-                Who::Node => Outcome::NotAsExpected,
-            };
-            run.cell.failure = Some(trouble.failure(run.step));
+            cell::fail(&mut run.cell, trouble, run.step);
         }
-        // However far it came, what there is explains it.
-        run.cell.evidence.captures = files(&evidence.join("captures"), "captures").unwrap_or_default();
-        run.cell.evidence.logs = files(&evidence.join("logs"), "logs").unwrap_or_default();
+        cell::list_evidence(&mut run.cell, evidence);
         run.cell.figures.insert("total".to_owned(), millis(started.elapsed()));
         run.cell
     }
@@ -123,9 +110,9 @@ impl Run<'_> {
         let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
             let others = life::prove_others(lab, self.scenario, self.folder)?;
-            self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.depth(gateway))?;
-            proof::refuse(&self.cell.proofs)?;
-            self.rig.hold(self.scenario);
+            self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.held.depth(gateway))?;
+            refuse(&self.cell.proofs)?;
+            self.rig.held.hold(self.scenario);
             Ok(gateway::flush(lab, self.scenario)?.with_others(others))
         });
         let mut gateways = proven?;
@@ -166,47 +153,22 @@ impl Run<'_> {
         let connect = Instant::now();
         let settled = self.connect(lab, gateways, &nodes, connect, events);
 
-        let window = match &settled {
+        let (window, reached) = match settled {
             Ok(()) => {
                 self.faults(lab, gateways, Moment::Settled, events)?;
                 self.enter(Step::Data, events)?;
-                Some(self.carry(lab, &nodes))
+                let (window, undelivered) = self.carry(lab, &nodes);
+                (Some(window), Reached::Data(undelivered))
             }
-            Err(_) => None,
+            Err(trouble) => (None, Reached::Not(self.step, trouble)),
         };
         // A verdict is read in any case: it shows how far things came.
-        let failed_at = self.step;
         self.enter(Step::Verdict, events)?;
-        let read = self.read(lab, connect, window.as_ref().map(|(window, _)| *window));
-        if let Err(trouble) = settled {
-            // A gateway that is not what was proven says nothing about the node behind it.
-            if let Some(reason) = refuted(&self.cell.assertions, About::Gateway) {
-                return Err(Trouble::lab(reason).lines([trouble.message]));
-            }
-            self.step = failed_at;
-            return Err(trouble);
-        }
-        let verdict = read?;
-        let wanted = Wanted { expected: self.scenario.expected, relay_allowed: self.scenario.use_relay };
-        let (outcome, reason) = judge(wanted, &verdict, &self.cell.claims, &self.cell.assertions);
-        self.cell.outcome = outcome;
-        let lines = verdict.because.clone();
-        if let Some(reason) = reason {
-            let mut undelivered = window.and_then(|(_, undelivered)| undelivered);
-            // A machine that died, or an interrupted run, says nothing about the node.
-            if let Some(trouble) = undelivered.take_if(|trouble| trouble.who == Who::Lab) {
-                self.step = Step::Data;
-                return Err(trouble);
-            }
-            let step = if undelivered.is_some() { Step::Data } else { Step::Verdict };
-            let trouble = Trouble::node(reason).lines(
-                undelivered
-                    .into_iter()
-                    .flat_map(|trouble| std::iter::once(trouble.message).chain(trouble.lines)),
-            );
-            self.cell.failure = Some(trouble.lines(lines).failure(step));
-        }
-        Ok(())
+        let read = self.read(lab, connect, window);
+        cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
+            self.step = step;
+            trouble
+        })
     }
 
     /// Tells the initiator to connect and waits until both peers have reported their final path.
@@ -222,17 +184,14 @@ impl Run<'_> {
         let [initiator, responder] = &nodes.peers;
         let [own, target] = &nodes.ids;
         initiator.command(&json!({"do": "connect", "peer": target}))?;
-        let known = |event: &NodeEvent| {
-            ["connected", "settled", "connectFailed"].iter().any(|name| event.about(name, target))
-        };
-        let first = initiator.wait_for("it was connected", deadline, self.halt, known)?;
+        let first = initiator
+            .wait_for("it was connected", deadline, self.halt, |event| event.tells_of_connection(target))?;
         if !first.is("connectFailed") {
             self.cell.connect_ms = Some(millis(first.at - since));
             self.faults(lab, gateways, Moment::Connected, events)?;
         }
-        let last = initiator.wait_for("it reported its final path", deadline, self.halt, |event| {
-            event.about("settled", target) || event.about("connectFailed", target)
-        })?;
+        let last = initiator
+            .wait_for("it reported its final path", deadline, self.halt, |event| event.is_final(target))?;
         if last.is("connectFailed") {
             let why = last.text("reason").unwrap_or("it did not say why").to_owned();
             return Err(Trouble::node(format!("{} could not connect: {why}", initiator.name()))
@@ -242,8 +201,9 @@ impl Run<'_> {
         let other = responder.wait_for("it reported its final path", deadline, self.halt, |event| {
             event.about("settled", own)
         })?;
-        self.cell.claims =
-            [(initiator, &last), (responder, &other)].map(|(node, event)| claim(node, event)).into();
+        self.cell.claims = [(initiator, last), (responder, other)]
+            .map(|(node, event)| event.claim(node.name().name()))
+            .into();
         Ok(())
     }
 
@@ -286,25 +246,9 @@ impl Run<'_> {
     }
 
     fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
-        let trace = lab.trace()?;
-        let case = Case {
-            pair: lab.topology().pair(self.scenario.initiator),
-            initiator_filtering: self.scenario.initiator_nat().filtering(),
-            connect_ns: lab.switch().time_of(connect),
-            window,
-            coordination: COORDINATION.to_vec(),
-            probes: PROBES.to_vec(),
-            relays: vec![Link::RelayWan.name().to_owned()],
-            pair_blocked: self.pair_blocked(),
-            gateways: self.passages.clone(),
-        };
-        let text = serde_json::to_vec_pretty(&case).map_err(Trouble::lab)?;
-        std::fs::write(self.folder.join("case.json"), text)?;
-        self.cell.assertions = assertions::gateways(&trace, &case).map_err(Trouble::lab)?;
-        let verdict = verdict(&trace, &case).map_err(Trouble::lab)?;
-        self.cell.verdict = Some(verdict.clone());
-        self.cell.assertions.extend(assertions::nodes(&trace, &case, &verdict).map_err(Trouble::lab)?);
-        Ok(verdict)
+        let connect_ns = lab.switch().time_of(connect);
+        let case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        cell::read(&mut self.cell, &lab.trace()?, &case, self.folder)
     }
 
     fn gather(&mut self, lab: &Lab, proven: &Listing, events: &Events) -> Result<(), Trouble> {
@@ -353,14 +297,6 @@ impl Run<'_> {
         if self.halt.raised() { Err(Trouble::lab("interrupted")) } else { Ok(()) }
     }
 
-    /// Whether the lab itself keeps the sites' frames from each other.
-    fn pair_blocked(&self) -> bool {
-        self.scenario.filters.iter().any(|filter| {
-            let [a, b] = filter.between;
-            matches!((a, b), (Link::Nat1Wan, Link::Nat2Wan) | (Link::Nat2Wan, Link::Nat1Wan))
-        })
-    }
-
     fn enter(&mut self, step: Step, events: &Events) -> Result<(), Trouble> {
         if step != Step::Machines {
             self.leave();
@@ -379,62 +315,4 @@ impl Run<'_> {
         self.cell.figures.insert(self.step.to_string(), millis(now - self.entered));
         self.entered = now;
     }
-}
-
-/// The lab's bytes of one side: random, and the same whenever they are asked for.
-fn bytes(seed: u64, scenario: &Scenario, side: Side) -> Vec<u8> {
-    let salt = scenario
-        .id
-        .bytes()
-        .fold(u64::from(side.number()), |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
-    let mut bytes = vec![0; BYTES];
-    rand::rngs::StdRng::seed_from_u64(seed ^ salt).fill_bytes(&mut bytes);
-    bytes
-}
-
-fn claim(node: &Node, event: &NodeEvent) -> Claim {
-    let path = match event.text("path") {
-        Some("direct") => WirePath::Direct,
-        Some("relay") => WirePath::Relay,
-        _ => WirePath::None,
-    };
-    Claim { machine: node.name().name().to_owned(), path, kind: event.text("kind").map(str::to_owned) }
-}
-
-/// How many bytes arrived: all of them or those before the first wrong one.
-fn alike(got: &[u8], sent: &[u8]) -> u64 {
-    if got.len() > sent.len() {
-        return 0;
-    }
-    got.iter().zip(sent).take_while(|(a, b)| a == b).count() as u64
-}
-
-pub(crate) fn files(folder: &Path, under: &str) -> Result<Vec<String>, Trouble> {
-    let mut names = std::fs::read_dir(folder)?
-        .map(|entry| Ok(format!("{under}/{}", entry?.file_name().to_string_lossy())))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    names.sort();
-    Ok(names)
-}
-
-pub(crate) fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
-    let folder = evidence.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Cell {
-        id: scenario.id.clone(),
-        name: scenario.name.clone(),
-        file: scenario.file.clone(),
-        priority: scenario.priority.map(|priority| priority.to_string()),
-        nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
-        initiator: scenario.initiator.number(),
-        expected: scenario.expected.word().to_owned(),
-        outcome: Outcome::LabError,
-        figures: BTreeMap::new(),
-        evidence: Evidence { folder, ..Evidence::default() },
-        ..Cell::default()
-    }
-}
-
-pub(crate) fn millis(duration: Duration) -> f64 {
-    // Tenths are enough, and read better.
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }

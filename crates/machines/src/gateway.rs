@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use natrig_agent_proto::Start;
-use natrig_lab::{Place, Topology};
+use natrig_lab::{Place, Topology, proof::Depth};
 use natrig_nat::{
     Profile,
     ruleset::{Ruleset, State},
@@ -12,12 +12,7 @@ use natrig_record::Proof;
 use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
-use crate::{
-    Lab, Trouble, model, port_mapping,
-    proof::{self, Depth},
-};
-
-pub use crate::proof::refuse;
+use crate::{Lab, Trouble, model, port_mapping, proof};
 
 const RULES: &str = "/run/natrig.nft";
 const FLUSH: &str = "/run/flush.nft";

@@ -2,13 +2,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use natrig_lab::{PROOF_PORT, proof::compare};
+use natrig_lab::{
+    PROOF_PORT,
+    proof::{CLOSED, compare},
+};
 use natrig_nat::profile::Timers;
 use natrig_probe::{Plan, Report, Steps};
 use natrig_record::Proof;
 use natrig_scenario::{Machine, Nat, Side};
 
-use crate::{Lab, Trouble, gateway::expect_within, proof::CLOSED};
+use crate::{Lab, Trouble, gateway::expect_within};
 
 /// A peer's second address while it is asked; nobody else's in its LAN.
 const SECOND: u8 = 3;
@@ -49,7 +52,7 @@ pub fn measure(
         seed: rand::random(),
     };
     let patience = if timers { PATIENCE + longest(&profile.timers) } else { PATIENCE };
-    let plan = serde_json::to_string(&plan).map_err(Trouble::lab)?;
+    let plan = serde_json::to_string(&plan)?;
     // The address goes whatever becomes of the prober.
     let script = format!(
         "ip addr add {second}/24 dev lan && prober \"$1\"; code=$?; ip addr del {second}/24 dev lan; exit $code"

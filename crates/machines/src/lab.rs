@@ -11,19 +11,15 @@ use std::{
 
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_capture::{Direction, Trace};
-use natrig_lab::{Halt, Host, Stand, Topology};
+use natrig_lab::{Halt, Host, Stand, Topology, station::Station};
 use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario};
 use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
 use natrig_wire::Switch;
 use rand::RngCore;
 
 use crate::{
-    Rig, Trouble,
-    model::Model,
-    port_mapping::PortMapper,
-    reuse::Console,
-    rig::DEFAULT_MEMORY,
-    station::{Station, Stations},
+    Rig, Trouble, model::Model, port_mapping::PortMapper, reuse::Console, rig::DEFAULT_MEMORY,
+    station::Stations,
 };
 
 /// How long a lab may wait for other labs on this host.
@@ -318,7 +314,7 @@ pub(crate) fn impair(switch: &Switch, scenario: &Scenario) -> Result<(), Trouble
 }
 
 fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path) -> Result<Member, Trouble> {
-    let template = rig.template(memory, &mut |_| ()).map_err(Trouble::lab)?;
+    let template = rig.template(memory, &mut |_| ())?;
     let console = log(folder, &format!("{}.console.log", host.machine))?;
     let said = Console::new(console.try_clone()?);
     let spec = CloneSpec { nics, disk: Some(rig.disk.path().to_owned()), console };

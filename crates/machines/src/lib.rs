@@ -8,8 +8,6 @@
 
 mod app;
 mod cell;
-mod error;
-pub mod experiment;
 mod experimenter;
 pub mod gateway;
 pub mod inquiry;
@@ -24,10 +22,10 @@ mod reuse;
 mod rig;
 pub mod station;
 
-pub use app::{App, COORDINATION, PROBES};
-pub use error::{Trouble, Who};
+pub use app::App;
 pub use experimenter::Experimenter;
 pub use lab::{Lab, Member};
+pub use natrig_lab::{Trouble, Who};
 pub use nodes::{Events, Nodes, Public, start_public};
 pub use reuse::Spare;
 pub use rig::{Programs, Rig, RigError, build_image};

@@ -7,7 +7,11 @@ mod fill;
 
 use std::{net::Ipv4Addr, path::Path};
 
-use natrig_lab::Place;
+use natrig_lab::{
+    Place,
+    life::{becoming, list, renumbered, with},
+    proof::refuse,
+};
 use natrig_nat::bytes::control::Command;
 use natrig_scenario::{Engine, Gateway, GatewayFault, Machine, Scenario};
 
@@ -16,7 +20,6 @@ use crate::{
     gateway::{self, Listing, Standing, expect},
     model,
     port_mapping::{self, Restart},
-    proof,
 };
 
 /// Loads, proves and empties what gateways become in a scenario, and then the gateways that it starts with; gives what
@@ -28,10 +31,10 @@ pub fn prove_others(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<Vec
         if others.iter().any(known) {
             continue;
         }
-        let another = with(scenario, lab, machine, gateway)?;
+        let another = with(scenario, machine, gateway)?;
         gateway::load(lab, &another, folder)?;
         let proofs = gateway::measure(lab, &another)?;
-        proof::refuse(&proofs)?;
+        refuse(&proofs)?;
         let mut proven = gateway::flush(lab, &another)?;
         others.push(proven.take(machine)?);
     }
@@ -39,31 +42,6 @@ pub fn prove_others(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<Vec
         gateway::load(lab, scenario, folder)?;
     }
     Ok(others)
-}
-
-/// What gateways become.
-fn becoming(scenario: &Scenario) -> impl Iterator<Item = (Machine, &Gateway)> {
-    scenario.faults.iter().filter_map(|fault| match &fault.action {
-        natrig_scenario::Action::Gateway(machine, GatewayFault::Become(gateway)) => {
-            Some((*machine, &**gateway))
-        }
-        _ => None,
-    })
-}
-
-/// The same scenario with another gateway.
-fn with(scenario: &Scenario, lab: &Lab, machine: Machine, gateway: &Gateway) -> Result<Scenario, Trouble> {
-    let mut another = scenario.clone();
-    let places = lab.topology().gateways();
-    let place = places.iter().find(|place| place.machine == machine);
-    let place = place.ok_or_else(|| Trouble::lab(format!("there is no gateway {machine}")))?;
-    let at =
-        places.iter().filter(|other| other.side == place.side).position(|other| other.machine == machine);
-    match at.and_then(|at| another.nats[place.side.index()].gateways.get_mut(at)) {
-        Some(slot) => *slot = gateway.clone(),
-        None => return Err(Trouble::lab(format!("the scenario has no {machine}"))),
-    }
-    Ok(another)
 }
 
 /// A lab whose gateways live.
@@ -242,24 +220,6 @@ impl Life<'_> {
     }
 }
 
-/// Addresses of the same network that nobody else has.
-fn renumbered(place: &Place, turn: u32) -> Vec<Ipv4Addr> {
-    // Twice as many for each site as a pool can have, and below the stations.
-    let first = if turn.is_multiple_of(2) { 160 } else { 96 };
-    (first + 16 * place.side.number()..)
-        .zip(&place.addresses.outside)
-        .map(|(host, address)| {
-            let [a, b, c, _] = address.octets();
-            Ipv4Addr::new(a, b, c, host)
-        })
-        .collect()
-}
-
-fn list(place: &Place) -> String {
-    let addresses: Vec<String> = place.addresses.outside.iter().map(ToString::to_string).collect();
-    addresses.join(", ")
-}
-
 fn same(proven: &str, found: &str) -> Result<(), Trouble> {
     if proven == found {
         return Ok(());
@@ -275,44 +235,4 @@ fn boot_id(lab: &Lab, machine: Machine) -> Result<String, Trouble> {
 
 fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
-}
-
-#[cfg(test)]
-mod tests {
-    use natrig_lab::Topology;
-
-    use super::*;
-
-    #[test]
-    fn nobody_has_the_address_that_a_gateway_moves_to() {
-        let text = "name: test\nnat1: port-restrict\nnat2: cgn\nexpected: truth\n";
-        let scenario = Scenario::parse("test.yaml", text).unwrap().remove(0);
-        let topology = Topology::of(&scenario);
-        let mut taken: Vec<Ipv4Addr> = topology
-            .hosts()
-            .iter()
-            .flat_map(|host| &host.nics)
-            .flat_map(|nic| &nic.addresses)
-            .chain(
-                topology
-                    .gateways()
-                    .iter()
-                    .flat_map(|place| topology.stands(place))
-                    .flat_map(|s| s.addresses)
-                    .collect::<Vec<_>>()
-                    .iter(),
-            )
-            .map(|(address, _)| *address)
-            .collect();
-        for place in topology.gateways() {
-            for turn in 1..3 {
-                let moved = renumbered(place, turn);
-                assert_eq!(moved.len(), place.addresses.outside.len());
-                for address in moved {
-                    assert!(!taken.contains(&address), "{address}");
-                    taken.push(address);
-                }
-            }
-        }
-    }
 }

@@ -72,7 +72,7 @@ pub fn flush(lab: &Lab, gateway: Machine) -> Result<String, Trouble> {
 /// Writes a gateway's profile and table beside the evidence; gives what must not have changed.
 pub fn gather(lab: &Lab, gateway: Machine, folder: &Path) -> Result<String, Trouble> {
     let state = command(lab, gateway, &Command::Table)?;
-    let text = serde_json::to_vec_pretty(&state).map_err(Trouble::lab)?;
+    let text = serde_json::to_vec_pretty(&state)?;
     fs::write(folder.join(evidence(gateway)), text)?;
     proven(&state)
 }
@@ -84,7 +84,7 @@ pub fn evidence(gateway: Machine) -> String {
 
 /// How a model behaves, as a text to compare.
 pub(crate) fn proven(state: &State) -> Result<String, Trouble> {
-    serde_json::to_string_pretty(&(&state.profile, &state.outside)).map_err(Trouble::lab)
+    Ok(serde_json::to_string_pretty(&(&state.profile, &state.outside))?)
 }
 
 /// What a gateway's process is told, from where it stands.
@@ -115,7 +115,7 @@ fn config(host: &Host, place: &Place, seed: u64) -> Result<Config, Trouble> {
 impl Model {
     /// Starts it and waits until it forwards.
     pub fn start(agent: &AgentClient, config: &Config) -> Result<Self, Trouble> {
-        let text = serde_json::to_vec_pretty(config).map_err(Trouble::lab)?;
+        let text = serde_json::to_vec_pretty(config)?;
         agent.write_file(CONFIG, 0o644, text)?;
         let argv = ["nat-model", CONFIG].map(str::to_owned).into();
         let (process, events) = agent.start(Start { argv, ..Start::default() })?;
@@ -127,7 +127,7 @@ impl Model {
 
     /// Has it do something, and tells how it is since.
     pub fn command(&mut self, command: &Command) -> Result<State, Trouble> {
-        let mut line = serde_json::to_vec(command).map_err(Trouble::lab)?;
+        let mut line = serde_json::to_vec(command)?;
         line.push(b'\n');
         self.process.input(&line)?;
         let answer = self.line("it answered")?;

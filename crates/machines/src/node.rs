@@ -4,12 +4,13 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::Write,
+    ops::Deref,
     sync::{Arc, Condvar, Mutex},
     time::{Duration, Instant},
 };
 
 use natrig_agent_proto::Start;
-use natrig_lab::Halt;
+use natrig_lab::{Halt, node::NodeEvent};
 use natrig_record::What;
 use natrig_scenario::Machine;
 use natrig_vmm::{AgentClient, Process, ProcessEvent};
@@ -40,29 +41,20 @@ pub struct Node {
     shared: Arc<Shared>,
 }
 
-/// What a node reported.
+/// What a node reported, and when that arrived here.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NodeEvent {
-    /// When that arrived here.
+pub struct Reported {
+    /// When.
     pub at: Instant,
-    /// The event as the node wrote it.
-    pub value: Value,
+    /// What.
+    pub event: NodeEvent,
 }
 
-impl NodeEvent {
-    /// A field that is a string.
-    pub fn text(&self, field: &str) -> Option<&str> {
-        self.value.get(field)?.as_str()
-    }
+impl Deref for Reported {
+    type Target = NodeEvent;
 
-    /// Whether it is an event of this name.
-    pub fn is(&self, name: &str) -> bool {
-        self.text("event") == Some(name)
-    }
-
-    /// Whether it is an event of this name about this peer.
-    pub fn about(&self, name: &str, peer: &str) -> bool {
-        self.is(name) && self.text("peer") == Some(peer)
+    fn deref(&self) -> &NodeEvent {
+        &self.event
     }
 }
 
@@ -74,7 +66,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    events: Vec<NodeEvent>,
+    events: Vec<Reported>,
     partial: [Vec<u8>; 2],
     tail: VecDeque<String>,
     /// Why it ended, and whose fault that is.
@@ -116,7 +108,7 @@ impl Node {
         what: &str,
         deadline: Instant,
         halt: &Halt,
-        mut find: impl FnMut(&[NodeEvent]) -> Option<T>,
+        mut find: impl FnMut(&[Reported]) -> Option<T>,
     ) -> Result<T, Trouble> {
         let mut state = lock(&self.shared.state);
         loop {
@@ -150,7 +142,7 @@ impl Node {
         deadline: Instant,
         halt: &Halt,
         fits: impl Fn(&NodeEvent) -> bool,
-    ) -> Result<NodeEvent, Trouble> {
+    ) -> Result<Reported, Trouble> {
         self.wait(what, deadline, halt, |events| events.iter().find(|event| fits(event)).cloned())
     }
 
@@ -203,7 +195,7 @@ impl State {
             Ok(value) if value.get("event").is_some() => {
                 events(What::Node { machine, event: value.clone() });
                 if self.events.len() < MOST_EVENTS {
-                    self.events.push(NodeEvent { at, value });
+                    self.events.push(Reported { at, event: NodeEvent(value) });
                 }
             }
             _ => events(What::Log { machine, line: text }),

@@ -1,19 +1,12 @@
 //! The three nodes of a scenario, started.
 
-use std::{
-    path::Path,
-    sync::mpsc::Sender,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::mpsc::Sender, time::Instant};
 
-use natrig_lab::Halt;
+use natrig_lab::{Halt, cell::READY};
 use natrig_record::What;
 use natrig_scenario::{Machine, Scenario, Side};
 
 use crate::{App, Lab, Trouble, gateway::each_side, lab::log, node::Node};
-
-/// How long a node may take to start and to find its relay.
-const READY: Duration = Duration::from_secs(30);
 
 /// Takes what nodes report.
 pub type Events = Sender<What>;

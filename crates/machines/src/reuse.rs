@@ -17,13 +17,12 @@ use std::{fs, os::unix::fs::FileExt, path::Path, time::Duration};
 use etherparse::ArpOperation;
 use natrig_agent_proto::Request;
 use natrig_capture::MacAddress;
-use natrig_lab::{Halt, Host, Topology};
+use natrig_lab::{Halt, Host, Topology, station::Station};
 use natrig_scenario::{Action, Scenario};
 
 use crate::{
     Lab, Rig, Trouble,
     lab::{self, Member, lock},
-    station::Station,
 };
 
 /// Whom machines answer when the lab asks for their addresses; nobody's in any topology.
@@ -162,7 +161,7 @@ impl Console {
     pub(crate) fn gather(&self, folder: &Path, name: &str) -> Result<(), Trouble> {
         let Some(start) = self.start else { return Ok(()) };
         let length = self.file.metadata()?.len().saturating_sub(start);
-        let mut text = vec![0; usize::try_from(length).map_err(Trouble::lab)?];
+        let mut text = vec![0; usize::try_from(length)?];
         self.file.read_exact_at(&mut text, start)?;
         std::io::Write::write_all(&mut lab::log(folder, &format!("{name}.console.log"))?, &text)?;
         Ok(self.file.set_len(start)?)

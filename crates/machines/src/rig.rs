@@ -7,13 +7,13 @@ use std::{
     time::Instant,
 };
 
-use natrig_lab::Halt;
-use natrig_scenario::{Gateway, Machine, Scenario};
+use natrig_lab::{Halt, proof::Held};
+use natrig_scenario::{Machine, Scenario};
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
 
-use crate::{Lab, Trouble, lab::lock, proof::Depth, reuse::Spare};
+use crate::{Lab, Trouble, lab::lock, reuse::Spare};
 
 /// Memory of a machine whose scenario sets none, in MiB.
 pub const DEFAULT_MEMORY: u32 = 160;
@@ -81,7 +81,7 @@ pub struct Rig {
     idle: Mutex<Vec<Spare>>,
     fresh: bool,
     /// Gateways that were measured wholly and hold.
-    proven: Mutex<Vec<Gateway>>,
+    pub(crate) held: Held,
 }
 
 impl Rig {
@@ -107,7 +107,7 @@ impl Rig {
             templates: Mutex::default(),
             idle: Mutex::default(),
             fresh: false,
-            proven: Mutex::default(),
+            held: Held::default(),
         };
         rig.template(DEFAULT_MEMORY, progress)?;
         Ok(rig)
@@ -174,23 +174,6 @@ impl Rig {
             template.discard()?;
         }
         Ok(())
-    }
-
-    /// How much of a gateway is to be measured: the whole once in a run, since the image is one for all, and the fast steps
-    /// in every cell.
-    pub fn depth(&self, gateway: &Gateway) -> Depth {
-        let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        if proven.contains(gateway) { Depth::Fast } else { Depth::Whole }
-    }
-
-    /// Takes note that a scenario's gateways hold, as far as [`Rig::depth`] asked.
-    pub(crate) fn hold(&self, scenario: &Scenario) {
-        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        for gateway in scenario.nats.iter().flat_map(|nat| &nat.gateways) {
-            if !proven.contains(gateway) {
-                proven.push(gateway.clone());
-            }
-        }
     }
 
     /// What guests run on, and why.

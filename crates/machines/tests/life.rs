@@ -8,11 +8,14 @@ use std::{
 };
 
 use natrig_capture::Transport;
-use natrig_lab::{Backend, Halt};
+use natrig_lab::{
+    Backend, Halt,
+    proof::refuse,
+    station::{Net, packet},
+};
 use natrig_machines::{
     Lab, gateway,
     life::{self, Life},
-    station::{Net, packet},
 };
 use natrig_nat::Preset;
 use natrig_record::Outcome;
@@ -46,7 +49,7 @@ impl World {
         let lab = boot(&scenario, folder.path());
         gateway::load(&lab, &scenario, folder.path()).unwrap();
         let others = life::prove_others(&lab, &scenario, folder.path()).unwrap();
-        gateway::refuse(&gateway::measure(&lab, &scenario).unwrap()).unwrap();
+        refuse(&gateway::measure(&lab, &scenario).unwrap()).unwrap();
         let listing = gateway::flush(&lab, &scenario).unwrap().with_others(others);
         World { scenario, lab, listing, folder }
     }
@@ -65,7 +68,7 @@ impl World {
         let mut stations = self.lab.stations(&stands).unwrap();
         let (inside, outside) = (stands[0].endpoint(0, port), stands[1].endpoint(0, 7));
         stations.send(0, packet::udp(inside, outside, b"who am I")).unwrap();
-        let arrived = stations.receive(Instant::now() + Duration::from_secs(10)).unwrap().unwrap();
+        let arrived = stations.receive(Duration::from_secs(10)).unwrap().unwrap();
         assert_eq!(arrived.at, 1);
         let Transport::Udp(udp) = arrived.ipv4().unwrap().transport else { panic!("{arrived:?}") };
         udp.source
@@ -78,7 +81,7 @@ impl World {
         let (inside, outside) = (stands[0].endpoint(1, 4321), stands[1].endpoint(1, 7));
         stations.send(1, packet::udp(outside, to, b"still?")).unwrap();
         stations.send(0, packet::udp(inside, outside, b"witness")).unwrap();
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = stations.now() + Duration::from_secs(10);
         let mut came = false;
         while let Some(arrival) = stations.receive(until).unwrap() {
             let Transport::Udp(udp) = arrival.ipv4().unwrap().transport else { continue };

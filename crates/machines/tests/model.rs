@@ -4,15 +4,15 @@ mod rig;
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use natrig_lab::{Backend, Halt};
-use natrig_machines::{
-    Lab, gateway, model,
-    proof::{self, Depth},
-    station::{Arrival, Net, Stations, packet},
+use natrig_lab::{
+    Backend, Halt,
+    proof::Depth,
+    station::{Arrival, Net, packet},
 };
+use natrig_machines::{Lab, gateway, model, proof, station::Stations};
 use natrig_nat::{bytes::control::Command, engine::TcpFlags};
 use natrig_record::Outcome;
 use natrig_scenario::{Engine, Machine, Scenario};
@@ -120,7 +120,7 @@ impl Bench {
         for packet in packets {
             self.stations.send(from, packet.clone()).unwrap();
         }
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = self.stations.now() + Duration::from_secs(10);
         let next = || self.stations.receive(until).unwrap();
         let arrived: Vec<_> = std::iter::from_fn(next).take(count).collect();
         assert_eq!(arrived.len(), count);

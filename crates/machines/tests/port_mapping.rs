@@ -9,13 +9,12 @@ use std::{
 };
 
 use natrig_capture::Transport as Carried;
-use natrig_lab::{Place, Stand};
-use natrig_machines::{
-    Lab, gateway,
-    life::Life,
-    port_mapping,
-    station::{Net, Stations, packet},
+use natrig_lab::{
+    Place, Stand,
+    proof::refuse,
+    station::{Net, packet},
 };
+use natrig_machines::{Lab, gateway, life::Life, port_mapping, station::Stations};
 use natrig_portmap::{PORT, Transport, nat_pmp, pcp};
 use natrig_scenario::{GatewayFault, Machine, Scenario};
 use natrig_stun::{Class, Message};
@@ -85,7 +84,7 @@ impl Bench {
         if let Some(at) = self.waiting.iter().position(&wanted) {
             return self.waiting.remove(at);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = self.stations.now() + PATIENCE;
         while let Some(arrival) = self.stations.receive(deadline).unwrap() {
             let Some(Carried::Udp(udp)) = arrival.ipv4().map(|ipv4| ipv4.transport) else { continue };
             let datagram = Datagram {
@@ -261,7 +260,7 @@ fn a_gateway_that_maps_ports_is_proven_like_any_other() {
         let (lab, scenario) = (&bench.lab, &bench.scenario);
         gateway::start_stun(lab).unwrap();
         let proofs = gateway::measure(lab, scenario).unwrap();
-        gateway::refuse(&proofs).unwrap();
+        refuse(&proofs).unwrap();
         let proven = gateway::flush(lab, scenario).unwrap();
         let [host, stranger] = lab.topology().stands(&bench.place);
         bench.stations = lab.stations([&host, &stranger]).unwrap();

@@ -4,10 +4,8 @@ mod rig;
 
 use std::time::Duration;
 
-use natrig_machines::{
-    gateway,
-    proof::{self, Depth},
-};
+use natrig_lab::proof::{Depth, refuse};
+use natrig_machines::{gateway, proof};
 use natrig_nat::{Preset, Profile, engine::Addresses, ruleset::Ruleset};
 use natrig_record::Proof;
 use natrig_scenario::{Machine, Scenario};
@@ -43,7 +41,7 @@ fn every_preset_is_what_it_says() {
 fn a_gateway_that_is_another_than_it_says_is_refused_with_both_sides() {
     let proofs =
         measure(&scenario("port-restrict", "full-cone"), &scenario("full-cone", "symmetric"), "true");
-    let refused = gateway::refuse(&proofs).unwrap_err();
+    let refused = refuse(&proofs).unwrap_err();
     assert_eq!(refused.message, "nat1 is not the full-cone NAT it should be");
     assert!(refused.lines[0].contains("declared") && refused.lines[0].contains("measured"), "{refused:?}");
     let differs = refused.lines.iter().find(|line| line.contains("differs")).unwrap();
@@ -146,7 +144,7 @@ fn a_gateway_whose_answers_are_slow_is_not_refused() {
         lab.switch().condition(port, Direction::Outbound, slow).unwrap();
     }
     let proofs = gateway::measure(&lab, &scenario).unwrap();
-    gateway::refuse(&proofs).unwrap();
+    refuse(&proofs).unwrap();
 }
 
 #[test]

@@ -5,12 +5,12 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use natrig_capture::Transport;
-use natrig_lab::Halt;
-use natrig_machines::{
-    Lab, gateway,
-    proof::{self, Depth},
+use natrig_lab::{
+    Halt,
+    proof::{Depth, refuse},
     station::{Net, packet},
 };
+use natrig_machines::{Lab, gateway, proof};
 use natrig_scenario::Machine;
 use rig::{boot, rig, scenario, shell};
 
@@ -57,7 +57,7 @@ fn the_whole_list_holds_and_takes_little() {
         let began = Instant::now();
         let proofs = proof::measure(&lab, &scenario, |_| depth).unwrap();
         println!("{depth:?}: both gateways in {:?}", began.elapsed());
-        proof::refuse(&proofs).unwrap();
+        refuse(&proofs).unwrap();
         for proof in &proofs {
             let hairpin = proof.measured.other.contains_key("hairpin");
             assert_eq!(hairpin, depth == Depth::Whole && proof.gateway == "nat1", "{proof:#?}");

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use natrig_stun::{ChangeRequest, Class, Message, TransactionId};
@@ -84,7 +84,7 @@ pub(crate) struct Arrival {
     pub from: SocketAddr,
     /// The sender of the request as the server saw it; none in a request that was turned back.
     pub mapped: Option<SocketAddr>,
-    pub at: Instant,
+    pub at: Duration,
 }
 
 impl Answer {
@@ -121,8 +121,8 @@ pub(crate) struct Bench(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     plan: Plan,
-    now: Instant,
-    wake: Option<Instant>,
+    now: Duration,
+    wake: Option<Duration>,
     actions: VecDeque<Action>,
     sockets: Vec<SocketAddr>,
     next_port: u16,
@@ -144,13 +144,13 @@ struct State {
 struct Sent {
     request: Request,
     transaction: TransactionId,
-    asked: Instant,
+    asked: Duration,
     arrivals: Vec<Arrival>,
 }
 
 /// For the driver.
 impl Bench {
-    pub fn new(plan: Plan, now: Instant) -> Self {
+    pub fn new(plan: Plan, now: Duration) -> Self {
         Bench(Arc::new(Mutex::new(State {
             plan,
             now,
@@ -179,18 +179,18 @@ impl Bench {
         self.state().actions.pop_front()
     }
 
-    pub fn wake(&self) -> Option<Instant> {
+    pub fn wake(&self) -> Option<Duration> {
         self.state().wake
     }
 
     /// Says what time it is; who still waits afterwards says until when.
-    pub fn at(&self, now: Instant) {
+    pub fn at(&self, now: Duration) {
         let mut state = self.state();
         state.now = state.now.max(now);
         state.wake = None;
     }
 
-    pub fn arrived(&self, now: Instant, socket: SocketId, from: SocketAddr, message: &Message) {
+    pub fn arrived(&self, now: Duration, socket: SocketId, from: SocketAddr, message: &Message) {
         let mut state = self.state();
         let Some(index) = state.by_transaction.get(&message.transaction).copied() else {
             return;
@@ -224,7 +224,7 @@ impl Bench {
 
 /// For the steps.
 impl Bench {
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Duration {
         self.state().now
     }
 
@@ -316,7 +316,7 @@ impl Bench {
     }
 
     /// Lets time pass.
-    pub async fn sleep_until(&self, then: Instant) -> Result<(), Failed> {
+    pub async fn sleep_until(&self, then: Duration) -> Result<(), Failed> {
         self.until(then, |_| false).await.map(|_| ())
     }
 
@@ -378,7 +378,7 @@ impl Bench {
     }
 
     /// Waits until something is true, or until a time; false then.
-    async fn until(&self, deadline: Instant, done: impl Fn(&State) -> bool) -> Result<bool, Failed> {
+    async fn until(&self, deadline: Duration, done: impl Fn(&State) -> bool) -> Result<bool, Failed> {
         poll_fn(|_| {
             let mut state = self.state();
             if let Some(failed) = &state.failed {
@@ -411,7 +411,7 @@ impl Bench {
         (first..state.sent.len()).collect()
     }
 
-    fn send_unanswered(&self, which: &[usize]) -> Instant {
+    fn send_unanswered(&self, which: &[usize]) -> Duration {
         let mut state = self.state();
         let State { sent, actions, .. } = &mut *state;
         let unanswered =
@@ -459,14 +459,13 @@ impl State {
 
     /// Until when to wait for answers that were overtaken: as long again as the allowed ones took, or, if that is more,
     /// several times as long as answers to one volley were ever apart.
-    fn overtaken(&mut self, which: &[usize]) -> Instant {
+    fn overtaken(&mut self, which: &[usize]) -> Duration {
         let arrivals = || self.of(which).filter_map(|sent| Some((sent.asked, sent.arrivals.first()?.at)));
-        let took =
-            arrivals().map(|(asked, at)| at.saturating_duration_since(asked)).max().unwrap_or_default();
+        let took = arrivals().map(|(asked, at)| at.saturating_sub(asked)).max().unwrap_or_default();
         let first = arrivals().map(|(_, at)| at).min();
         let last = arrivals().map(|(_, at)| at).max();
         if let (Some(first), Some(last)) = (first, last) {
-            self.spread = self.spread.max(last.saturating_duration_since(first));
+            self.spread = self.spread.max(last.saturating_sub(first));
         }
         self.now + took.max(self.spread * 4).min(OVERTAKEN)
     }

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::Duration,
 };
 
 use natrig_stun::Message;
@@ -33,8 +33,8 @@ impl fmt::Debug for Prober {
 }
 
 impl Prober {
-    /// Starts to measure.
-    pub fn new(plan: Plan, now: Instant) -> Self {
+    /// Starts to measure. All times are since any one moment of the driver's choice.
+    pub fn new(plan: Plan, now: Duration) -> Self {
         let bench = Bench::new(plan, now);
         let steps = Box::pin(steps::all(bench.clone(), plan));
         let mut prober = Prober { bench, steps, outcome: None };
@@ -48,7 +48,7 @@ impl Prober {
     }
 
     /// When to call [`Prober::handle_timeout`]; none when finished.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Duration> {
         if self.outcome.is_some() { None } else { self.bench.wake() }
     }
 
@@ -58,7 +58,7 @@ impl Prober {
     }
 
     /// Takes a datagram that came to a socket from an address; what is none of the prober's is passed over.
-    pub fn handle_datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
+    pub fn handle_datagram(&mut self, now: Duration, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
         if let Ok(message) = Message::decode(datagram) {
             self.bench.arrived(now, socket, from, &message);
             self.go_on(now);
@@ -66,24 +66,24 @@ impl Prober {
     }
 
     /// Takes what a socket was told of a datagram it had sent: an ICMP error, destination unreachable.
-    pub fn handle_icmp_error(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
+    pub fn handle_icmp_error(&mut self, now: Duration, socket: SocketId, to: SocketAddr) {
         self.bench.unreachable(socket, to);
         self.go_on(now);
     }
 
     /// Takes what the server's side was told of a datagram it had sent, `from` one of its endpoints `to` an outside one:
     /// an ICMP error, destination unreachable.
-    pub fn handle_refusal(&mut self, now: Instant, from: SocketAddr, to: SocketAddr) {
+    pub fn handle_refusal(&mut self, now: Duration, from: SocketAddr, to: SocketAddr) {
         self.bench.refused(from, to);
         self.go_on(now);
     }
 
     /// Goes on where time was waited for: sends again what was not answered, or gives up.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Duration) {
         self.go_on(now);
     }
 
-    fn go_on(&mut self, now: Instant) {
+    fn go_on(&mut self, now: Duration) {
         if self.outcome.is_some() {
             return;
         }

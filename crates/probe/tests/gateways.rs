@@ -5,7 +5,7 @@ mod way;
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use natrig_nat::{
@@ -170,7 +170,7 @@ fn a_silent_server_is_named() {
 
 #[test]
 fn a_server_with_one_address_is_refused() {
-    let now = Instant::now();
+    let now = Duration::ZERO;
     let mut prober = Prober::new(plan(7), now);
     let server = Server::new(plan(7).server, None);
     while let Some(action) = prober.poll_action() {
@@ -190,7 +190,7 @@ proptest::proptest! {
         seed: u64,
     ) {
         let plan = way::whole(seed);
-        let mut now = Instant::now();
+        let mut now = Duration::ZERO;
         let mut prober = Prober::new(plan, now);
         let mut own: Vec<Vec<u8>> = Vec::new();
         for (socket, wait, mut bytes, kind) in came {

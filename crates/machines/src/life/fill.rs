@@ -1,13 +1,12 @@
-//! A full table: stations open flows until another one is refused.
+//! A gateway's table, full.
 
-use std::{
-    net::SocketAddrV4,
-    thread,
-    time::{Duration, Instant},
+use std::time::Duration;
+
+use natrig_lab::{
+    Place,
+    fill::{self, Table},
+    station::{Arrival, Net, Seat},
 };
-
-use natrig_capture::Transport;
-use natrig_lab::{Place, Stand};
 use natrig_nat::bytes::control::Command;
 use natrig_scenario::Engine;
 
@@ -15,71 +14,28 @@ use crate::{
     Lab, Trouble,
     gateway::{connections, expect},
     model,
-    station::{Net, Seat, Stations, packet},
+    station::Stations,
 };
-
-/// The first port of flows that fill a table, and how many there are.
-const FIRST: u16 = 10_000;
-const PORTS: usize = 50_000;
-
-/// The port they go to.
-const SINK: u16 = 9;
-
-/// Packets between two looks at the table.
-const BURST: usize = 256;
-
-/// How long a station may wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long to wait for what may not come.
-const SOON: Duration = Duration::from_secs(1);
-
-/// A table with more room than this is not filled: emulated machines would take longer than flows live. Its ceiling is
-/// lowered to what is in it.
-const LARGE: usize = 4096;
-
-/// Flows that are in such a table beside others.
-const SOME: usize = 256;
-
-/// After so long an answered flow is a lasting one, which a kernel does not throw out for a newer one.
-const LASTING: Duration = Duration::from_millis(2_200);
 
 /// A kernel's own limit.
 const CEILING: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
-/// Fills a gateway's table until it refuses a flow, which the stations see; says what was read.
+/// Fills a gateway's table until it refuses a flow; says what was read.
 pub(super) fn fill(lab: &Lab, place: &Place) -> Result<String, Trouble> {
     let stands = lab.topology().stands(place);
-    let mut filler = Filler { stations: lab.stations(&stands)?, stands: &stands, lab, place };
-    let limits = place.gateway.profile.limits;
-    let room = limits.flows.min(limits.mappings) as usize;
-    let count = if room > LARGE { filler.lower_ceiling()? } else { filler.open_until(room)? };
-    filler.see_refusal()?;
-    Ok(format!("{count} flows are in its table, and another one was refused"))
+    let mut around = Around { stations: lab.stations(&stands)?, lab, place };
+    fill::fill(&mut around, &stands, place)
 }
 
-struct Filler<'a> {
+/// A gateway with a station on both sides.
+struct Around<'a> {
     stations: Stations,
-    stands: &'a [Stand; 2],
     lab: &'a Lab,
     place: &'a Place,
 }
 
-const BEHIND: Seat = 0;
-const BEFORE: Seat = 1;
-
-impl Filler<'_> {
-    /// The station's end of the n-th flow.
-    fn inside(&self, number: usize) -> SocketAddrV4 {
-        self.stands[BEHIND].endpoint(number / PORTS, FIRST + (number % PORTS) as u16)
-    }
-
-    fn outside(&self) -> SocketAddrV4 {
-        self.stands[BEFORE].endpoint(0, SINK)
-    }
-
-    /// How much is in the table.
-    fn count(&self) -> Result<usize, Trouble> {
+impl Table for Around<'_> {
+    fn count(&mut self) -> Result<usize, Trouble> {
         match self.place.gateway.engine {
             Engine::Kernel => connections(self.lab.agent(self.place.machine)?),
             Engine::Model => {
@@ -89,99 +45,28 @@ impl Filler<'_> {
         }
     }
 
-    /// Opens flows until so many are there.
-    fn open_until(&mut self, room: usize) -> Result<usize, Trouble> {
-        let mut opened = 0;
-        loop {
-            let count = self.count()?;
-            if count >= room {
-                return Ok(count);
-            }
-            if opened >= 2 * PORTS || opened > 2 * room + 4 * BURST {
-                return Err(Trouble::lab(format!(
-                    "its table has room for {room} flows, and {count} are in it after {opened} were opened"
-                ))
-                .hint("it has another limit, ends flows sooner than they are opened, or passes no UDP"));
-            }
-            for number in opened..opened + BURST {
-                self.send(number, b"fill")?;
-            }
-            opened += BURST;
-            // All pass as long as there is room; some may not, since others open flows as well.
-            self.see(BEFORE, b"fill", BURST.min(room - count), SOON)?;
-        }
-    }
-
-    fn send(&mut self, number: usize, payload: &[u8]) -> Result<(), Trouble> {
-        self.stations.send(BEHIND, packet::udp(self.inside(number), self.outside(), payload))
-    }
-
-    /// Takes what has come, and waits until so many with a payload are at a station; gives who sent them.
-    fn see(
-        &mut self,
-        at: Seat,
-        payload: &[u8],
-        least: usize,
-        patience: Duration,
-    ) -> Result<Vec<SocketAddrV4>, Trouble> {
-        let until = Instant::now() + patience;
-        let mut seen = Vec::new();
-        while let Some(arrival) =
-            self.stations.receive(if seen.len() < least { until } else { Instant::now() })?
-        {
-            let Some(ip) = arrival.ipv4().filter(|_| arrival.at == at) else { continue };
-            if let Transport::Udp(udp) = ip.transport
-                && udp.payload == payload
-            {
-                seen.push(udp.source);
-            }
-        }
-        Ok(seen)
-    }
-
-    /// Opens lasting flows and lowers the ceiling to what is in the table.
-    fn lower_ceiling(&mut self) -> Result<usize, Trouble> {
-        for number in 0..SOME {
-            self.send(number, b"open")?;
-        }
-        for from in self.see(BEFORE, b"open", SOME, PATIENCE)? {
-            self.stations.send(BEFORE, packet::udp(self.outside(), from, b"answer"))?;
-        }
-        self.see(BEHIND, b"answer", SOME, PATIENCE)?;
-        thread::sleep(LASTING);
-        for number in 0..SOME {
-            self.send(number, b"last")?;
-        }
-        let lasting = self.see(BEFORE, b"last", SOME, PATIENCE)?.len();
-        if lasting < SOME {
-            return Err(Trouble::lab(format!("{SOME} flows were opened, and {lasting} last")));
-        }
+    fn close(&mut self) -> Result<usize, Trouble> {
+        let gateway = self.place.machine;
         if self.place.gateway.engine == Engine::Model {
-            return Ok(model::command(self.lab, self.place.machine, &Command::Close)?.flows);
+            return Ok(model::command(self.lab, gateway, &Command::Close)?.flows);
         }
-        let agent = self.lab.agent(self.place.machine)?;
+        let agent = self.lab.agent(gateway)?;
         let count = connections(agent)?;
         expect(agent, &["sh", "-c", &format!("echo {count} > {CEILING}")])?;
         Ok(count)
     }
+}
 
-    /// Sends what must be refused, and after it what must pass and shows that the other did not.
-    fn see_refusal(&mut self) -> Result<(), Trouble> {
-        let fresh = self.stands[BEHIND].endpoint(1, FIRST - 1);
-        self.stations.send(BEHIND, packet::udp(fresh, self.outside(), b"one more"))?;
-        self.send(0, b"known")?;
-        let until = Instant::now() + PATIENCE;
-        while let Some(arrival) = self.stations.receive(until)? {
-            let Some(ip) = arrival.ipv4().filter(|_| arrival.at == BEFORE) else { continue };
-            match ip.transport {
-                Transport::Udp(udp) if udp.payload == b"one more" => {
-                    return Err(Trouble::lab("its table is full, and it lets another flow in"));
-                }
-                Transport::Udp(udp) if udp.payload == b"known" => return Ok(()),
-                _ => {}
-            }
-        }
-        let count = self.count()?;
-        Err(Trouble::lab(format!("its table is full with {count} flows, and none of them passes any more")))
+impl Net for Around<'_> {
+    fn now(&self) -> Duration {
+        self.stations.now()
+    }
+
+    fn send(&mut self, from: Seat, packet: Vec<u8>) -> Result<(), Trouble> {
+        self.stations.send(from, packet)
+    }
+
+    fn receive(&mut self, until: Duration) -> Result<Option<Arrival>, Trouble> {
+        self.stations.receive(until)
     }
 }

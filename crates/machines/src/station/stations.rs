@@ -1,15 +1,28 @@
 //! Stations with their cables, in one loop.
 
-use std::{os::fd::OwnedFd, time::Instant};
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
+use natrig_lab::station::{Arrival, Net, Seat, Station};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Arrival, Net, Seat, Station, cable::Cable};
+use super::cable::Cable;
 use crate::Trouble;
 
 /// Stations on segments of a switch; dropping them unplugs them.
-#[derive(Debug, Default)]
-pub struct Stations(Vec<(Station, Cable)>);
+#[derive(Debug)]
+pub struct Stations {
+    started: Instant,
+    stations: Vec<(Station, Cable)>,
+}
+
+impl Default for Stations {
+    fn default() -> Self {
+        Stations { started: Instant::now(), stations: Vec::new() }
+    }
+}
 
 impl Stations {
     /// None yet.
@@ -19,13 +32,13 @@ impl Stations {
 
     /// Plugs one in.
     pub fn add(&mut self, station: Station, cable: OwnedFd) -> Seat {
-        self.0.push((station, Cable::new(cable)));
-        self.0.len() - 1
+        self.stations.push((station, Cable::new(cable)));
+        self.stations.len() - 1
     }
 
     /// Puts on the cables what is to be sent.
     fn transmit(&mut self) -> Result<(), Trouble> {
-        for (station, cable) in &mut self.0 {
+        for (station, cable) in &mut self.stations {
             while let Some(frame) = station.poll_frame() {
                 cable.send(&frame);
             }
@@ -38,20 +51,20 @@ impl Stations {
         let packet = |(at, (station, _)): (Seat, &mut (Station, Cable))| {
             station.poll_packet().map(|packet| Arrival { at, packet })
         };
-        self.0.iter_mut().enumerate().find_map(packet)
+        self.stations.iter_mut().enumerate().find_map(packet)
     }
 
     /// Waits until a cable is ready or a time is reached.
-    fn wait(&self, until: Instant) -> Result<(), Trouble> {
+    fn wait(&self, until: Duration) -> Result<(), Trouble> {
         let mut ready: Vec<PollFd<'_>> = self
-            .0
+            .stations
             .iter()
             .map(|(_, cable)| {
                 let write = if cable.is_full() { PollFlags::OUT } else { PollFlags::empty() };
                 PollFd::from_borrowed_fd(cable.socket(), PollFlags::IN | write)
             })
             .collect();
-        let wait = until.saturating_duration_since(Instant::now());
+        let wait = until.saturating_sub(self.now());
         let wait = Timespec {
             tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: wait.subsec_nanos().into(),
@@ -64,35 +77,36 @@ impl Stations {
 }
 
 impl Net for Stations {
-    fn now(&self) -> Instant {
-        Instant::now()
+    fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
     fn send(&mut self, from: Seat, packet: Vec<u8>) -> Result<(), Trouble> {
-        let Some((station, _)) = self.0.get_mut(from) else {
+        let now = self.now();
+        let Some((station, _)) = self.stations.get_mut(from) else {
             return Err(Trouble::lab(format!("there is no station {from}")));
         };
-        station.send(Instant::now(), packet).map_err(Trouble::lab)?;
+        station.send(now, packet)?;
         self.transmit()
     }
 
-    fn receive(&mut self, until: Instant) -> Result<Option<Arrival>, Trouble> {
+    fn receive(&mut self, until: Duration) -> Result<Option<Arrival>, Trouble> {
         loop {
-            for (station, cable) in &mut self.0 {
+            for (station, cable) in &mut self.stations {
                 cable.receive(|frame| station.handle_frame(frame))?;
             }
             self.transmit()?;
             if let Some(arrival) = self.arrived() {
                 return Ok(Some(arrival));
             }
-            let now = Instant::now();
+            let now = self.now();
             if now >= until {
                 return Ok(None);
             }
-            let due = self.0.iter().filter_map(|(station, _)| station.poll_timeout()).min();
+            let due = self.stations.iter().filter_map(|(station, _)| station.poll_timeout()).min();
             self.wait(due.map_or(until, |due| due.min(until)))?;
-            let now = Instant::now();
-            for (station, _) in &mut self.0 {
+            let now = self.now();
+            for (station, _) in &mut self.stations {
                 station.handle_timeout(now);
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use natrig_capture::{Icmp, Ipv4, Transport, decode_ipv4};
-use natrig_machines::station::{Arrival, Net, Seat, packet};
+use natrig_lab::station::{Arrival, Net, Seat, packet};
 
 use crate::{
     bytes::{Parts, sound, word},
@@ -24,6 +24,7 @@ const FENCE: u16 = u16::MAX;
 /// A gateway between an inside and an outside station.
 pub struct Lane<N> {
     net: N,
+    made: Instant,
     inside: Seat,
     outside: Seat,
     gateway: Vec<Ipv4Addr>,
@@ -43,6 +44,7 @@ impl<N: Net> Lane<N> {
     pub fn new(net: N, [inside, outside]: [Seat; 2], gateway: Vec<Ipv4Addr>, fence: Flow) -> Self {
         Lane {
             net,
+            made: Instant::now(),
             inside,
             outside,
             gateway,
@@ -83,7 +85,7 @@ impl<N: Net> Lane<N> {
     /// Sends a batch of steps, one way, and tells what came of them; there and back a fence follows them.
     pub fn play(&mut self, batch: &[Step]) -> Seen {
         // What is virtual takes the time that passes.
-        while let Some(late) = self.net.receive(Instant::now()).unwrap() {
+        while let Some(late) = self.net.receive(self.made.elapsed()).unwrap() {
             assert!(refuses_a_call(&late), "this came after its fences: {:?}", late.ipv4());
         }
         for step in batch {

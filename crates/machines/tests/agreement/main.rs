@@ -16,11 +16,12 @@ use std::{
 
 use departures::explain;
 use lane::Lane;
-use natrig_lab::{Halt, Place, proof::compare};
-use natrig_machines::{
-    Lab,
-    station::{self, Memory, Net, Seat, Stations},
+use natrig_lab::{
+    Halt, Place,
+    proof::compare,
+    station::{self, Memory, Net, Seat},
 };
+use natrig_machines::{Lab, station::Stations};
 use natrig_nat::{
     Engine, Preset, Profile,
     bytes::Gateway,

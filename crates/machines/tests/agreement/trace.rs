@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use natrig_machines::station::Net;
+use natrig_lab::station::Net;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{

@@ -13,7 +13,7 @@ use std::{
 };
 
 use natrig_agent_proto::Start;
-use natrig_lab::Halt;
+use natrig_lab::{Halt, proof::refuse};
 use natrig_machines::{Lab, Member, Nodes, Trouble, gateway, inquiry, start_public};
 use natrig_probe::Steps;
 use natrig_record::What;
@@ -114,7 +114,7 @@ fn stand(
     gateway::start_stun(&lab)?;
     gateway::load(&lab, scenario, folder)?;
     let proofs = gateway::measure(&lab, scenario)?;
-    gateway::refuse(&proofs)?;
+    refuse(&proofs)?;
     gateway::flush(&lab, scenario)?;
     // Events go to the nodes' logs; nobody else listens.
     let (events, _) = mpsc::channel::<What>();

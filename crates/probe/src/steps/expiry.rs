@@ -3,10 +3,7 @@
 //! A flow is looked at once, by a call, and not used again: the call might have kept it alive. So every look has a socket
 //! of its own, and all of them are waited for at once.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::future::{try_join, try_join3};
 use natrig_nat::{
@@ -32,11 +29,11 @@ struct Flow {
     socket: SocketId,
     outside: SocketAddr,
     /// When its first packet left the host.
-    born: Instant,
+    born: Duration,
     /// When its last packet left the host.
-    left: Instant,
+    left: Duration,
     /// When that had passed the gateway for certain, there and back.
-    passed: Instant,
+    passed: Duration,
 }
 
 /// One look: whether the flow was alive, and how long it had then been idle, at least and at most.
@@ -150,7 +147,7 @@ async fn kept_from_outside(step: &Step, timers: Timers) -> Result<Option<Refresh
     let (Some(first), Some(second)) = (first, second) else {
         return Ok(None);
     };
-    let since_call = step.bench.now().saturating_duration_since(called) + (first.most - first.least);
+    let since_call = step.bench.now().saturating_sub(called) + (first.most - first.least);
     Ok(if !first.alive {
         step.bench.note("whose packets keep a flow alive cannot be told: it ended too early".to_owned());
         None
@@ -189,16 +186,16 @@ async fn busy(step: &Step, timers: Timers) -> Result<Life, Failed> {
             return Ok(life);
         };
         if !answers.iter().all(Answer::arrived) {
-            life.at_most = Some(step.bench.now().saturating_duration_since(born));
+            life.at_most = Some(step.bench.now().saturating_sub(born));
             return Ok(life);
         }
-        life.at_least = asked.saturating_duration_since(certain);
+        life.at_least = asked.saturating_sub(certain);
         if next >= certain + end {
             return Ok(life);
         }
         let outside = step.bench.ask(flow.socket, step.plan.server).await?;
         if outside != flow.outside {
-            life.at_most = Some(step.bench.now().saturating_duration_since(born));
+            life.at_most = Some(step.bench.now().saturating_sub(born));
             return Ok(life);
         }
     }
@@ -236,7 +233,7 @@ async fn look(
     idle: Duration,
     stranger: bool,
 ) -> Result<Option<Look>, Failed> {
-    let age = flow.passed.saturating_duration_since(flow.born) + idle;
+    let age = flow.passed.saturating_sub(flow.born) + idle;
     if timers.lifetime.is_some_and(|lifetime| age * 11 / 10 > lifetime) {
         return Ok(None);
     }
@@ -253,7 +250,7 @@ async fn look(
     };
     Ok(Some(Look {
         alive: answers.iter().any(Answer::arrived),
-        least: asked.saturating_duration_since(flow.passed),
-        most: step.bench.now().saturating_duration_since(flow.left),
+        least: asked.saturating_sub(flow.passed),
+        most: step.bench.now().saturating_sub(flow.left),
     }))
 }

@@ -7,7 +7,7 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use natrig_nat::{
@@ -141,9 +141,8 @@ pub fn v4(address: SocketAddr) -> SocketAddrV4 {
 
 /// Has a gateway measured.
 pub fn measure(plan: Plan, way: &mut impl Way) -> Result<Report, Failed> {
-    let start = Instant::now();
     let mut now = Duration::ZERO;
-    let mut prober = Prober::new(plan, start);
+    let mut prober = Prober::new(plan, now);
     let server = Server::new(plan.server, Some(plan.other));
     let mut world =
         World { way, server, flights: BinaryHeap::new(), flying: Vec::new(), sockets: Vec::new() };
@@ -164,17 +163,17 @@ pub fn measure(plan: Plan, way: &mut impl Way) -> Result<Report, Failed> {
         if let Some(outcome) = prober.outcome() {
             return outcome.clone();
         }
-        let timeout = prober.poll_timeout().map(|at| at.saturating_duration_since(start)).unwrap();
+        let timeout = prober.poll_timeout().unwrap();
         match world.flights.peek() {
             Some(Reverse((at, ..))) if *at <= timeout => {
                 let Some(Reverse((at, _, index))) = world.flights.pop() else { unreachable!() };
                 now = now.max(at);
                 let (_, _, side, packet, payload) = world.flying[index].take().unwrap();
-                arrive(&mut world, &mut prober, (start, now), side, packet, &payload);
+                arrive(&mut world, &mut prober, now, side, packet, &payload);
             }
             _ => {
                 now = now.max(timeout);
-                prober.handle_timeout(start + now);
+                prober.handle_timeout(now);
             }
         }
     }
@@ -184,7 +183,7 @@ pub fn measure(plan: Plan, way: &mut impl Way) -> Result<Report, Failed> {
 fn arrive(
     world: &mut World<'_, impl Way>,
     prober: &mut Prober,
-    (start, now): (Instant, Duration),
+    now: Duration,
     side: Side,
     packet: Packet,
     payload: &[u8],
@@ -195,16 +194,16 @@ fn arrive(
     match (side, packet.content) {
         (Side::Inside, Content::Error(error)) => {
             if let Some(socket) = socket(&world.sockets, error.source) {
-                prober.handle_icmp_error(start + now, socket, error.destination.into());
+                prober.handle_icmp_error(now, socket, error.destination.into());
             }
         }
         (Side::Inside, _) => {
             if let Some(socket) = socket(&world.sockets, packet.destination) {
-                prober.handle_datagram(start + now, socket, packet.source.into(), payload);
+                prober.handle_datagram(now, socket, packet.source.into(), payload);
             }
         }
         (Side::Outside, Content::Error(error)) => {
-            prober.handle_refusal(start + now, error.source.into(), error.destination.into());
+            prober.handle_refusal(now, error.source.into(), error.destination.into());
         }
         (Side::Outside, _) => world.serve(now, packet, payload),
     }

@@ -1,10 +1,6 @@
 //! Gateways in this process, in virtual time.
 
-use std::{
-    collections::VecDeque,
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, net::Ipv4Addr, time::Duration};
 
 use natrig_capture::decode_ipv4;
 use natrig_nat::{bytes::Gateway, engine::Side};
@@ -14,10 +10,9 @@ use crate::Trouble;
 
 /// Stations joined by gateways that are no machines. Nothing is lost and nothing takes time; time passes while a station
 /// waits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Memory {
-    started: Instant,
-    now: Instant,
+    now: Duration,
     gateways: Vec<Gateway>,
     seats: Vec<Chair>,
     arrivals: VecDeque<Arrival>,
@@ -28,13 +23,6 @@ pub struct Memory {
 struct Chair {
     addresses: Vec<Ipv4Addr>,
     behind: Option<usize>,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        let now = Instant::now();
-        Memory { started: now, now, gateways: Vec::new(), seats: Vec::new(), arrivals: VecDeque::new() }
-    }
 }
 
 impl Memory {
@@ -55,10 +43,6 @@ impl Memory {
         self.seats.len() - 1
     }
 
-    fn elapsed(&self) -> Duration {
-        self.now.saturating_duration_since(self.started)
-    }
-
     /// A packet on the internet (none) or on a gateway's LAN.
     fn carry(&mut self, segment: Option<usize>, packet: Vec<u8>) {
         let Some(destination) = decode_ipv4(&packet).map(|ipv4| ipv4.destination) else {
@@ -73,7 +57,7 @@ impl Memory {
             Some(gateway) => Some((gateway, Side::Inside)),
             None => self.leads_to(destination).map(|gateway| (gateway, Side::Outside)),
         };
-        let now = self.elapsed();
+        let now = self.now;
         if let Some((index, from)) = next
             && let Some(gateway) = self.gateways.get_mut(index)
         {
@@ -101,14 +85,14 @@ impl Memory {
     }
 
     /// The gateway that has something to say next, and when.
-    fn due(&self) -> Option<(Instant, usize)> {
-        let due = |(index, gateway): (usize, &Gateway)| Some((self.started + gateway.poll_timeout()?, index));
+    fn due(&self) -> Option<(Duration, usize)> {
+        let due = |(index, gateway): (usize, &Gateway)| Some((gateway.poll_timeout()?, index));
         self.gateways.iter().enumerate().filter_map(due).min()
     }
 }
 
 impl Net for Memory {
-    fn now(&self) -> Instant {
+    fn now(&self) -> Duration {
         self.now
     }
 
@@ -120,7 +104,7 @@ impl Net for Memory {
         Ok(())
     }
 
-    fn receive(&mut self, until: Instant) -> Result<Option<Arrival>, Trouble> {
+    fn receive(&mut self, until: Duration) -> Result<Option<Arrival>, Trouble> {
         loop {
             if let Some(arrival) = self.arrivals.pop_front() {
                 return Ok(Some(arrival));
@@ -128,7 +112,7 @@ impl Net for Memory {
             match self.due().filter(|(at, _)| *at <= until) {
                 Some((at, index)) => {
                     self.now = self.now.max(at);
-                    let now = self.elapsed();
+                    let now = self.now;
                     if let Some(gateway) = self.gateways.get_mut(index) {
                         gateway.handle_timeout(now);
                     }

@@ -1,5 +1,7 @@
 //! What can go wrong in a cell, and whose fault it is.
 
+use std::fmt;
+
 use natrig_record::{Failure, Step};
 
 /// Whose fault it is.
@@ -12,8 +14,9 @@ pub enum Who {
 }
 
 /// Something that ends a cell.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+///
+/// It is no [`std::error::Error`], so that every one of those can be made one with `?`: the lab's fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// Whose fault it is.
     pub who: Who,
@@ -46,7 +49,7 @@ impl Trouble {
     }
 
     /// Says where it happened.
-    pub fn at(mut self, place: impl std::fmt::Display) -> Self {
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
     }
@@ -69,25 +72,17 @@ impl Trouble {
     }
 }
 
-/// Machines, agents, switches and files are the lab's.
-macro_rules! lab_fault {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Trouble {
-            fn from(error: $error) -> Self {
-                Trouble::lab(error)
-            }
-        }
-    )*};
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.message)
+    }
 }
 
-lab_fault!(
-    natrig_vmm::Error,
-    natrig_vmm::AgentError,
-    natrig_wire::BuildError,
-    natrig_wire::SwitchError,
-    natrig_capture::TraceError,
-    std::io::Error
-);
+impl<E: std::error::Error> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Trouble::lab(error)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,11 +4,13 @@
 //! Every trial has ports of its own, so that no trial helps another. That a packet did not arrive is proven by one that
 //! was sent after it, must arrive, and did.
 
+mod cell;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use natrig_capture::Transport;
@@ -19,6 +21,8 @@ use crate::{
     Trouble,
     station::{Net, Seat, packet},
 };
+
+pub use cell::{judge, seats, witness};
 
 /// How long one packet may take, and how often it is sent before the lab is at fault.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -364,7 +368,7 @@ impl<N: Net> Experiment<'_, N> {
 
     fn listen(
         &mut self,
-        until: Instant,
+        until: Duration,
         enough: impl Fn(&HashMap<u64, Heard>) -> bool,
     ) -> Result<(), Trouble> {
         while !enough(&self.heard)

@@ -1,0 +1,168 @@
+//! A cell, whatever runs it: its blank record, the lab's bytes, and the reading of its captures.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use natrig_capture::Trace;
+use natrig_record::{About, Cell, Evidence, Outcome, Step, Verdict};
+use natrig_scenario::{Link, Scenario, Side};
+use rand::{RngCore, SeedableRng};
+
+use crate::{
+    Topology, Trouble, Who,
+    assertions::{self, Passage},
+    judge::{Wanted, judge, refuted},
+    node::{COORDINATION, PROBES},
+    verdict::{Case, Window, verdict},
+};
+
+/// The lab's bytes, each way.
+pub const BYTES: usize = 256 * 1024;
+
+/// How long they may take. Emulated relays are slow when cells run side by side.
+pub const CARRY: Duration = Duration::from_secs(30);
+
+/// How long a node may take to start and to find its relay.
+pub const READY: Duration = Duration::from_secs(30);
+
+/// The record of a cell of which nothing is known yet.
+pub fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
+    let folder = evidence.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Cell {
+        id: scenario.id.clone(),
+        name: scenario.name.clone(),
+        file: scenario.file.clone(),
+        priority: scenario.priority.map(|priority| priority.to_string()),
+        nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
+        initiator: scenario.initiator.number(),
+        expected: scenario.expected.word().to_owned(),
+        outcome: Outcome::LabError,
+        figures: BTreeMap::new(),
+        evidence: Evidence { folder, ..Evidence::default() },
+        ..Cell::default()
+    }
+}
+
+/// Puts into a record what ended its cell.
+pub fn fail(cell: &mut Cell, trouble: Trouble, step: Step) {
+    cell.outcome = match trouble.who {
+        Who::Lab => Outcome::LabError,
+        Who::Node => Outcome::NotAsExpected,
+    };
+    cell.failure = Some(trouble.failure(step));
+}
+
+/// Lists the captures and logs that a cell has left, however far it came: what there is explains it.
+pub fn list_evidence(cell: &mut Cell, evidence: &Path) {
+    cell.evidence.captures = files(&evidence.join("captures"), "captures").unwrap_or_default();
+    cell.evidence.logs = files(&evidence.join("logs"), "logs").unwrap_or_default();
+}
+
+fn files(folder: &Path, under: &str) -> std::io::Result<Vec<String>> {
+    let mut names = std::fs::read_dir(folder)?
+        .map(|entry| Ok(format!("{under}/{}", entry?.file_name().to_string_lossy())))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// The lab's bytes of one side: random, and the same whenever they are asked for.
+pub fn bytes(seed: u64, scenario: &Scenario, side: Side) -> Vec<u8> {
+    let salt = scenario
+        .id
+        .bytes()
+        .fold(u64::from(side.number()), |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+    let mut bytes = vec![0; BYTES];
+    rand::rngs::StdRng::seed_from_u64(seed ^ salt).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// How many bytes arrived: all of them or those before the first wrong one.
+pub fn alike(got: &[u8], sent: &[u8]) -> u64 {
+    if got.len() > sent.len() {
+        return 0;
+    }
+    got.iter().zip(sent).take_while(|(a, b)| a == b).count() as u64
+}
+
+/// Milliseconds as they stand in a record: tenths are enough, and read better.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+/// What is judged of a scenario's cell, beside its captures.
+pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gateways: Vec<Passage>) -> Case {
+    Case {
+        pair: Topology::of(scenario).pair(scenario.initiator),
+        initiator_filtering: scenario.initiator_nat().filtering(),
+        connect_ns,
+        window,
+        coordination: COORDINATION.to_vec(),
+        probes: PROBES.to_vec(),
+        relays: vec![Link::RelayWan.name().to_owned()],
+        pair_blocked: pair_blocked(scenario),
+        gateways,
+    }
+}
+
+/// Whether the lab itself keeps the sites' frames from each other.
+fn pair_blocked(scenario: &Scenario) -> bool {
+    scenario.filters.iter().any(|filter| {
+        let [a, b] = filter.between;
+        matches!((a, b), (Link::Nat1Wan, Link::Nat2Wan) | (Link::Nat2Wan, Link::Nat1Wan))
+    })
+}
+
+/// Reads a cell's captures and puts into its record what they show; the case is written beside them.
+pub fn read(cell: &mut Cell, trace: &Trace, case: &Case, folder: &Path) -> Result<Verdict, Trouble> {
+    std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(case)?)?;
+    cell.assertions = assertions::gateways(trace, case)?;
+    let verdict = verdict(trace, case)?;
+    cell.verdict = Some(verdict.clone());
+    cell.assertions.extend(assertions::nodes(trace, case, &verdict)?);
+    Ok(verdict)
+}
+
+/// How far the nodes came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// They settled, and were asked to carry the lab's bytes; what kept bytes from arriving, if something did.
+    Data(Option<Trouble>),
+    /// They did not settle: the step that this ended, and why.
+    Not(Step, Trouble),
+}
+
+/// Judges a cell by its verdict, and puts the outcome into its record; gives back what ended it, and at which step.
+pub fn conclude(
+    cell: &mut Cell,
+    scenario: &Scenario,
+    reached: Reached,
+    read: Result<Verdict, Trouble>,
+) -> Result<(), (Step, Trouble)> {
+    let mut undelivered = match reached {
+        Reached::Data(undelivered) => undelivered,
+        // A gateway that is not what was proven says nothing about the node behind it.
+        Reached::Not(step, trouble) => {
+            return Err(match refuted(&cell.assertions, About::Gateway) {
+                Some(reason) => (Step::Verdict, Trouble::lab(reason).lines([trouble.message])),
+                None => (step, trouble),
+            });
+        }
+    };
+    let verdict = read.map_err(|trouble| (Step::Verdict, trouble))?;
+    let wanted = Wanted { expected: scenario.expected, relay_allowed: scenario.use_relay };
+    let (outcome, reason) = judge(wanted, &verdict, &cell.claims, &cell.assertions);
+    cell.outcome = outcome;
+    let Some(reason) = reason else {
+        return Ok(());
+    };
+    // A machine that died, or an interrupted run, says nothing about the node.
+    if let Some(trouble) = undelivered.take_if(|trouble| trouble.who == Who::Lab) {
+        return Err((Step::Data, trouble));
+    }
+    let step = if undelivered.is_some() { Step::Data } else { Step::Verdict };
+    let said =
+        undelivered.into_iter().flat_map(|trouble| std::iter::once(trouble.message).chain(trouble.lines));
+    let trouble = Trouble::node(reason).lines(said).lines(verdict.because);
+    cell.failure = Some(trouble.failure(step));
+    Ok(())
+}
