@@ -56,6 +56,11 @@ impl Town {
 
     /// Adds a site.
     pub fn add(&mut self, preset: Preset) -> Resident {
+        self.settle(Profile::of(preset))
+    }
+
+    /// Adds a site behind one gateway.
+    pub fn settle(&mut self, profile: Profile) -> Resident {
         let number = self.hosts.len() as u8 + 1;
         let part = usize::from(number) % self.parts;
         let world = &mut self.world;
@@ -64,7 +69,7 @@ impl Town {
         let prefix = Prefix::new(inside, 24).unwrap();
         let addresses = Addresses { outside: vec![outside], inside: prefix };
         let name = format!("nat{number}");
-        let engine = Engine::new(Profile::of(preset), addresses, world.seed_of(&name)).unwrap();
+        let engine = Engine::new(profile, addresses, world.seed_of(&name)).unwrap();
         let nics = vec![
             nic(&format!("{name}.wan"), self.internet, vec![(outside, 32)]),
             nic(&format!("{name}.lan"), lan, vec![(inside, 24)]),
@@ -95,6 +100,15 @@ impl Town {
 
     pub fn connect(&mut self, from: Resident, to: Resident) {
         self.world.tell(from.host, 0, |node: &mut MeshNode, io| node.connect(io, to.id)).unwrap();
+    }
+
+    pub fn say(&mut self, from: Resident, to: Resident, data: Vec<u8>) {
+        self.world.tell(from.host, 0, |node: &mut MeshNode, io| node.send(io, to.id, data)).unwrap();
+    }
+
+    /// Lets something happen to a gateway.
+    pub fn gateway(&mut self, of: Resident, what: impl FnOnce(&mut Engine, Duration)) {
+        self.world.with_gateway(of.gateway, |gateway, now| what(gateway.engine(), now)).unwrap();
     }
 
     pub fn events(&mut self, of: Resident) -> Vec<(Duration, Event)> {
