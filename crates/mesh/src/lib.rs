@@ -12,6 +12,10 @@
 //! A closed socket's remaining datagrams are dropped. Nothing that comes from outside makes the node panic.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
+)]
 
 mod announce;
 mod budget;
@@ -32,6 +36,7 @@ mod quic;
 mod relay;
 mod replay;
 mod strategy;
+mod table;
 mod wire;
 
 pub use config::{Bootstrap, Config, Service};

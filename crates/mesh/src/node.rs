@@ -5,12 +5,13 @@ mod entrance;
 mod path;
 mod service;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use minicbor::Encode;
 use natrig_stun::{Class, Message};
@@ -33,6 +34,7 @@ use crate::probe::Tokens;
 use crate::quic::{Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
 use crate::relay::{SessionId, Sessions};
 use crate::replay::Start;
+use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
 use entrance::Entrance;
@@ -57,14 +59,14 @@ pub struct Node {
     directory: Directory,
     peers: IndexMap<PeerId, Peer>,
     /// Whose a proven path is.
-    routes: HashMap<Path, PeerId>,
+    routes: Table<Path, PeerId>,
     /// Sessions that we serve.
     sessions: Sessions,
     /// Sessions that we are a member of.
-    memberships: HashMap<SessionId, Membership>,
-    pending: HashMap<(PeerId, RequestId), Pending>,
+    memberships: IndexMap<SessionId, Membership>,
+    pending: BTreeMap<(PeerId, RequestId), Pending>,
     /// Messages on their way, with receiver and length.
-    messages: HashMap<MessageId, (PeerId, u64)>,
+    messages: BTreeMap<MessageId, (PeerId, u64)>,
     next_message: u64,
     next_socket: u32,
     attempts: u64,
@@ -105,9 +107,10 @@ impl Node {
     pub fn new(now: Instant, identity: Identity, config: Config, crypto: Arc<dyn QuicCrypto>) -> Self {
         let mut rng = StdRng::from_seed(config.seed);
         let start = Start { epoch: config.epoch, salt: rng.random() };
-        let quic = Quic::new(identity.id(), crypto, &mut rng, config.max_message);
+        let hashes = FixedState::with_seed(rng.random());
+        let quic = Quic::new(identity.id(), crypto, &mut rng, hashes, config.max_message);
         let mut node = Self {
-            sealer: Sealer::new(identity.clone(), start),
+            sealer: Sealer::new(identity.clone(), start, hashes),
             tokens: Tokens::new(rng.random()),
             quic,
             detector: None,
@@ -121,11 +124,11 @@ impl Node {
             announcements: 0,
             directory: Directory::default(),
             peers: IndexMap::new(),
-            routes: HashMap::new(),
+            routes: Table::with_hasher(hashes),
             sessions: Sessions::new(config.service.sessions()),
-            memberships: HashMap::new(),
-            pending: HashMap::new(),
-            messages: HashMap::new(),
+            memberships: IndexMap::new(),
+            pending: BTreeMap::new(),
+            messages: BTreeMap::new(),
             next_message: 0,
             next_socket: FIRST_FREE_SOCKET,
             attempts: 0,
@@ -454,7 +457,7 @@ impl Node {
             Notice::SessionClosed { session } => {
                 let ours = |membership: &&Membership| membership.relay == peer;
                 if let Some(&membership) = self.memberships.get(&session).filter(ours) {
-                    self.memberships.remove(&session);
+                    self.memberships.shift_remove(&session);
                     self.lose_relay_path(now, &membership.peer, "the relay has ended the session");
                 }
             }

@@ -5,12 +5,13 @@
 
 mod streams;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::FixedState;
 use indexmap::{IndexMap, IndexSet};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionIdGenerator,
@@ -22,6 +23,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::crypto::{QuicCrypto, SeededKey};
 use crate::identity::PeerId;
+use crate::table::Table;
 
 use streams::Streams;
 pub(crate) use streams::{RequestId, StreamEvent, StreamRef};
@@ -62,8 +64,7 @@ pub(crate) struct Quic {
     crypto: Arc<dyn QuicCrypto>,
     slots: IndexMap<ConnectionHandle, Slot>,
     /// The one connection of each peer that counts; others are on their way out.
-    current: HashMap<PeerId, ConnectionHandle>,
-    addresses: HashMap<PeerId, SocketAddr>,
+    current: Table<PeerId, ConnectionHandle>,
     dirty: IndexSet<ConnectionHandle>,
     transmits: VecDeque<(PeerId, Vec<u8>)>,
     events: VecDeque<QuicEvent>,
@@ -71,7 +72,13 @@ pub(crate) struct Quic {
 }
 
 impl Quic {
-    pub fn new(own: PeerId, crypto: Arc<dyn QuicCrypto>, rng: &mut StdRng, max_message: usize) -> Self {
+    pub fn new(
+        own: PeerId,
+        crypto: Arc<dyn QuicCrypto>,
+        rng: &mut StdRng,
+        hashes: FixedState,
+        max_message: usize,
+    ) -> Self {
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
@@ -114,8 +121,7 @@ impl Quic {
             client,
             crypto,
             slots: IndexMap::new(),
-            current: HashMap::new(),
-            addresses: HashMap::new(),
+            current: Table::with_hasher(hashes),
             dirty: IndexSet::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -128,7 +134,7 @@ impl Quic {
         if self.current.contains_key(&peer) {
             return;
         }
-        let address = self.address(peer);
+        let address = address(&peer);
         let name = self.crypto.server_name(&peer);
         match self.endpoint.connect(now, self.client.clone(), address, &name) {
             Ok((handle, connection)) => self.install(now, handle, connection, peer),
@@ -141,7 +147,7 @@ impl Quic {
 
     /// Takes a QUIC packet that came over a path of `peer`.
     pub fn handle_datagram(&mut self, now: Instant, peer: PeerId, packet: &[u8]) {
-        let address = self.address(peer);
+        let address = address(&peer);
         let mut response = Vec::new();
         let data = BytesMut::from(packet);
         match self.endpoint.handle(now, address, None, None, data, &mut response) {
@@ -414,15 +420,13 @@ impl Quic {
             self.slots.shift_remove(&handle);
         }
     }
+}
 
-    /// The made-up address of `peer`.
-    fn address(&mut self, peer: PeerId) -> SocketAddr {
-        let next = self.addresses.len() as u64 + 1;
-        *self.addresses.entry(peer).or_insert_with(|| {
-            let [a, b, c, d] = [48, 32, 16, 0].map(|shift| (next >> shift) as u16);
-            SocketAddr::from((Ipv6Addr::new(0xfd6f, 0x6d65, 0x7274, 0, a, b, c, d), 1))
-        })
-    }
+/// The made-up address of `peer`: what of its ID has room in one.
+fn address(peer: &PeerId) -> SocketAddr {
+    let mut octets = [0xfd; 16];
+    octets[1..].copy_from_slice(&peer.as_bytes()[..15]);
+    SocketAddr::from((Ipv6Addr::from(octets), 1))
 }
 
 /// Connection IDs from the node's seed.

@@ -14,13 +14,13 @@
 //!
 //! Nothing here panics, whatever the bytes.
 
-use std::collections::HashMap;
-
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use foldhash::fast::FixedState;
 
 use crate::identity::{Identity, PeerId};
 use crate::replay::{ReplayWindow, Start};
+use crate::table::Table;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 58;
@@ -120,13 +120,14 @@ pub(crate) struct Sealer {
     identity: Identity,
     start: Start,
     counter: u64,
-    recent: HashMap<PeerId, PeerKeys>,
-    older: HashMap<PeerId, PeerKeys>,
+    recent: Table<PeerId, PeerKeys>,
+    older: Table<PeerId, PeerKeys>,
 }
 
 impl Sealer {
-    pub fn new(identity: Identity, start: Start) -> Self {
-        Self { identity, start, counter: 0, recent: HashMap::new(), older: HashMap::new() }
+    pub fn new(identity: Identity, start: Start, hashes: FixedState) -> Self {
+        let (recent, older) = (Table::with_hasher(hashes), Table::with_hasher(hashes));
+        Self { identity, start, counter: 0, recent, older }
     }
 
     /// Whether opening a datagram of `peer` costs no key agreement.
@@ -189,7 +190,8 @@ impl Sealer {
                 None => self.agree(peer)?,
             };
             if self.recent.len() >= CACHED_PEERS {
-                self.older = std::mem::take(&mut self.recent);
+                std::mem::swap(&mut self.older, &mut self.recent);
+                self.recent.clear();
             }
             self.recent.insert(*peer, keys);
         }
@@ -240,7 +242,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sealer(seed: u8, epoch: u64) -> Sealer {
-        Sealer::new(Identity::from_seed(&[seed; 32]), Start { epoch, salt: 3 })
+        Sealer::new(Identity::from_seed(&[seed; 32]), Start { epoch, salt: 3 }, FixedState::default())
     }
 
     fn id(seed: u8) -> PeerId {

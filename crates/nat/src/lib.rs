@@ -5,6 +5,10 @@
 //! wire.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
+)]
 
 mod behaviour;
 pub mod bytes;

@@ -105,6 +105,25 @@ fn what_must_know_no_clock_and_no_socket_knows_none() {
     }
 }
 
+/// Crates in which the same seed gives the same run: docs/determinism.md.
+const REPEATABLE: [&str; 6] = ["nat", "netmodel", "stun", "probe", "mesh", "sim"];
+
+#[test]
+fn what_must_be_repeatable_is_linted() {
+    let lints = ["clippy::disallowed_methods", "clippy::disallowed_types", "clippy::iter_over_hash_type"];
+    for name in REPEATABLE {
+        let text = fs::read_to_string(root().join("crates").join(name).join("src/lib.rs")).unwrap();
+        let denied = text.split("deny(").nth(1).and_then(|rest| rest.split(')').next()).unwrap_or_default();
+        for lint in lints {
+            assert!(denied.contains(lint), "`{name}` does not deny {lint} in its lib.rs");
+        }
+    }
+    let list = fs::read_to_string(root().join("clippy.toml")).unwrap();
+    for banned in ["std::time::Instant::now", "rand::rng", "std::collections::HashMap"] {
+        assert!(list.contains(&format!("\"{banned}\"")), "clippy.toml lets {banned} pass");
+    }
+}
+
 #[test]
 fn the_node_does_not_know_the_truth() {
     for (folder, _, dependencies) in crates() {

@@ -6,6 +6,10 @@
 //! integers, and chance is made of integers and of those operations on floats that are exact by IEEE 754.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
+)]
 
 mod conditions;
 mod distribution;

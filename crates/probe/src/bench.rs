@@ -1,7 +1,7 @@
 //! What the steps measure with: sockets, requests that go out together, time.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -127,12 +127,12 @@ struct State {
     sockets: Vec<SocketAddr>,
     next_port: u16,
     sent: Vec<Sent>,
-    by_transaction: HashMap<TransactionId, usize>,
+    by_transaction: BTreeMap<TransactionId, usize>,
     unreachable: Vec<(SocketId, SocketAddr)>,
     refused: Vec<(SocketAddr, SocketAddr)>,
     failed: Option<Failed>,
     /// Sockets that calls are asked for from, by their outside address.
-    callers: HashMap<IpAddr, SocketId>,
+    callers: BTreeMap<IpAddr, SocketId>,
     expected: Vec<Expected>,
     false_sources: Vec<String>,
     /// The longest time between the arrivals of what was asked for at once.
@@ -159,11 +159,11 @@ impl Bench {
             sockets: Vec::new(),
             next_port: plan.inside.port(),
             sent: Vec::new(),
-            by_transaction: HashMap::new(),
+            by_transaction: BTreeMap::new(),
             unreachable: Vec::new(),
             refused: Vec::new(),
             failed: None,
-            callers: HashMap::new(),
+            callers: BTreeMap::new(),
             expected: Vec::new(),
             false_sources: Vec::new(),
             spread: Duration::ZERO,
@@ -245,7 +245,7 @@ impl Bench {
     }
 
     /// The outside ports that were seen.
-    pub fn seen_ports(&self) -> HashSet<u16> {
+    pub fn seen_ports(&self) -> BTreeSet<u16> {
         let state = self.state();
         let arrivals = state.sent.iter().flat_map(|sent| &sent.arrivals);
         arrivals.filter_map(|arrival| Some(arrival.mapped?.port())).collect()

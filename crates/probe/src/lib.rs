@@ -31,6 +31,10 @@
 //! and what was seen dead, so that a slow host widens it and never makes it wrong.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
+)]
 
 mod bench;
 mod plan;

@@ -7,6 +7,10 @@
 //! The same seed gives the same run, bit for bit, on any number of threads: see `docs/determinism.md`.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
+)]
 
 mod agenda;
 mod clock;

@@ -473,6 +473,7 @@ fn side_by_side(map: &Map, shards: &mut [Shard], end: u64) {
         }
         shard.now = shard.now.max(end);
     };
+    #[allow(clippy::disallowed_methods, reason = "shards come to the same on any number of threads")]
     std::thread::scope(|scope| {
         for shard in shards {
             scope.spawn(|| work(shard));

@@ -4,6 +4,10 @@
 //! and two ports. Neither owns a socket.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
+)]
 
 mod message;
 mod server;

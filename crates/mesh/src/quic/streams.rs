@@ -3,10 +3,12 @@
 //! A message is a unidirectional stream of its own. A request is a bidirectional one: the question and its end, the
 //! answer and its end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt, WriteError};
+
+use crate::table::Table;
 
 /// Longest request or answer.
 const MAX_CONTROL: usize = 64 << 10;
@@ -14,7 +16,7 @@ const MAX_CONTROL: usize = 64 << 10;
 const CHUNK: usize = 64 << 10;
 
 /// Names a request of ours on one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestId(pub u64);
 
 /// The stream of a request from the peer.
@@ -58,8 +60,8 @@ pub(super) struct Streams {
     max_message: usize,
     next_request: u64,
     waiting: VecDeque<(Dir, Outgoing)>,
-    outgoing: HashMap<StreamId, Outgoing>,
-    incoming: HashMap<StreamId, Incoming>,
+    outgoing: Table<StreamId, Outgoing>,
+    incoming: Table<StreamId, Incoming>,
     /// Bytes of messages that are not whole yet.
     buffered: usize,
     events: VecDeque<StreamEvent>,
@@ -71,8 +73,8 @@ impl Streams {
             max_message,
             next_request: 0,
             waiting: VecDeque::new(),
-            outgoing: HashMap::new(),
-            incoming: HashMap::new(),
+            outgoing: Table::default(),
+            incoming: Table::default(),
             buffered: 0,
             events: VecDeque::new(),
         }

@@ -2,11 +2,10 @@
 //!
 //! Only the first fragment has the ports. What comes before it waits; what comes after it goes the way it went.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::Ipv4Addr,
-    time::Duration,
-};
+use std::{collections::VecDeque, net::Ipv4Addr, time::Duration};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
 use super::{Lost, view::Header};
 use crate::engine::Side;
@@ -50,7 +49,7 @@ pub(super) struct Way {
 
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    ways: HashMap<Datagram, (Way, Duration)>,
+    ways: HashMap<Datagram, (Way, Duration), FixedState>,
     /// In the order they were learned in.
     learned: VecDeque<(Duration, Datagram)>,
     waiting: VecDeque<(Duration, Datagram, Vec<u8>)>,
