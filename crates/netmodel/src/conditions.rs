@@ -52,16 +52,12 @@ impl Conditions {
 
     /// Whether frames pass at once and unharmed.
     pub fn is_perfect(&self) -> bool {
-        self.is_delay() && self.delay.is_zero()
+        *self == Self::default()
     }
 
     /// Whether all they do is to delay each frame by the same time.
     pub fn is_delay(&self) -> bool {
-        let Self { cut, rate, delay: _, jitter, loss, bursts, duplicate, reorder, corrupt } = self;
-        !cut && rate.is_none()
-            && jitter.spread.is_zero()
-            && bursts.is_none()
-            && [loss, duplicate, reorder, corrupt].into_iter().all(Chance::is_never)
+        *self == Self::delayed(self.delay)
     }
 }
 

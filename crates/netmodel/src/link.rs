@@ -46,6 +46,7 @@ impl Link {
     }
 
     /// Decides the fate of a frame of `length` bytes that enters the link at `now`.
+    #[inline]
     pub fn decide(&mut self, now: Duration, length: usize) -> Fate {
         match &mut self.rest {
             Some(rest) => rest.decide(now, length, &mut self.latest),
@@ -109,8 +110,11 @@ impl Rest {
         let lost_in_burst = conditions.bursts.is_some_and(|bursts| self.bursts.takes(&bursts));
         let deviation = self.jitter.draw(&conditions.jitter);
         let hurried = self.reorder.toss(&conditions.reorder);
-        let copied = self.duplicate.toss(&conditions.duplicate);
         let flipped = self.corrupt.flip(&conditions.corrupt, length);
+        let copy = self
+            .duplicate
+            .toss(&conditions.duplicate)
+            .then(|| self.corrupt_copy.flip(&conditions.corrupt, length));
 
         let Some(sent) = sent else { return Fate::Lost(Cause::QueueFull) };
         let mut at = sent;
@@ -125,11 +129,10 @@ impl Rest {
         if lost_alone || lost_in_burst {
             return Fate::Lost(Cause::Loss);
         }
-        if !copied {
-            return Fate::Departs(Departures::once(at, flipped));
-        }
-        let copy = self.corrupt_copy.flip(&conditions.corrupt, length);
-        Fate::Departs(Departures::twice(at, [flipped, copy]))
+        Fate::Departs(match copy {
+            None => Departures::once(at, flipped),
+            Some(of_copy) => Departures::twice(at, [flipped, of_copy]),
+        })
     }
 }
 
