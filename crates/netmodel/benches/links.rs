@@ -3,8 +3,6 @@
 //! Times are the best of several rounds, without what the loop itself takes: other work on the host only adds. Memory is
 //! the process's own.
 
-#![allow(clippy::disallowed_methods, reason = "it measures time")]
-
 use std::hint::black_box;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};

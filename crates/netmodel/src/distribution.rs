@@ -104,7 +104,6 @@ fn inverse_cube_root(n: u32) -> f64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "what is expected need not be the same on every platform")]
 mod tests {
     use super::*;
 

@@ -3,8 +3,6 @@
 //! Every comparison is allowed six standard deviations of what is counted, which chance exceeds once in 500 million times;
 //! with all the seeds and comparisons of a test it raises a false alarm about once in a million runs.
 
-#![allow(clippy::disallowed_methods, reason = "what is expected need not be the same on every platform")]
-
 use std::time::Duration;
 
 use natrig_netmodel::{
