@@ -65,7 +65,7 @@ pub fn of<'a>(scenario: &'a Scenario, place: &Place) -> Option<&'a PortMapping> 
 }
 
 /// Starts what a scenario says of a gateway's port mapping, after the gateway's rules were loaded, with the leases that
-/// it [kept](kept); and reads back that it is as it should be.
+/// it [kept]; and reads back that it is as it should be.
 pub fn load(lab: &Lab, scenario: &Scenario, place: &Place, leases: &[u8]) -> Result<(), Trouble> {
     let member = lab.member(place.machine)?;
     stop(member)?;

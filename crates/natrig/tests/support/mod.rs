@@ -218,6 +218,7 @@ pub struct Running {
     child: Child,
     /// What it has said on standard error so far.
     said: Arc<Mutex<Vec<String>>>,
+    listener: thread::JoinHandle<()>,
 }
 
 impl Running {
@@ -227,12 +228,12 @@ impl Running {
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let listening = Arc::clone(&said);
-        thread::spawn(move || {
+        let listener = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 listening.lock().unwrap().push(line);
             }
         });
-        Running { child, said }
+        Running { child, said, listener }
     }
 
     /// What it has said on standard error so far.
@@ -268,10 +269,13 @@ impl Running {
         kill_process_group(pid(self.child.id()), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all that it has said until then.
     pub fn wait(&mut self) -> ExitStatus {
         until("it has ended", || match self.child.try_wait().unwrap() {
-            Some(status) => Ok(status),
+            Some(status) if self.listener.is_finished() => Ok(status),
+            Some(status) => {
+                Err(format!("{status}, and another process may yet speak for it: {}", self.said()))
+            }
             None => Err(self.said()),
         })
     }
