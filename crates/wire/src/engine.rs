@@ -221,7 +221,6 @@ impl Engine {
             }
             self.now = Instant::now();
             self.obey();
-            // Before anything is read: a frame that arrives now must not overtake one that was due before.
             self.arrive();
             self.transmit_all();
             for event in &events {
@@ -231,6 +230,7 @@ impl Engine {
                     index => {
                         let port = Port(index as usize);
                         self.receive(port, 1);
+                        self.arrive();
                         let flags = event.flags;
                         if flags.contains(epoll::EventFlags::OUT) {
                             self.transmit(port);
@@ -323,9 +323,9 @@ impl Engine {
         }
     }
 
-    /// Lets a frame arrive at the far end of a link, now or when it is time.
+    /// Lets a frame arrive at the far end of a link: now, unless it is not time yet or others are due before it.
     fn depart(&mut self, passing: Passing, to: Option<Port>, at: Duration, now: Duration) {
-        if at <= now {
+        if at <= now && self.under_way.peek().is_none_or(|Reverse(next)| next.at > at) {
             return self.arrived(passing, to);
         }
         let order = self.scheduled;
@@ -616,6 +616,7 @@ impl Engine {
         self.arrive();
         for index in 0..self.ports.len() {
             self.receive(Port(index), DRAIN);
+            self.arrive();
             self.transmit_all();
         }
     }
