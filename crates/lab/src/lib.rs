@@ -10,6 +10,7 @@
 pub mod assertions;
 mod backend;
 pub mod cell;
+pub mod compare;
 pub mod experiment;
 pub mod fill;
 pub mod judge;

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod assertion;
+mod comparison;
 mod event;
 mod experiment;
 mod repeats;
 mod results;
 
 pub use assertion::{About, Assertion};
+pub use comparison::{Agreement, Aspect, COMPARISON, Comparison};
 pub use event::{Event, Planned, Sink, What};
 pub use experiment::{Experiment, Search, Trial};
 pub use repeats::{Repeats, wilson};
