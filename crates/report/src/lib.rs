@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod comparison;
 mod experiment;
 mod failures;
 mod files;
@@ -19,6 +20,7 @@ mod style;
 mod table;
 mod wording;
 
+pub use comparison::comparison;
 pub use failures::failures;
 pub use files::{ReadError, WriteError, read, write_all};
 pub use junit::junit;
