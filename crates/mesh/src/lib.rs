@@ -23,6 +23,7 @@ mod config;
 mod control;
 mod coordination;
 mod crypto;
+mod deadlines;
 mod detect;
 mod directory;
 mod event;

@@ -3,6 +3,7 @@
 mod contact;
 mod entrance;
 mod path;
+mod peers;
 mod service;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -37,8 +38,9 @@ use crate::replay::Start;
 use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
+use contact::Contact;
 use entrance::Entrance;
-use path::Peer;
+use peers::Peers;
 
 /// The socket of the filtering test, which asks one address only.
 const DETECTION_SOCKET: SocketId = SocketId(1);
@@ -57,7 +59,7 @@ pub struct Node {
     entrances: Vec<Entrance>,
     announcements: u64,
     directory: Directory,
-    peers: IndexMap<PeerId, Peer>,
+    peers: Peers,
     /// Whose a proven path is.
     routes: Table<Path, PeerId>,
     /// Sessions that we serve.
@@ -123,7 +125,7 @@ impl Node {
                 .collect(),
             announcements: 0,
             directory: Directory::default(),
-            peers: IndexMap::new(),
+            peers: Peers::new(hashes),
             routes: Table::with_hasher(hashes),
             sessions: Sessions::new(config.service.sessions()),
             memberships: IndexMap::new(),
@@ -198,8 +200,7 @@ impl Node {
         }
         self.quic.handle_timeout(now);
         self.drive_entrances(now);
-        self.drive_contacts(now);
-        self.drive_paths(now);
+        self.drive_peers(now);
         self.end_idle_sessions(now);
         self.drive(now);
     }
@@ -226,13 +227,18 @@ impl Node {
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
-    pub fn poll_timeout(&mut self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        debug_assert!(
+            self.peers.iter().count() > 8
+                || self.peers.first_deadline()
+                    == self.peers.iter().filter_map(|(id, _)| self.peer_timeout(id)).min(),
+            "somebody changed what a peer's deadline hangs on and did not touch the peer"
+        );
         [
             self.detector.as_ref().and_then(Detector::poll_timeout),
             self.quic.poll_timeout(),
             self.entrances_timeout(),
-            self.contacts_timeout(),
-            self.paths_timeout(),
+            self.peers.first_deadline(),
             self.sessions.poll_timeout(),
         ]
         .into_iter()
@@ -362,6 +368,24 @@ impl Node {
                 None => break,
             }
         }
+        while let Some(id) = self.peers.take_touched() {
+            let deadline = self.peer_timeout(&id);
+            self.peers.set_deadline(id, deadline);
+        }
+    }
+
+    /// Works off what peers had to wait for.
+    fn drive_peers(&mut self, now: Instant) {
+        for id in self.peers.due(now) {
+            self.drive_contact(now, id);
+            self.drive_path(now, id);
+        }
+    }
+
+    fn peer_timeout(&self, id: &PeerId) -> Option<Instant> {
+        let peer = self.peers.get(id)?;
+        let contact = peer.contact.as_ref().and_then(Contact::timeout);
+        contact.into_iter().chain(self.path_timeout(id, peer)).min()
     }
 
     fn handle_connected(&mut self, now: Instant, peer: PeerId) {

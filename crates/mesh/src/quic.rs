@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionIdGenerator,
     DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
@@ -22,6 +21,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::crypto::{QuicCrypto, SeededKey};
+use crate::deadlines::{Deadline, Deadlines};
 use crate::identity::PeerId;
 use crate::table::Table;
 
@@ -54,6 +54,39 @@ struct Slot {
     peer: PeerId,
     streams: Streams,
     established: Option<Instant>,
+    deadline: Deadline,
+}
+
+/// Connections by their handles, which are small numbers that are used again.
+#[derive(Default)]
+struct Slots(Vec<Option<Box<Slot>>>);
+
+impl Slots {
+    fn get(&self, handle: ConnectionHandle) -> Option<&Slot> {
+        self.0.get(handle.0)?.as_deref()
+    }
+
+    fn get_mut(&mut self, handle: ConnectionHandle) -> Option<&mut Slot> {
+        self.0.get_mut(handle.0)?.as_deref_mut()
+    }
+
+    fn insert(&mut self, handle: ConnectionHandle, slot: Slot) {
+        if self.0.len() <= handle.0 {
+            self.0.resize_with(handle.0 + 1, || None);
+        }
+        self.0[handle.0] = Some(Box::new(slot));
+    }
+
+    fn remove(&mut self, handle: ConnectionHandle) {
+        if let Some(slot) = self.0.get_mut(handle.0) {
+            *slot = None;
+        }
+    }
+
+    fn handles(&self) -> Vec<ConnectionHandle> {
+        let held = self.0.iter().enumerate().filter(|(_, slot)| slot.is_some());
+        held.map(|(at, _)| ConnectionHandle(at)).collect()
+    }
 }
 
 /// All connections of a node.
@@ -62,10 +95,12 @@ pub(crate) struct Quic {
     endpoint: Endpoint,
     client: ClientConfig,
     crypto: Arc<dyn QuicCrypto>,
-    slots: IndexMap<ConnectionHandle, Slot>,
+    slots: Slots,
+    deadlines: Deadlines<ConnectionHandle>,
     /// The one connection of each peer that counts; others are on their way out.
     current: Table<PeerId, ConnectionHandle>,
-    dirty: IndexSet<ConnectionHandle>,
+    /// Where a packet is written, before it is known how long it is.
+    scratch: Vec<u8>,
     transmits: VecDeque<(PeerId, Vec<u8>)>,
     events: VecDeque<QuicEvent>,
     max_message: usize,
@@ -120,9 +155,10 @@ impl Quic {
             endpoint: Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None),
             client,
             crypto,
-            slots: IndexMap::new(),
+            slots: Slots::default(),
+            deadlines: Deadlines::new(),
             current: Table::with_hasher(hashes),
-            dirty: IndexSet::new(),
+            scratch: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             max_message,
@@ -153,7 +189,7 @@ impl Quic {
         match self.endpoint.handle(now, address, None, None, data, &mut response) {
             // A packet counts for the peer's own connections only.
             Some(DatagramEvent::ConnectionEvent(handle, event))
-                if self.slots.get(&handle).is_some_and(|slot| slot.peer == peer) =>
+                if self.slots.get(handle).is_some_and(|slot| slot.peer == peer) =>
             {
                 self.connection_event(now, handle, event);
             }
@@ -171,7 +207,7 @@ impl Quic {
     /// Both dialled: the connection that the smaller ID began stays. A new one from a peer that has one already means
     /// that the peer has started anew.
     fn handle_incoming(&mut self, now: Instant, peer: PeerId, incoming: Incoming, response: &mut Vec<u8>) {
-        let current = self.current.get(&peer).and_then(|handle| self.slots.get(handle));
+        let current = self.current.get(&peer).and_then(|&handle| self.slots.get(handle));
         let dialled = current.is_some_and(|slot| {
             slot.connection.side().is_client() && slot.established.is_none_or(|since| now < since + CROSSING)
         });
@@ -182,7 +218,7 @@ impl Quic {
         match self.endpoint.accept(incoming, now, response, None) {
             Ok((handle, connection)) => {
                 if let Some(old) = self.current.remove(&peer) {
-                    if self.slots.get(&old).is_some_and(|slot| slot.established.is_some()) {
+                    if self.slots.get(old).is_some_and(|slot| slot.established.is_some()) {
                         let reason = "the peer has begun anew".to_owned();
                         self.events.push_back(QuicEvent::Lost(peer, reason));
                     }
@@ -201,22 +237,17 @@ impl Quic {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due: Vec<ConnectionHandle> = self
-            .slots
-            .iter_mut()
-            .filter_map(|(&handle, slot)| {
-                let due = slot.connection.poll_timeout().is_some_and(|at| at <= now);
-                due.then(|| slot.connection.handle_timeout(now))?;
-                Some(handle)
-            })
-            .collect();
-        self.dirty.extend(due);
-        self.drive(now);
+        for handle in self.deadlines.due(now) {
+            if let Some(slot) = self.slots.get_mut(handle) {
+                slot.connection.handle_timeout(now);
+                self.drive(now, handle);
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
-    pub fn poll_timeout(&mut self) -> Option<Instant> {
-        self.slots.values_mut().filter_map(|slot| slot.connection.poll_timeout()).min()
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first()
     }
 
     /// The next packet, and the peer that it is for.
@@ -237,8 +268,7 @@ impl Quic {
             // stalls come: quinn-proto holds acknowledgements back while its window is full, so two sides that both
             // begin to send much wait for each other until a probe timeout.
             slot.connection.ping();
-            self.dirty.insert(handle);
-            self.drive(now);
+            self.drive(now, handle);
         }
     }
 
@@ -246,7 +276,7 @@ impl Quic {
     pub fn is_connected(&self, peer: &PeerId) -> bool {
         self.current
             .get(peer)
-            .and_then(|handle| self.slots.get(handle))
+            .and_then(|&handle| self.slots.get(handle))
             .is_some_and(|slot| slot.established.is_some())
     }
 
@@ -259,13 +289,13 @@ impl Quic {
     pub fn is_begun_by_peer(&self, peer: &PeerId) -> bool {
         self.current
             .get(peer)
-            .and_then(|handle| self.slots.get(handle))
+            .and_then(|&handle| self.slots.get(handle))
             .is_some_and(|slot| slot.connection.side().is_server())
     }
 
     /// The smoothed round trip time to `peer`.
     pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
-        let slot = self.slots.get(self.current.get(peer)?)?;
+        let slot = self.slots.get(*self.current.get(peer)?)?;
         slot.established.map(|_| slot.connection.rtt())
     }
 
@@ -273,18 +303,15 @@ impl Quic {
     pub fn close(&mut self, now: Instant, peer: &PeerId, reason: &'static [u8]) {
         if let Some(handle) = self.current.remove(peer) {
             self.abandon(now, handle, reason);
-            self.drive(now);
         }
     }
 
     /// Ends all connections.
     pub fn close_all(&mut self, now: Instant, reason: &'static [u8]) {
         self.current.clear();
-        let handles: Vec<_> = self.slots.keys().copied().collect();
-        for handle in handles {
+        for handle in self.slots.handles() {
             self.abandon(now, handle, reason);
         }
-        self.drive(now);
     }
 
     /// Sends `parts` as one message on a stream of its own; false without a connection.
@@ -293,8 +320,7 @@ impl Quic {
             return false;
         };
         slot.streams.send_message(&mut slot.connection, parts, tag);
-        self.dirty.insert(handle);
-        self.drive(now);
+        self.drive(now, handle);
         true
     }
 
@@ -302,8 +328,7 @@ impl Quic {
     pub fn request(&mut self, now: Instant, peer: &PeerId, body: Vec<u8>) -> Option<RequestId> {
         let (handle, slot) = self.slot(peer)?;
         let id = slot.streams.request(&mut slot.connection, body);
-        self.dirty.insert(handle);
-        self.drive(now);
+        self.drive(now, handle);
         Some(id)
     }
 
@@ -311,51 +336,48 @@ impl Quic {
     pub fn respond(&mut self, now: Instant, peer: &PeerId, to: StreamRef, body: Vec<u8>) {
         if let Some((handle, slot)) = self.slot(peer) {
             slot.streams.respond(&mut slot.connection, to, body);
-            self.dirty.insert(handle);
-            self.drive(now);
+            self.drive(now, handle);
         }
     }
 
     fn slot(&mut self, peer: &PeerId) -> Option<(ConnectionHandle, &mut Slot)> {
         let handle = *self.current.get(peer)?;
-        Some((handle, self.slots.get_mut(&handle)?))
+        Some((handle, self.slots.get_mut(handle)?))
     }
 
     fn install(&mut self, now: Instant, handle: ConnectionHandle, connection: Connection, peer: PeerId) {
         self.slots.insert(
             handle,
-            Slot { connection, peer, streams: Streams::new(self.max_message), established: None },
+            Slot {
+                connection,
+                peer,
+                streams: Streams::new(self.max_message),
+                established: None,
+                deadline: Deadline::default(),
+            },
         );
         self.current.insert(peer, handle);
-        self.dirty.insert(handle);
-        self.drive(now);
+        self.drive(now, handle);
     }
 
     fn abandon(&mut self, now: Instant, handle: ConnectionHandle, reason: &'static [u8]) {
-        if let Some(slot) = self.slots.get_mut(&handle) {
+        if let Some(slot) = self.slots.get_mut(handle) {
             let code = VarInt::from_u32(0);
             slot.connection.close(now, code, Bytes::from_static(reason));
-            self.dirty.insert(handle);
+            self.drive(now, handle);
         }
     }
 
     fn connection_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) {
-        if let Some(slot) = self.slots.get_mut(&handle) {
+        if let Some(slot) = self.slots.get_mut(handle) {
             slot.connection.handle_event(event);
-            self.dirty.insert(handle);
-            self.drive(now);
+            self.drive(now, handle);
         }
     }
 
-    /// Lets all touched connections say what they have to say.
-    fn drive(&mut self, now: Instant) {
-        while let Some(handle) = self.dirty.pop() {
-            self.drive_one(now, handle);
-        }
-    }
-
-    fn drive_one(&mut self, now: Instant, handle: ConnectionHandle) {
-        let Some(slot) = self.slots.get_mut(&handle) else {
+    /// Lets a connection that was touched say what it has to say.
+    fn drive(&mut self, now: Instant, handle: ConnectionHandle) {
+        let Some(slot) = self.slots.get_mut(handle) else {
             return;
         };
         let is_current = self.current.get(&slot.peer) == Some(&handle);
@@ -393,10 +415,10 @@ impl Quic {
                     self.events.push_back(QuicEvent::Stream(peer, event));
                 }
             }
-            let mut packet = Vec::new();
-            while let Some(transmit) = slot.connection.poll_transmit(now, 1, &mut packet) {
-                packet.truncate(transmit.size);
-                self.transmits.push_back((peer, std::mem::take(&mut packet)));
+            while let Some(transmit) = slot.connection.poll_transmit(now, 1, &mut self.scratch) {
+                let packet = self.scratch.get(..transmit.size).unwrap_or_default().to_vec();
+                self.transmits.push_back((peer, packet));
+                self.scratch.clear();
             }
             let mut quiet = true;
             while let Some(event) = slot.connection.poll_endpoint_events() {
@@ -410,6 +432,8 @@ impl Quic {
             }
         }
         let drained = slot.connection.is_drained();
+        let timeout = slot.connection.poll_timeout().filter(|_| !drained);
+        self.deadlines.change(handle, &mut slot.deadline, timeout);
         if let Some(reason) = lost
             && is_current
         {
@@ -417,7 +441,7 @@ impl Quic {
             self.events.push_back(QuicEvent::Lost(peer, reason));
         }
         if drained {
-            self.slots.shift_remove(&handle);
+            self.slots.remove(handle);
         }
     }
 }

@@ -80,11 +80,13 @@ impl Session {
 pub(crate) struct Sessions {
     capacity: usize,
     open: IndexMap<SessionId, Session>,
+    /// No session ends for idleness before this. Frames move the ends of sessions and not this.
+    look_at: Option<Instant>,
 }
 
 impl Sessions {
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, open: IndexMap::new() }
+        Self { capacity, open: IndexMap::new(), look_at: None }
     }
 
     /// Whether this node relays at all.
@@ -116,6 +118,7 @@ impl Sessions {
             return Err(RelayError::Quota);
         }
         self.open.insert(fresh, Session { members: [requester, peer], frames: 0, bytes: 0, used: now });
+        self.look_at.get_or_insert(now + IDLE);
         Ok(fresh)
     }
 
@@ -141,12 +144,17 @@ impl Sessions {
 
     /// Ends the sessions that nobody uses.
     pub fn close_idle(&mut self, now: Instant) -> Vec<(SessionId, Session)> {
-        self.close_where(|session| session.used + IDLE <= now)
+        if self.look_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let ended = self.close_where(|session| session.used + IDLE <= now);
+        self.look_at = self.open.values().map(|session| session.used + IDLE).min();
+        ended
     }
 
     /// When the next session may have to end.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.open.values().map(|session| session.used + IDLE).min()
+        self.look_at
     }
 
     fn close_where(&mut self, ends: impl Fn(&Session) -> bool) -> Vec<(SessionId, Session)> {

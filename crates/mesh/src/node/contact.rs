@@ -131,7 +131,7 @@ impl Contact {
         matches!(self.stage, Stage::Over)
     }
 
-    fn timeout(&self) -> Option<Instant> {
+    pub fn timeout(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Lookup { next, until } => Some(*next.min(until)),
             Stage::Dial { next, until, .. } => Some(next.map_or(*until, |next| next.min(*until))),
@@ -146,10 +146,6 @@ impl Contact {
 impl Node {
     pub(super) fn contact(&mut self, id: &PeerId) -> Option<&mut Contact> {
         self.peers.get_mut(id)?.contact.as_mut()
-    }
-
-    pub(super) fn contacts_timeout(&self) -> Option<Instant> {
-        self.peers.values().filter_map(|peer| peer.contact.as_ref()?.timeout()).min()
     }
 
     /// Our owner wants to be connected with `id`.
@@ -180,22 +176,8 @@ impl Node {
         self.drive_contact(now, id);
     }
 
-    pub(super) fn drive_contacts(&mut self, now: Instant) {
-        let due: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| {
-                let timeout = peer.contact.as_ref().and_then(Contact::timeout);
-                timeout.is_some_and(|timeout| timeout <= now)
-            })
-            .map(|(&id, _)| id)
-            .collect();
-        for id in due {
-            self.drive_contact(now, id);
-        }
-    }
-
-    fn drive_contact(&mut self, now: Instant, id: PeerId) {
+    /// Does for a contact what is due.
+    pub(super) fn drive_contact(&mut self, now: Instant, id: PeerId) {
         let alone = self.entrances.is_empty();
         let Some(contact) = self.contact(&id) else {
             return;
@@ -473,10 +455,10 @@ impl Node {
 
     /// Birthday searches going on.
     fn searches(&self) -> usize {
-        let searches = |peer: &&super::path::Peer| {
+        let searches = |(_, peer): &(&PeerId, &super::path::Peer)| {
             let stage = peer.contact.as_ref().map(|contact| &contact.stage);
             matches!(stage, Some(Stage::Punch(punch)) if punch.strategy == Strategy::Birthday)
         };
-        self.peers.values().filter(searches).count()
+        self.peers.iter().filter(searches).count()
     }
 }

@@ -85,7 +85,7 @@ pub(super) enum Proof {
 
 impl Node {
     pub(super) fn peer(&mut self, id: PeerId) -> &mut Peer {
-        self.peers.entry(id).or_default()
+        self.peers.get_or_new(id)
     }
 
     /// Makes the transactions of the coming probes different from all earlier ones.
@@ -316,7 +316,7 @@ impl Node {
 
     /// Drops all that is held of a peer.
     pub(super) fn forget_peer(&mut self, id: &PeerId) {
-        let Some(peer) = self.peers.shift_remove(id) else {
+        let Some(peer) = self.peers.remove(id) else {
             return;
         };
         self.memberships.retain(|_, membership| membership.peer != *id);
@@ -330,28 +330,20 @@ impl Node {
         self.sockets.extend(extra.into_iter().map(SocketRequest::Close));
     }
 
-    /// Probes direct paths on which packets stay unanswered, and gives up those that fail.
-    pub(super) fn drive_paths(&mut self, now: Instant) {
-        let due: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter(|(id, peer)| self.path_timeout(id, peer).is_some_and(|at| at <= now))
-            .map(|(&id, _)| id)
-            .collect();
-        for id in due {
-            if self.is_unlinked(&id) {
-                self.forget_peer(&id);
-            } else {
-                self.check_path(now, id);
-            }
+    /// Probes a direct path on which packets stay unanswered, and gives up one that fails.
+    pub(super) fn drive_path(&mut self, now: Instant, id: PeerId) {
+        let timeout = self.peers.get(&id).and_then(|peer| self.path_timeout(&id, peer));
+        if timeout.is_none_or(|at| at > now) {
+            // What was known when it was last touched holds no more: a round trip takes longer now.
+            self.peers.get_mut(&id);
+        } else if self.is_unlinked(&id) {
+            self.forget_peer(&id);
+        } else {
+            self.check_path(now, id);
         }
     }
 
-    pub(super) fn paths_timeout(&self) -> Option<Instant> {
-        self.peers.iter().filter_map(|(id, peer)| self.path_timeout(id, peer)).min()
-    }
-
-    fn path_timeout(&self, id: &PeerId, peer: &Peer) -> Option<Instant> {
+    pub(super) fn path_timeout(&self, id: &PeerId, peer: &Peer) -> Option<Instant> {
         if self.is_unlinked(id) {
             return peer.heard.map(|heard| heard + UNLINKED);
         }
