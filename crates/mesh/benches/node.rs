@@ -195,11 +195,12 @@ impl Town {
     }
 
     /// Every node says something to its partner; spread over a second.
+    #[inline(never)]
     fn second(&mut self) {
         let members = self.nodes.len() - 1;
         let gap = Duration::from_secs(1) / members as u32;
         for n in 1..=members {
-            let partner = self.nodes[(n - 1 ^ 1) + 1].id();
+            let partner = self.nodes[((n - 1) ^ 1) + 1].id();
             self.nodes[n].send(self.now, partner, vec![n as u8; 100]);
             self.drain(n);
             self.run(gap);
