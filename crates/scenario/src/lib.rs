@@ -13,6 +13,7 @@ mod lab;
 mod matrix;
 mod model;
 mod nat;
+pub mod population;
 mod port_mapping;
 mod problem;
 mod profile;

@@ -17,8 +17,10 @@ pub enum Problem {
         error: std::io::Error,
     },
     /// The text has mistakes.
-    #[error("{file} is not a valid scenario: {}", count(mistakes.len()))]
+    #[error("{file} is not a valid {what}: {}", count(mistakes.len()))]
     Invalid {
+        /// What it should be.
+        what: &'static str,
         /// Which file.
         file: String,
         /// Its text.
@@ -74,12 +76,21 @@ impl Mistake {
 }
 
 impl Problem {
-    pub(crate) fn invalid(file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
+    pub(crate) fn invalid(file: &str, text: &str, mistakes: Vec<Mistake>) -> Self {
+        Problem::invalid_as("scenario", file, text, mistakes)
+    }
+
+    pub(crate) fn invalid_as(
+        what: &'static str,
+        file: &str,
+        text: &str,
+        mut mistakes: Vec<Mistake>,
+    ) -> Self {
         mistakes.sort_by_key(Mistake::start);
         // What stands in the file's head is read again for each of its rows.
         mistakes.dedup();
         let text: Arc<str> = text.into();
-        Problem::Invalid { text: NamedSource::new(file, text), file: file.to_owned(), mistakes }
+        Problem::Invalid { what, text: NamedSource::new(file, text), file: file.to_owned(), mistakes }
     }
 
     /// As text for a terminal: every mistake with its lines, place and hint.

@@ -91,7 +91,7 @@ pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Scenario>, Problem> {
 }
 
 /// A file's text, or an error long before it fills the memory.
-fn bounded(path: &Path) -> io::Result<String> {
+pub(crate) fn bounded(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| {
