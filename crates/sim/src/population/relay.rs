@@ -1,0 +1,73 @@
+//! A relay of a population: a public node that is bootstrap node and coordinator as well.
+
+use std::{sync::Arc, time::Duration};
+
+use omerta_mesh_core::{Config, Service, StandInCrypto};
+use rand::Rng;
+
+use super::{Tally, plan};
+use crate::{
+    node::Pump,
+    program::{Datagram, Io, Program},
+};
+
+/// A relay.
+pub struct Relay {
+    number: u32,
+    seed: u64,
+    sessions: usize,
+    pump: Option<Box<Pump>>,
+    pub(super) received: Tally,
+    /// The most sessions that were open at once.
+    pub(super) most_sessions: usize,
+}
+
+impl Relay {
+    pub(super) fn new(number: u32, seed: u64, sessions: usize) -> Self {
+        Relay { number, seed, sessions, pump: None, received: Tally::default(), most_sessions: 0 }
+    }
+
+    pub(super) fn sent(&self) -> Tally {
+        self.pump.as_ref().map(|pump| *pump.sent()).unwrap_or_default()
+    }
+
+    fn drain(&mut self, io: &mut Io<'_>) {
+        if let Some(pump) = &mut self.pump {
+            pump.drain(io, |_, _| ());
+            self.most_sessions = self.most_sessions.max(pump.as_node().sessions());
+        }
+    }
+}
+
+impl Program for Relay {
+    fn start(&mut self, io: &mut Io<'_>) {
+        let name = plan::relay_name(self.number);
+        let identity = plan::identity(self.seed, &name);
+        let mut random = plan::random(self.seed, &format!("life of {name}"));
+        let mut config = Config::new(random.random(), io.calendar_us());
+        config.port = plan::PORT;
+        config.service = Service::Relay { sessions: self.sessions };
+        let crypto = Arc::new(StandInCrypto::new(identity.id(), &random.random()));
+        self.pump = Some(Box::new(Pump::start(io, identity, config, crypto)));
+        self.drain(io);
+    }
+
+    fn handle_datagram(&mut self, io: &mut Io<'_>, datagram: Datagram<'_>) {
+        if let Some(pump) = &mut self.pump {
+            self.received.count(datagram.payload);
+            pump.handle_datagram(io, datagram);
+            self.drain(io);
+        }
+    }
+
+    fn handle_timeout(&mut self, io: &mut Io<'_>) {
+        if let Some(pump) = &mut self.pump {
+            pump.handle_timeout(io);
+            self.drain(io);
+        }
+    }
+
+    fn poll_timeout(&mut self) -> Option<Duration> {
+        self.pump.as_mut()?.poll_timeout()
+    }
+}
