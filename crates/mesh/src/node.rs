@@ -153,6 +153,11 @@ impl Node {
         self.identity.id()
     }
 
+    /// How many relay sessions are open that this node serves.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Asks for a connection with `peer`: [`Event::Connected`] and [`Event::Settled`] follow, or
     /// [`Event::ConnectFailed`].
     pub fn connect(&mut self, now: Instant, peer: PeerId) {

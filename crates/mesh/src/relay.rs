@@ -94,6 +94,11 @@ impl Sessions {
         self.capacity > 0
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// The session of these two: the one that is open, or a new one under the ID `fresh`.
     pub fn open(
         &mut self,

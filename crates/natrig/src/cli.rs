@@ -38,6 +38,8 @@ pub enum Command {
     Run(RunArguments),
     /// Run every pair of some gateways: of the five NATs, or of those named
     Matrix(MatrixArguments),
+    /// Simulate thousands of nodes behind NATs of given shares, who come and go and talk
+    Sim(crate::sim::SimArguments),
     /// Boot a scenario's machines and keep them up
     Up(UpArguments),
     #[command(hide = true)]

@@ -14,6 +14,7 @@ mod nat;
 mod output;
 mod prepare;
 mod run;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => matrix::matrix(arguments),
+        Command::Sim(arguments) => sim::sim(arguments),
         Command::Up(arguments) => keep::up(arguments),
         Command::Keep(arguments) => keep::daemon(arguments),
         Command::Down { lab } => keep::down(&lab.name),

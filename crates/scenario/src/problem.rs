@@ -80,12 +80,7 @@ impl Problem {
         Problem::invalid_as("scenario", file, text, mistakes)
     }
 
-    pub(crate) fn invalid_as(
-        what: &'static str,
-        file: &str,
-        text: &str,
-        mut mistakes: Vec<Mistake>,
-    ) -> Self {
+    pub(crate) fn invalid_as(what: &'static str, file: &str, text: &str, mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(Mistake::start);
         // What stands in the file's head is read again for each of its rows.
         mistakes.dedup();

@@ -17,6 +17,7 @@ mod clock;
 mod machine;
 mod node;
 mod packet;
+pub mod population;
 mod program;
 mod segment;
 mod shard;

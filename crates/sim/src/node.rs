@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::{elapsed, instant},
+    population::Tally,
     program::{Datagram, Io, Program},
 };
 
@@ -21,6 +22,7 @@ use crate::{
 pub struct Pump {
     node: Node,
     port: u16,
+    sent: Tally,
 }
 
 impl std::fmt::Debug for Pump {
@@ -34,7 +36,7 @@ impl Pump {
     pub fn start(io: &mut Io<'_>, identity: Identity, config: Config, crypto: Arc<dyn QuicCrypto>) -> Self {
         let port = config.port;
         io.open(SocketId::MAIN.0, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-        Pump { node: Node::new(instant(io.now()), identity, config, crypto), port }
+        Pump { node: Node::new(instant(io.now()), identity, config, crypto), port, sent: Tally::default() }
     }
 
     /// The node, to be commanded; [`Pump::drain`] must follow.
@@ -50,6 +52,11 @@ impl Pump {
     /// The port of its main socket.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it has sent so far.
+    pub fn sent(&self) -> &Tally {
+        &self.sent
     }
 
     /// Hands a datagram over.
@@ -82,6 +89,7 @@ impl Pump {
         }
         while let Some(transmit) = self.node.poll_transmit() {
             if let SocketAddr::V4(to) = transmit.path.remote {
+                self.sent.count(&transmit.payload);
                 io.send(transmit.path.socket.0, to, transmit.payload);
             }
         }

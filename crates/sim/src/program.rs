@@ -96,6 +96,16 @@ impl Io<'_> {
         self.sockets.close((self.slot, socket));
     }
 
+    /// Closes all sockets of the program.
+    pub fn close_all(&mut self) {
+        self.sockets.close_all(self.slot);
+    }
+
+    /// How many sockets are open on the host.
+    pub fn open_sockets(&self) -> usize {
+        self.sockets.of.len()
+    }
+
     /// Sends a datagram; from a socket that is closed nothing is sent.
     pub fn send(&mut self, socket: Socket, to: SocketAddrV4, payload: Vec<u8>) {
         if let Some(from) = self.sockets.local((self.slot, socket)) {

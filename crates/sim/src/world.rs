@@ -170,6 +170,11 @@ impl World {
         cables.find(|cable| *cable.name == *link).map(|cable| cable.port)
     }
 
+    /// The port of a machine's interface.
+    pub fn port_of(&self, machine: MachineId, interface: usize) -> Option<PortId> {
+        self.machine(machine)?.interfaces.get(interface).map(|interface| interface.port)
+    }
+
     /// Starts a program on a host; gives its slot there. None if the machine is no host.
     pub fn start(&mut self, host: MachineId, program: impl Program) -> Option<usize> {
         let slot = self.with(host, |machine| match &mut machine.role {

@@ -73,10 +73,7 @@ impl Mix {
     /// The round trip time between two regions, by their places in [`Mix::regions`].
     pub fn round_trip(&self, a: usize, b: usize) -> Duration {
         let between = (a.min(b), a.max(b));
-        self.rounds
-            .iter()
-            .find(|round| round.between == between)
-            .map_or(Duration::ZERO, |round| round.time)
+        self.rounds.iter().find(|round| round.between == between).map_or(Duration::ZERO, |round| round.time)
     }
 }
 
@@ -96,10 +93,9 @@ fn read(root: &Node, mistakes: &mut Mistakes) -> Option<Mix> {
         .zip(regions.as_ref())
         .and_then(|(node, regions)| rounds(node, fields.at(), regions, mistakes));
     let access = match fields.find("access") {
-        None => Some(vec![Share {
-            share: 1.0,
-            of: Access { delay: Duration::ZERO, loss: Probability::NEVER },
-        }]),
+        None => {
+            Some(vec![Share { share: 1.0, of: Access { delay: Duration::ZERO, loss: Probability::NEVER } }])
+        }
         Some(node) => shares(node, "access lines", &["share", "delay", "loss"], mistakes, access),
     };
     Some(Mix {

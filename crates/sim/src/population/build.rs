@@ -17,9 +17,7 @@ use super::{
     plan::{self, Plan},
     relay::Relay,
 };
-use crate::{
-    Body, Distances, MachineId, Nic, Region, SegmentId, StunServer, World,
-};
+use crate::{Body, Distances, MachineId, Nic, Region, SegmentId, StunServer, World};
 
 /// Every home is alike, as homes are.
 const LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 0);
@@ -36,18 +34,16 @@ pub(super) struct Built {
 /// Makes the world; nothing in it has begun.
 pub(super) fn build(plan: &Arc<Plan>, threads: usize, sessions: usize) -> Result<Built, Error> {
     let mut world = World::divided(plan.seed, threads);
-    let far = Distances::between(plan.mix.regions.len(), |a, b| {
-        plan.mix.round_trip(a.0.into(), b.0.into()) / 2
-    });
+    let far =
+        Distances::between(plan.mix.regions.len(), |a, b| plan.mix.round_trip(a.0.into(), b.0.into()) / 2);
     let internet = world.wide_segment("internet", far);
     let mut builder = Builder { world, internet, threads, plan, gateways: Vec::new() };
     for region in 0..plan.mix.regions.len() as u16 {
         builder.stun(region);
     }
     let relays = (0..plan.relays.len() as u32).filter_map(|number| builder.relay(number, sessions)).collect();
-    let members = (0..plan.members.len() as u32)
-        .map(|number| builder.member(number))
-        .collect::<Result<_, _>>()?;
+    let members =
+        (0..plan.members.len() as u32).map(|number| builder.member(number)).collect::<Result<_, _>>()?;
     let Builder { world, gateways, .. } = builder;
     Ok(Built { world, members, relays, gateways })
 }
@@ -96,13 +92,10 @@ impl Builder<'_> {
         let part = number as usize % self.threads;
         let name = plan::member_name(number);
         let public = plan::site_address(number);
-        let host = |world: &mut World, nic: Nic, gateway: Ipv4Addr| {
-            let routes = vec![(Ipv4Addr::UNSPECIFIED, 0, gateway)];
-            world.host(part, Body { name: name.clone(), nics: vec![nic], routes, ..Body::default() })
-        };
         let outermost = profiles.len().saturating_sub(1);
         // From the outside in: each gateway's inside is the next one's outside.
         let (mut segment, mut outside, mut hop) = (self.internet, vec![public], Ipv4Addr::UNSPECIFIED);
+        let mut own_length = 32;
         for (depth, profile) in profiles.into_iter().enumerate().rev() {
             let translates = profile.mapping.is_some();
             if depth == outermost {
@@ -133,40 +126,38 @@ impl Builder<'_> {
             let addresses =
                 Addresses { outside: if translates { outside } else { Vec::new() }, inside: prefix };
             let seed = self.world.seed_of(&title);
-            let engine =
-                Engine::new(profile, addresses, seed).map_err(|error| wrong(error.to_string()))?;
+            let engine = Engine::new(profile, addresses, seed).map_err(|error| wrong(error.to_string()))?;
             let routes = vec![(Ipv4Addr::UNSPECIFIED, 0, hop)];
             let body = Body { name: title.clone(), nics, routes, ..Body::default() };
             let gateway = self.world.gateway(part, body, Gateway::new(engine, own));
             self.gateways.push(gateway);
             if depth == outermost {
-                self.line(&format!("{title}.wan"), access);
+                self.line(gateway, access);
             }
-            (segment, outside, hop) = (inside, vec![inner], own);
+            (segment, outside, hop, own_length) = (inside, vec![inner], own, length);
         }
         let is_public = segment == self.internet;
         let own = outside.first().copied().unwrap_or(public);
         let region = if is_public { place.region } else { 0 };
-        let length = if is_public { 32 } else { 24 };
-        let nic = self.nic(&format!("{name}.lan"), segment, region, vec![(own, length)]);
-        let host = host(&mut self.world, nic, hop);
+        let nic = self.nic(&format!("{name}.lan"), segment, region, vec![(own, own_length)]);
+        let routes = vec![(Ipv4Addr::UNSPECIFIED, 0, hop)];
+        let host = self.world.host(part, Body { name, nics: vec![nic], routes, ..Body::default() });
         if is_public {
-            self.line(&format!("{name}.lan"), access);
+            self.line(host, access);
         }
         self.world.start(host, Member::new(number, self.plan.clone(), own));
         Ok(host)
     }
 
-    /// Puts the conditions of a member's line in force on the cable that was added last.
-    fn line(&mut self, cable: &str, access: Option<Access>) {
-        let _ = cable;
-        let Some(Access { delay, loss }) = access else { return };
+    /// Puts the conditions of a member's line in force on the cable that leads to the internet.
+    fn line(&mut self, machine: MachineId, access: Option<Access>) {
+        let (Some(Access { delay, loss }), Some(port)) = (access, self.world.port_of(machine, 0)) else {
+            return;
+        };
         if delay > Duration::ZERO || loss.value() > 0.0 {
             let conditions = Conditions { delay, loss: loss.into(), ..Conditions::default() };
-            if let Some(port) = self.world.last_port_on(self.internet) {
-                self.world.condition(port, Direction::Inbound, conditions);
-                self.world.condition(port, Direction::Outbound, conditions);
-            }
+            self.world.condition(port, Direction::Inbound, conditions);
+            self.world.condition(port, Direction::Outbound, conditions);
         }
     }
 

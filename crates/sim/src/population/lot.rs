@@ -61,7 +61,8 @@ mod tests {
             (Distribution::Pareto { shape: 1.0, least: second(30) }, 60.0),
         ] {
             let mut random = Pcg64Mcg::seed_from_u64(7);
-            let below = (0..40_000).filter(|_| time(distribution, &mut random).as_secs_f64() < median).count();
+            let below =
+                (0..40_000).filter(|_| time(distribution, &mut random).as_secs_f64() < median).count();
             // Nine standard deviations (100 each).
             assert!((19_100..=20_900).contains(&below), "{distribution:?}: {below}");
         }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use omerta_mesh_core::{Bootstrap, Config, Event, Kind, NatClass, PathKind, PeerId, StandInCrypto};
+use omerta_mesh_core::{Bootstrap, Config, Event, PathKind, PeerId, StandInCrypto};
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 
@@ -273,9 +273,7 @@ impl Member {
                     stats.to_settle.add(elapsed);
                     stats.kind = Some(kind);
                 }
-                Event::ConnectFailed { peer, .. } | Event::Disconnected { peer, .. }
-                    if is_partner(&peer) =>
-                {
+                Event::ConnectFailed { peer, .. } | Event::Disconnected { peer, .. } if is_partner(&peer) => {
                     if let Bond::Asked(_) = bond {
                         stats.failed += 1;
                     }

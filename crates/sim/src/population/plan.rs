@@ -75,7 +75,7 @@ impl Plan {
         let mut relays: Vec<Relay> = Vec::new();
         for region in 0..mix.regions.len() as u16 {
             let count = members.iter().filter(|member| member.region == region).count() as u32;
-            let (first, many) = (relays.len() as u32, count.div_ceil(settings.relays.members));
+            let (first, many) = (relays.len() as u32, count.div_ceil(settings.relays.members.get()));
             relays.extend((first..first + many).map(|number| {
                 let id = identity(*seed, &relay_name(number)).id();
                 Relay { id, region, members: 0 }
