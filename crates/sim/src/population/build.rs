@@ -28,7 +28,6 @@ pub(super) struct Built {
     pub world: World,
     pub members: Vec<MachineId>,
     pub relays: Vec<MachineId>,
-    pub gateways: Vec<MachineId>,
 }
 
 /// Makes the world; nothing in it has begun.
@@ -37,15 +36,14 @@ pub(super) fn build(plan: &Arc<Plan>, threads: usize, sessions: usize) -> Result
     let far =
         Distances::between(plan.mix.regions.len(), |a, b| plan.mix.round_trip(a.0.into(), b.0.into()) / 2);
     let internet = world.wide_segment("internet", far);
-    let mut builder = Builder { world, internet, threads, plan, gateways: Vec::new() };
+    let mut builder = Builder { world, internet, threads, plan };
     for region in 0..plan.mix.regions.len() as u16 {
         builder.stun(region);
     }
     let relays = (0..plan.relays.len() as u32).filter_map(|number| builder.relay(number, sessions)).collect();
     let members =
         (0..plan.members.len() as u32).map(|number| builder.member(number)).collect::<Result<_, _>>()?;
-    let Builder { world, gateways, .. } = builder;
-    Ok(Built { world, members, relays, gateways })
+    Ok(Built { world: builder.world, members, relays })
 }
 
 struct Builder<'a> {
@@ -53,7 +51,6 @@ struct Builder<'a> {
     internet: SegmentId,
     threads: usize,
     plan: &'a Arc<Plan>,
-    gateways: Vec<MachineId>,
 }
 
 impl Builder<'_> {
@@ -130,7 +127,6 @@ impl Builder<'_> {
             let routes = vec![(Ipv4Addr::UNSPECIFIED, 0, hop)];
             let body = Body { name: title.clone(), nics, routes, ..Body::default() };
             let gateway = self.world.gateway(part, body, Gateway::new(engine, own));
-            self.gateways.push(gateway);
             if depth == outermost {
                 self.line(gateway, access);
             }

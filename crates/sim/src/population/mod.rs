@@ -138,7 +138,6 @@ pub struct Population {
     world: World,
     members: Vec<MachineId>,
     relays: Vec<MachineId>,
-    gateways: Vec<MachineId>,
     length: Duration,
     sessions: usize,
 }
@@ -154,8 +153,7 @@ impl Population {
         }
         let plan = Arc::new(Plan::draw(settings));
         let threads = settings.threads.max(1);
-        let Built { mut world, members, relays, gateways } =
-            build::build(&plan, threads, settings.relays.sessions)?;
+        let Built { mut world, members, relays } = build::build(&plan, threads, settings.relays.sessions)?;
         world.fold();
         Ok(Population {
             plan,

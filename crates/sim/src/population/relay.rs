@@ -27,10 +27,6 @@ impl Relay {
         Relay { number, seed, sessions, pump: None, received: Tally::default(), most_sessions: 0 }
     }
 
-    pub(super) fn sent(&self) -> Tally {
-        self.pump.as_ref().map(|pump| *pump.sent()).unwrap_or_default()
-    }
-
     fn drain(&mut self, io: &mut Io<'_>) {
         if let Some(pump) = &mut self.pump {
             pump.drain(io, |_, _| ());
