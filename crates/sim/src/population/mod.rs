@@ -160,7 +160,6 @@ impl Population {
             world,
             members,
             relays,
-            gateways,
             length: settings.length,
             sessions: settings.relays.sessions,
         })
