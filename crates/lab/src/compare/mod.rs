@@ -167,7 +167,11 @@ fn categories(name: &str, values: [Vec<String>; 2]) -> Aspect {
     };
     let told = shares.each_ref().map(|shares| match shares.len() {
         0 | 1 => shares.keys().copied().collect(),
-        _ => shares.iter().map(|(value, count)| format!("{count} times {value}")).collect::<Vec<_>>().join("; "),
+        _ => shares
+            .iter()
+            .map(|(value, count)| format!("{count} times {value}"))
+            .collect::<Vec<_>>()
+            .join("; "),
     });
     let note = (agreement == Agreement::Within).then(|| "shares are compatible at 95 %".to_owned());
     Aspect { name: name.to_owned(), values: told, agreement, note }

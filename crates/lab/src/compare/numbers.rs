@@ -45,13 +45,14 @@ fn medians(name: &str, values: [Vec<f64>; 2], (apart, factor): (f64, f64), unit:
 
 fn distributions(name: &str, mut values: [Vec<f64>; 2]) -> Aspect {
     values.iter_mut().for_each(|values| values.sort_by(f64::total_cmp));
-    let told = values.each_ref().map(|values| match (values.first(), median(values.clone()), values.last()) {
-        (Some(least), Some(median), Some(most)) if least != most => {
-            format!("{} ({} to {})", round(median), round(*least), round(*most))
-        }
-        (Some(only), ..) => round(*only).to_string(),
-        _ => "none".to_owned(),
-    });
+    let told =
+        values.each_ref().map(|values| match (values.first(), median(values.clone()), values.last()) {
+            (Some(least), Some(median), Some(most)) if least != most => {
+                format!("{} ({} to {})", round(median), round(*least), round(*most))
+            }
+            (Some(only), ..) => round(*only).to_string(),
+            _ => "none".to_owned(),
+        });
     let [a, b] = &values;
     let few = values.iter().any(|values| values.len() < ENOUGH);
     let (agreement, note) = if few {
@@ -60,7 +61,10 @@ fn distributions(name: &str, mut values: [Vec<f64>; 2]) -> Aspect {
         let distance = distance(a, b);
         let allowed = ALARM * ((a.len() + b.len()) as f64 / (a.len() * b.len()) as f64).sqrt();
         let agreement = if distance <= allowed { Agreement::Within } else { Agreement::Differs };
-        (agreement, format!("distributions {distance:.2} apart, up to {allowed:.2} by chance (Kolmogorov-Smirnov)"))
+        (
+            agreement,
+            format!("distributions {distance:.2} apart, up to {allowed:.2} by chance (Kolmogorov-Smirnov)"),
+        )
     };
     Aspect { name: name.to_owned(), values: told, agreement, note: Some(note) }
 }
