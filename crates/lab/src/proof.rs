@@ -127,7 +127,7 @@ fn on(witness: Witness<'_>, link: &str, stranger: &Expected, way: Way) -> bool {
         };
         there
             && frame.packet().and_then(|packet| packet.udp()).is_some_and(|udp| {
-                udp.payload.get(8..20) == Some(&stranger.transaction[..])
+                udp.payload.get(8..19) == stranger.transaction.get(..11)
                     && (way == Way::Sent || SocketAddr::from(udp.source) == stranger.from)
             })
     })

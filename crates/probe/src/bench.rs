@@ -13,10 +13,16 @@ use natrig_stun::{ChangeRequest, Class, Message, TransactionId};
 
 use crate::{Action, Expected, Failed, Plan, SocketId};
 
-/// The first wait; it doubles up to [`SLOWEST`] (RFC 8489 section 6.2.1).
+/// The first wait while nothing is known of the way; once it is, several of its round trips, but not less than [`SOONEST`]
+/// (RFC 8489 section 6.2.1). It doubles up to [`SLOWEST`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
+const SOONEST: Duration = Duration::from_millis(50);
 const SLOWEST: Duration = Duration::from_secs(4);
-const TRIES: u32 = 6;
+const TRIPS: u32 = 8;
+/// An answer that was under way for longer is of a gateway that may take its time.
+const SLOW: Duration = Duration::from_millis(200);
+/// How long what needs an answer is sent again.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The longest that is waited for an answer that was overtaken by an allowed one.
 const OVERTAKEN: Duration = Duration::from_secs(10);
@@ -135,8 +141,10 @@ struct State {
     callers: BTreeMap<IpAddr, SocketId>,
     expected: Vec<Expected>,
     false_sources: Vec<String>,
-    /// The longest time between the arrivals of what was asked for at once.
+    /// How much longer than another an answer was ever under way to what was asked for at once.
     spread: Duration,
+    /// The longest round trip.
+    trip: Option<Duration>,
     notes: Vec<String>,
 }
 
@@ -144,8 +152,11 @@ struct State {
 struct Sent {
     request: Request,
     transaction: TransactionId,
-    asked: Duration,
+    /// When it was sent, each time.
+    asked: Vec<Duration>,
     arrivals: Vec<Arrival>,
+    /// How long each arrival took, from the time of sending that it answers.
+    trips: Vec<Duration>,
 }
 
 /// For the driver.
@@ -167,6 +178,7 @@ impl Bench {
             expected: Vec::new(),
             false_sources: Vec::new(),
             spread: Duration::ZERO,
+            trip: None,
             notes: Vec::new(),
         })))
     }
@@ -192,7 +204,8 @@ impl Bench {
 
     pub fn arrived(&self, now: Duration, socket: SocketId, from: SocketAddr, message: &Message) {
         let mut state = self.state();
-        let Some(index) = state.by_transaction.get(&message.transaction).copied() else {
+        let (transaction, number) = untold(message.transaction);
+        let Some(index) = state.by_transaction.get(&transaction).copied() else {
             return;
         };
         let Some(sent) = state.sent.get_mut(index) else {
@@ -208,6 +221,9 @@ impl Bench {
             }
             _ => return,
         };
+        if let Some(asked) = sent.asked.get(number) {
+            sent.trips.push(now.saturating_sub(*asked));
+        }
         if !sent.arrivals.iter().any(|known| known.socket == socket && known.from == from) {
             sent.arrivals.push(Arrival { socket, from, mapped, at: now });
         }
@@ -293,13 +309,14 @@ impl Bench {
     /// as answers are seen to differ, for those that were overtaken.
     pub async fn exchange(&self, requests: Vec<Request>) -> Result<Vec<Answer>, Failed> {
         let sent = self.register(requests);
-        let mut wait = FIRST_WAIT;
+        let began = self.now();
+        let mut wait = self.state().first_wait();
         for tries in 1.. {
             let deadline = self.send_unanswered(&sent) + wait;
             if self.until(deadline, |state| state.all(&sent, true)).await? {
                 break;
             }
-            if tries == TRIES {
+            if self.now() >= began + PATIENCE {
                 return Err(self.state().silent(&sent, tries));
             }
             wait = (wait * 2).min(SLOWEST);
@@ -403,21 +420,30 @@ impl Bench {
             let index = state.sent.len();
             let mut transaction = [0; 12];
             transaction[..8].copy_from_slice(&state.plan.seed.to_be_bytes());
-            transaction[8..].copy_from_slice(&(index as u32).to_be_bytes());
-            let asked = state.now;
+            transaction[8..11].copy_from_slice(&(index as u32).to_be_bytes()[1..]);
             state.by_transaction.insert(transaction, index);
-            state.sent.push(Sent { request, transaction, asked, arrivals: Vec::new() });
+            state.sent.push(Sent {
+                request,
+                transaction,
+                asked: Vec::new(),
+                arrivals: Vec::new(),
+                trips: Vec::new(),
+            });
         }
         (first..state.sent.len()).collect()
     }
 
     fn send_unanswered(&self, which: &[usize]) -> Duration {
         let mut state = self.state();
-        let State { sent, actions, .. } = &mut *state;
-        let unanswered =
-            which.iter().filter_map(|index| sent.get(*index)).filter(|sent| sent.arrivals.is_empty());
-        for Sent { request, transaction, .. } in unanswered {
-            let mut message = Message::binding_request(*transaction);
+        let State { sent, actions, now, .. } = &mut *state;
+        let unanswered = which
+            .iter()
+            .copied()
+            .filter(|index| sent.get(*index).is_some_and(|sent| sent.arrivals.is_empty()));
+        for index in unanswered.collect::<Vec<_>>() {
+            let Some(Sent { request, transaction, asked, .. }) = sent.get_mut(index) else { continue };
+            let mut message = Message::binding_request(told(*transaction, asked.len()));
+            asked.push(*now);
             if request.change != ChangeRequest::default() {
                 message = message.with_change_request(request.change);
             }
@@ -429,6 +455,18 @@ impl Bench {
         }
         state.now
     }
+}
+
+/// A transaction of which a server's answer tells which time of sending it answers: by its last byte.
+fn told(mut transaction: TransactionId, number: usize) -> TransactionId {
+    transaction[11] = number as u8;
+    transaction
+}
+
+/// The transaction, and which time it was sent.
+fn untold(mut transaction: TransactionId) -> (TransactionId, usize) {
+    let number = std::mem::take(&mut transaction[11]);
+    (transaction, number.into())
 }
 
 impl State {
@@ -458,16 +496,21 @@ impl State {
     }
 
     /// Until when to wait for answers that were overtaken: as long again as the allowed ones took, or, if that is more,
-    /// several times as long as answers to one volley were ever apart.
+    /// several times as much as they ever differed; longer where any was slow, since few have been seen. What was lost and asked for again says nothing of that.
     fn overtaken(&mut self, which: &[usize]) -> Duration {
-        let arrivals = || self.of(which).filter_map(|sent| Some((sent.asked, sent.arrivals.first()?.at)));
-        let took = arrivals().map(|(asked, at)| at.saturating_sub(asked)).max().unwrap_or_default();
-        let first = arrivals().map(|(_, at)| at).min();
-        let last = arrivals().map(|(_, at)| at).max();
-        if let (Some(first), Some(last)) = (first, last) {
-            self.spread = self.spread.max(last.saturating_sub(first));
-        }
-        self.now + took.max(self.spread * 4).min(OVERTAKEN)
+        let trips = || self.of(which).flat_map(|sent| sent.trips.iter().copied());
+        let (least, most) = (trips().min().unwrap_or_default(), trips().max());
+        self.spread = self.spread.max(most.unwrap_or_default() - least);
+        self.trip = self.trip.max(most);
+        // From the first time of asking: of an answer that is one of many, it is the quickest that is seen.
+        let took =
+            self.of(which).filter_map(|sent| Some(sent.arrivals.first()?.at - *sent.asked.first()?)).max();
+        let slow = self.trip.filter(|trip| *trip > SLOW).map_or(Duration::ZERO, |trip| trip * 10);
+        self.now + took.unwrap_or_default().max(self.spread * 4).max(slow).min(OVERTAKEN)
+    }
+
+    fn first_wait(&self) -> Duration {
+        self.trip.map_or(FIRST_WAIT, |trip| (trip * TRIPS).clamp(SOONEST, FIRST_WAIT))
     }
 
     /// Where the answer to a request comes from; none where the request is not for the server.

@@ -209,7 +209,7 @@ pub struct Expected {
     /// Where it was sent to; none if no answer told where that is.
     #[serde(default)]
     pub to: Option<SocketAddr>,
-    /// Its STUN transaction.
+    /// Its STUN transaction, but for the last byte, which tells how often it had been asked for before.
     pub transaction: [u8; 12],
     /// Whether it got through.
     pub arrived: bool,
