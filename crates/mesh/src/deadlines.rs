@@ -1,10 +1,11 @@
 //! Who wants to be woken when.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Many deadlines, of which the first is at hand. Equal ones are ordered by their keys.
-pub(crate) struct Deadlines<K>(BTreeSet<(Instant, K)>);
+///
+/// They lie in a row. Most nodes have a handful, and a relay's few hundred are moved about sooner than a tree is walked.
+pub(crate) struct Deadlines<K>(Vec<(Instant, K)>);
 
 /// One's own deadline, kept where its owner is.
 #[derive(Clone, Copy, Default)]
@@ -12,16 +13,20 @@ pub(crate) struct Deadline(Option<Instant>);
 
 impl<K: Copy + Ord> Deadlines<K> {
     pub fn new() -> Self {
-        Self(BTreeSet::new())
+        Self(Vec::new())
     }
 
     /// Moves the deadline of `key`; `held` is what this was told last.
     pub fn change(&mut self, key: K, held: &mut Deadline, to: Option<Instant>) {
         if held.0 != to {
-            if let Some(old) = held.0 {
-                self.0.remove(&(old, key));
+            if let Some(Ok(place)) = held.0.map(|old| self.0.binary_search(&(old, key))) {
+                self.0.remove(place);
             }
-            self.0.extend(to.map(|at| (at, key)));
+            if let Some(entry) = to.map(|at| (at, key))
+                && let Err(place) = self.0.binary_search(&entry)
+            {
+                self.0.insert(place, entry);
+            }
             held.0 = to;
         }
     }

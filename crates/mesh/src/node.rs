@@ -38,8 +38,8 @@ use crate::replay::Start;
 use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
-use contact::Contact;
 use entrance::Entrance;
+use path::Links;
 use peers::Peers;
 
 /// The socket of the filtering test, which asks one address only.
@@ -178,8 +178,8 @@ impl Node {
     /// Says goodbye to everybody. What [`Self::poll_transmit`] still gives should be sent.
     pub fn shutdown(&mut self, now: Instant) {
         self.quic.close_all(now, b"goodbye");
-        while let Some((peer, packet)) = self.quic.poll_transmit() {
-            self.send_packet(now, peer, packet);
+        while let Some(packet) = self.quic.poll_transmit() {
+            self.send_packet(now, packet);
         }
     }
 
@@ -233,10 +233,11 @@ impl Node {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let links = self.links();
         debug_assert!(
             self.peers.iter().count() > 8
                 || self.peers.first_deadline()
-                    == self.peers.iter().filter_map(|(id, _)| self.peer_timeout(id)).min(),
+                    == self.peers.iter().filter_map(|(id, peer)| links.timeout(id, peer)).min(),
             "somebody changed what a peer's deadline hangs on and did not touch the peer"
         );
         [
@@ -363,8 +364,8 @@ impl Node {
             }
         }
         loop {
-            while let Some((peer, packet)) = self.quic.poll_transmit() {
-                self.send_packet(now, peer, packet);
+            while let Some(packet) = self.quic.poll_transmit() {
+                self.send_packet(now, packet);
             }
             match self.quic.poll_event() {
                 Some(QuicEvent::Connected(peer)) => self.handle_connected(now, peer),
@@ -373,10 +374,8 @@ impl Node {
                 None => break,
             }
         }
-        while let Some(id) = self.peers.take_touched() {
-            let deadline = self.peer_timeout(&id);
-            self.peers.set_deadline(id, deadline);
-        }
+        let links = Links { quic: &self.quic, entrances: &self.entrances };
+        self.peers.settle(|id, peer| links.timeout(id, peer));
     }
 
     /// Works off what peers had to wait for.
@@ -385,12 +384,6 @@ impl Node {
             self.drive_contact(now, id);
             self.drive_path(now, id);
         }
-    }
-
-    fn peer_timeout(&self, id: &PeerId) -> Option<Instant> {
-        let peer = self.peers.get(id)?;
-        let contact = peer.contact.as_ref().and_then(Contact::timeout);
-        contact.into_iter().chain(self.path_timeout(id, peer)).min()
     }
 
     fn handle_connected(&mut self, now: Instant, peer: PeerId) {

@@ -49,12 +49,22 @@ pub(crate) enum QuicEvent {
     Stream(PeerId, StreamEvent),
 }
 
+/// A QUIC packet for a peer.
+pub(crate) struct Packet {
+    pub peer: PeerId,
+    pub payload: Vec<u8>,
+    /// Whether the peer will answer it if it comes; an acknowledgement alone it does not.
+    pub asks: bool,
+}
+
 struct Slot {
     connection: Connection,
     peer: PeerId,
     streams: Streams,
     established: Option<Instant>,
     deadline: Deadline,
+    /// Frames sent that ask for an acknowledgement.
+    asked: u64,
 }
 
 /// Connections by their handles, which are small numbers that are used again.
@@ -101,7 +111,7 @@ pub(crate) struct Quic {
     current: Table<PeerId, ConnectionHandle>,
     /// Where a packet is written, before it is known how long it is.
     scratch: Vec<u8>,
-    transmits: VecDeque<(PeerId, Vec<u8>)>,
+    transmits: VecDeque<Packet>,
     events: VecDeque<QuicEvent>,
     max_message: usize,
 }
@@ -120,7 +130,7 @@ impl Quic {
             .keep_alive_interval(Some(KEEPALIVE))
             .initial_rtt(INITIAL_RTT)
             .mtu_discovery_config(None)
-            .max_concurrent_bidi_streams(VarInt::from_u32(64))
+            .max_concurrent_bidi_streams(VarInt::from_u32(16))
             .max_concurrent_uni_streams(VarInt::from_u32(64))
             .datagram_receive_buffer_size(None);
         let transport = Arc::new(transport);
@@ -199,7 +209,7 @@ impl Quic {
             }
             Some(DatagramEvent::Response(transmit)) => {
                 response.truncate(transmit.size);
-                self.transmits.push_back((peer, response));
+                self.transmits.push_back(Packet { peer, payload: response, asks: false });
             }
         }
     }
@@ -229,7 +239,7 @@ impl Quic {
             Err(error) => {
                 if let Some(transmit) = error.response {
                     response.truncate(transmit.size);
-                    self.transmits.push_back((peer, std::mem::take(response)));
+                    self.transmits.push_back(Packet { peer, payload: std::mem::take(response), asks: false });
                 }
             }
         }
@@ -250,8 +260,8 @@ impl Quic {
         self.deadlines.first()
     }
 
-    /// The next packet, and the peer that it is for.
-    pub fn poll_transmit(&mut self) -> Option<(PeerId, Vec<u8>)> {
+    /// The next packet.
+    pub fn poll_transmit(&mut self) -> Option<Packet> {
         self.transmits.pop_front()
     }
 
@@ -354,6 +364,7 @@ impl Quic {
                 streams: Streams::new(self.max_message),
                 established: None,
                 deadline: Deadline::default(),
+                asked: 0,
             },
         );
         self.current.insert(peer, handle);
@@ -416,8 +427,10 @@ impl Quic {
                 }
             }
             while let Some(transmit) = slot.connection.poll_transmit(now, 1, &mut self.scratch) {
-                let packet = self.scratch.get(..transmit.size).unwrap_or_default().to_vec();
-                self.transmits.push_back((peer, packet));
+                let payload = self.scratch.get(..transmit.size).unwrap_or_default().to_vec();
+                let asked = frames_that_ask(&slot.connection);
+                let asks = std::mem::replace(&mut slot.asked, asked) != asked;
+                self.transmits.push_back(Packet { peer, payload, asks });
                 self.scratch.clear();
             }
             let mut quiet = true;
@@ -444,6 +457,34 @@ impl Quic {
             self.slots.remove(handle);
         }
     }
+}
+
+/// Frames that a connection has sent and that are acknowledged when they come: all but acknowledgements, padding and the
+/// closing.
+fn frames_that_ask(connection: &Connection) -> u64 {
+    let sent = connection.stats().frame_tx;
+    sent.stream
+        + sent.ping
+        + sent.crypto
+        + sent.immediate_ack
+        + sent.ack_frequency
+        + sent.datagram
+        + u64::from(sent.handshake_done)
+        + sent.max_data
+        + sent.max_stream_data
+        + sent.max_streams_bidi
+        + sent.max_streams_uni
+        + sent.data_blocked
+        + sent.stream_data_blocked
+        + sent.streams_blocked_bidi
+        + sent.streams_blocked_uni
+        + sent.new_connection_id
+        + sent.new_token
+        + sent.path_challenge
+        + sent.path_response
+        + sent.reset_stream
+        + sent.retire_connection_id
+        + sent.stop_sending
 }
 
 /// The made-up address of `peer`: what of its ID has room in one.

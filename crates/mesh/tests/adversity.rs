@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use omerta_mesh_core::{Event, Kind, PathKind, Service, Strategy};
+use omerta_mesh_core::{Event, Kind, PathKind, Protocol, Service, Strategy};
 use world::nat::{ADDR, FULL, PORT, PRESETS, PUBLIC, SYMMETRIC};
 use world::talk::{both_settled, connected, failed, received, settled};
 use world::{A, B, RELAY, Setup, World};
@@ -83,6 +83,19 @@ fn data_on_a_direct_path_that_breaks_goes_on_over_the_relay() {
     assert!(world.elapsed() - cut < seconds(5), "took {:?}", world.elapsed() - cut);
     assert_eq!(world.count(A, |event| matches!(event, Event::PathFailed { path: PathKind::Direct, .. })), 1);
     assert_eq!(world.count(A, |event| matches!(event, Event::Disconnected { .. })), 0);
+}
+
+#[test]
+fn a_working_path_in_silence_is_kept_alive_and_not_probed() {
+    let (mut world, _) = connected(&Setup::default(), PORT, PORT);
+    world.send(A, B, vec![1; 1000]);
+    world.run_for(seconds(5));
+    let before = world.frames.len();
+    world.run_for(seconds(60));
+    let frames = &world.frames[before..];
+    assert!(frames.iter().all(|frame| frame.protocol == Some(Protocol::Quic)), "{frames:#?}");
+    let kept = frames.iter().filter(|frame| (frame.from, frame.to) == (A, B)).count();
+    assert!((4..=24).contains(&kept), "{kept} frames in a minute");
 }
 
 #[test]

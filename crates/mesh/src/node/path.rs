@@ -9,11 +9,13 @@ use crate::event::{Event, PathKind};
 use crate::identity::PeerId;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::probe::{Probe, ProbeAnswer, ProbeEcho, Purpose};
+use crate::quic::{Packet, Quic};
 use crate::relay::{SessionId, frame, unframe};
 use crate::wire::Kind as DatagramKind;
 
 use super::Node;
 use super::contact::Contact;
+use super::entrance::Entrance;
 
 /// Proven paths kept beside the one in use.
 const MAX_ALTERNATES: usize = 4;
@@ -50,7 +52,7 @@ pub(super) struct Peer {
     pub received: Option<PathKind>,
     /// When something last came directly.
     pub heard: Option<Instant>,
-    /// When the first packet was sent directly to which nothing has come back yet.
+    /// When the first packet that asks for an answer was sent directly, if nothing has come back since.
     unanswered: Option<Instant>,
     check: Option<Check>,
     /// Bounds what this node may have us do.
@@ -71,6 +73,43 @@ impl Peer {
         self.heard = Some(now);
         self.unanswered = None;
         self.check = None;
+    }
+}
+
+/// What a peer's deadline hangs on besides the peer itself.
+#[derive(Clone, Copy)]
+pub(super) struct Links<'a> {
+    pub quic: &'a Quic,
+    pub entrances: &'a [Entrance],
+}
+
+impl Links<'_> {
+    /// When something has to be done about a peer.
+    pub fn timeout(self, id: &PeerId, peer: &Peer) -> Option<Instant> {
+        let contact = peer.contact.as_ref().and_then(Contact::timeout);
+        contact.into_iter().chain(self.path_timeout(id, peer)).min()
+    }
+
+    fn path_timeout(self, id: &PeerId, peer: &Peer) -> Option<Instant> {
+        if self.is_unlinked(id, peer) {
+            return peer.heard.map(|heard| heard + UNLINKED);
+        }
+        match (peer.carrying, &peer.check, peer.unanswered) {
+            (Some(PathKind::Direct), Some(check), _) => Some(check.next),
+            (Some(PathKind::Direct), None, Some(since)) => Some(since + self.patience(id)),
+            _ => None,
+        }
+    }
+
+    fn patience(self, id: &PeerId) -> Duration {
+        // A probe timeout is about two round trips.
+        MIN_PATIENCE.max(6 * self.quic.rtt(id).unwrap_or_default())
+    }
+
+    /// Whether nothing but a proven path is held of a node.
+    fn is_unlinked(self, id: &PeerId, peer: &Peer) -> bool {
+        let is_entrance = || self.entrances.iter().any(|entrance| entrance.bootstrap.id == *id);
+        peer.contact.is_none() && !self.quic.has_connection(id) && !is_entrance()
     }
 }
 
@@ -244,19 +283,28 @@ impl Node {
         } else if let Some(&membership) = self.memberships.get(&session)
             && membership.relay == sender
         {
-            self.peer(membership.peer).received = Some(PathKind::Relay);
+            let peer = self.peer(membership.peer);
+            peer.received = Some(PathKind::Relay);
+            // A peer that takes the relay now may have lost the direct path; we send on it, perhaps in vain.
+            let was_silent = peer.heard.is_none_or(|heard| now >= heard + MIN_PATIENCE);
+            if peer.carrying == Some(PathKind::Direct) && was_silent && peer.check.is_none() {
+                self.check_path(now, membership.peer);
+            }
             self.quic.handle_datagram(now, membership.peer, packet);
         }
     }
 
     /// Sends a QUIC packet the way that is chosen; without one it is lost, as packets may be.
-    pub(super) fn send_packet(&mut self, now: Instant, id: PeerId, packet: Vec<u8>) {
+    pub(super) fn send_packet(&mut self, now: Instant, packet: Packet) {
+        let Packet { peer: id, payload: packet, asks } = packet;
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let transmit = match (peer.carrying, peer.direct, peer.relay) {
             (Some(PathKind::Direct), Some(path), _) => {
-                peer.unanswered.get_or_insert(now);
+                if asks {
+                    peer.unanswered.get_or_insert(now);
+                }
                 Some(Transmit { path, payload: packet })
             }
             (Some(PathKind::Relay), _, Some(relay)) => {
@@ -332,37 +380,21 @@ impl Node {
 
     /// Probes a direct path on which packets stay unanswered, and gives up one that fails.
     pub(super) fn drive_path(&mut self, now: Instant, id: PeerId) {
-        let timeout = self.peers.get(&id).and_then(|peer| self.path_timeout(&id, peer));
+        let links = self.links();
+        let timeout = self.peers.get(&id).and_then(|peer| links.path_timeout(&id, peer));
+        let is_unlinked = self.peers.get(&id).is_some_and(|peer| links.is_unlinked(&id, peer));
         if timeout.is_none_or(|at| at > now) {
             // What was known when it was last touched holds no more: a round trip takes longer now.
             self.peers.get_mut(&id);
-        } else if self.is_unlinked(&id) {
+        } else if is_unlinked {
             self.forget_peer(&id);
         } else {
             self.check_path(now, id);
         }
     }
 
-    pub(super) fn path_timeout(&self, id: &PeerId, peer: &Peer) -> Option<Instant> {
-        if self.is_unlinked(id) {
-            return peer.heard.map(|heard| heard + UNLINKED);
-        }
-        match (peer.carrying, &peer.check, peer.unanswered) {
-            (Some(PathKind::Direct), Some(check), _) => Some(check.next),
-            (Some(PathKind::Direct), None, Some(since)) => Some(since + self.patience(id)),
-            _ => None,
-        }
-    }
-
-    fn patience(&self, id: &PeerId) -> Duration {
-        // A probe timeout is about two round trips.
-        MIN_PATIENCE.max(6 * self.quic.rtt(id).unwrap_or_default())
-    }
-
-    /// Whether nothing but a proven path is held of a node.
-    fn is_unlinked(&self, id: &PeerId) -> bool {
-        let wanted = self.peers.get(id).is_none_or(|peer| peer.contact.is_some());
-        !wanted && !self.quic.has_connection(id) && self.entrance_of(id).is_none()
+    pub(super) fn links(&self) -> Links<'_> {
+        Links { quic: &self.quic, entrances: &self.entrances }
     }
 
     fn check_path(&mut self, now: Instant, id: PeerId) {

@@ -10,7 +10,7 @@ use crate::identity::PeerId;
 
 use super::path::Peer;
 
-/// All peers. Who may have changed one is not asked when it is due until [`Self::take_touched`] has given it.
+/// All peers. Those that may have changed are given new deadlines by [`Self::settle`].
 pub(super) struct Peers {
     held: IndexMap<PeerId, Held, FixedState>,
     touched: Vec<PeerId>,
@@ -61,18 +61,13 @@ impl Peers {
         self.held.iter().map(|(id, held)| (id, &held.peer))
     }
 
-    /// A peer that was changed since it was last given.
-    pub fn take_touched(&mut self) -> Option<PeerId> {
-        let id = self.touched.pop()?;
-        if let Some(held) = self.held.get_mut(&id) {
-            held.is_touched = false;
-        }
-        Some(id)
-    }
-
-    pub fn set_deadline(&mut self, id: PeerId, at: Option<Instant>) {
-        if let Some(held) = self.held.get_mut(&id) {
-            self.deadlines.change(id, &mut held.deadline, at);
+    /// Has `deadline` say of each peer that may have changed when it wants attention.
+    pub fn settle(&mut self, deadline: impl Fn(&PeerId, &Peer) -> Option<Instant>) {
+        while let Some(id) = self.touched.pop() {
+            if let Some(held) = self.held.get_mut(&id) {
+                held.is_touched = false;
+                self.deadlines.change(id, &mut held.deadline, deadline(&id, &held.peer));
+            }
         }
     }
 
