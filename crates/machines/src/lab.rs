@@ -216,7 +216,10 @@ impl Lab {
                 lock(&self.cut).insert(*link);
             }
             Action::Heal(link) => {
-                self.switch.heal(port(&self.switch, *link)?)?;
+                let port = port(&self.switch, *link)?;
+                self.switch.heal(port)?;
+                // Also where it was cut from the start.
+                self.switch.restore(port)?;
                 lock(&self.cut).remove(link);
             }
             Action::Gateway(..) | Action::Idle(_) => {

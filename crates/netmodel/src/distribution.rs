@@ -16,7 +16,7 @@ pub enum Distribution {
     Normal,
     /// Most frames a little faster than the mean and a few much slower: Pareto's distribution of shape 3 (netem's), whose
     /// standard deviation is the spread. With `v` uniform in (0, 1] the deviation is
-    /// `(1 / cbrt(v) - 3/2) * 2/sqrt(3)` spreads: never below -0.58, above 2.7 for one frame in a hundred and above
+    /// `(1 / cbrt(v) - 3/2) * 2/sqrt(3)` spreads: never below -0.58, above 3.6 for one frame in a hundred and above
     /// 9.8 for one in a thousand.
     Pareto,
 }

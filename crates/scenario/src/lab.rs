@@ -1,17 +1,15 @@
 //! The parts of a scenario that change the lab: sizes, links, filters, faults, the node's options.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use natrig_netmodel::{Conditions, Probability};
+use std::collections::BTreeMap;
 
 use crate::{
     Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes,
+    conditions::{self, Told},
     fields::{self, Fields, Mistakes},
-    quantity,
+    network, quantity,
     yaml::Node,
 };
 
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
 const MEMORY: std::ops::RangeInclusive<u32> = 64..=65_536;
 
 /// Reads `machines:`.
@@ -43,35 +41,31 @@ pub(crate) fn sizes(node: &Node, mistakes: &mut Mistakes) -> Sizes {
 pub(crate) fn links(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Vec<Impairment> {
     let mut links: Vec<Impairment> = Vec::new();
     for item in fields::list(node, "`links`", mistakes).unwrap_or_default() {
-        let Some((fields, impairment)) = impairment(item, layouts, mistakes) else {
+        let Some((fields, impairments)) = impairments(item, layouts, mistakes) else {
             continue;
         };
-        let overlaps = |other: &Impairment| {
-            other.link == impairment.link
-                && (other.flow == impairment.flow
-                    || other.flow == Flow::Both
-                    || impairment.flow == Flow::Both)
+        let overlaps = |one: &Impairment, other: &Impairment| {
+            one.link == other.link
+                && (one.flow == other.flow || one.flow == Flow::Both || other.flow == Flow::Both)
         };
-        if links.iter().any(overlaps) {
+        if let Some(again) = impairments.iter().find(|it| links.iter().any(|other| overlaps(it, other))) {
             mistakes.0.push(
-                Mistake::new(
-                    fields.at(),
-                    format!("{} is listed twice for the same direction", impairment.link),
-                )
-                .hint("put its conditions into one entry, or tell `direction: in` from `out`"),
+                Mistake::new(fields.at(), format!("{} is listed twice for the same direction", again.link))
+                    .hint("put its conditions into one entry, or tell `direction: in` from `out`"),
             );
         }
-        links.push(impairment);
+        links.extend(impairments);
     }
     links
 }
 
-fn impairment<'a>(
+/// What an entry says of a link: the same both ways, or one thing for each.
+fn impairments<'a>(
     node: &'a Node,
     layouts: &[Layout],
     mistakes: &mut Mistakes,
-) -> Option<(Fields<'a>, Impairment)> {
-    let known = ["link", "direction", "delay", "loss", "cut"];
+) -> Option<(Fields<'a>, Vec<Impairment>)> {
+    let known = [&["link", "direction", "like"], &conditions::KEYS[..]].concat();
     let fields = Fields::open(node, "a link", &known, mistakes)?;
     let link = fields
         .need("link", "such as `link: nat1.wan`", mistakes)
@@ -81,37 +75,32 @@ fn impairment<'a>(
         Some(node) => fields::word(node, "direction", &flows, mistakes),
         None => Some(Flow::Both),
     };
-    let mut conditions = Conditions::default();
-    if let Some(node) = fields.find("delay") {
-        conditions.delay = match quantity::time(&node.value) {
-            Some(delay) if delay <= LONGEST_DELAY => delay,
-            Some(_) => mistakes.add(Mistake::new(node.at.clone(), "`delay` is longer than a minute"))?,
-            None => mistakes.add(
-                Mistake::new(node.at.clone(), "`delay` must be a time with its unit")
-                    .hint("such as `50ms` or `0.5s`"),
-            )?,
-        };
+    let before = mistakes.0.len();
+    let network = fields.find("like").and_then(|node| network::like(node, mistakes));
+    let told = Told::read(&fields, mistakes);
+    if mistakes.0.len() > before {
+        return None;
     }
-    if let Some(node) = fields.find("loss") {
-        conditions.loss = match quantity::share(&node.value).map(Probability::new) {
-            Some(Ok(loss)) => loss.into(),
-            _ => mistakes.add(
-                Mistake::new(node.at.clone(), "`loss` must be a share").hint("such as `1%` or `0.01`"),
-            )?,
-        };
-    }
-    if let Some(node) = fields.find("cut") {
-        conditions.cut = fields::flag(node, "`cut`", mistakes)?;
-    }
-    if conditions.is_perfect() && !fields.is_strange() {
+    let base = network.map_or_else(Default::default, |network| [network.into, network.out]);
+    let [into, out] = base.map(|base| told.over(base));
+    let (link, flow) = link.zip(flow)?;
+    let impairment = |flow, conditions| Impairment { link, flow, conditions };
+    let impairments = match flow {
+        Flow::In => vec![impairment(Flow::In, into)],
+        Flow::Out => vec![impairment(Flow::Out, out)],
+        Flow::Both if into == out => vec![impairment(Flow::Both, into)],
+        Flow::Both => vec![impairment(Flow::In, into), impairment(Flow::Out, out)],
+    };
+    if impairments.iter().all(|it| it.conditions.is_perfect()) && !fields.is_strange() {
         return mistakes.add(
             Mistake::new(fields.at(), "this entry changes nothing")
-                .hint("give it a `delay`, a `loss` or `cut: true`"),
+                .hint("give it conditions, such as a `delay`, a `loss` or `like: dsl`"),
         );
     }
-    let (link, flow) = link.zip(flow)?;
-    let impairment = Impairment { link, flow, conditions };
-    Some((fields, impairment))
+    if let Some(first) = impairments.first() {
+        conditions::without_effect(&fields, &first.conditions, mistakes);
+    }
+    Some((fields, impairments))
 }
 
 /// Reads `filters:`.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod conditions;
 mod faults;
 mod fields;
 mod id;
@@ -13,6 +14,7 @@ mod lab;
 mod matrix;
 mod model;
 mod nat;
+mod network;
 pub mod population;
 mod port_mapping;
 mod problem;
@@ -30,6 +32,7 @@ pub use model::{
     Side, Sizes,
 };
 pub use nat::{Engine, Gateway, Nat};
+pub use network::Network;
 pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
 pub use profile::{gateways, profile};

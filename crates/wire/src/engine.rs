@@ -533,6 +533,17 @@ impl Engine {
         }
     }
 
+    /// Takes the cut out of a link's conditions.
+    pub(crate) fn restore(&mut self, port: Port) {
+        let Some(plug) = self.ports.get_mut(port.0) else { return };
+        for link in [&mut plug.inbound, &mut plug.outbound] {
+            let conditions = link.conditions();
+            if conditions.cut {
+                link.set_conditions(Conditions { cut: false, ..conditions });
+            }
+        }
+    }
+
     /// Gives a port another machine, in place of one that is gone or to be forgotten.
     pub(crate) fn replug(&mut self, port: Port, socket: OwnedFd) -> io::Result<()> {
         self.close(port, Closed::HungUp);

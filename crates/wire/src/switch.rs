@@ -76,9 +76,14 @@ impl Switch {
         self.call(move |engine| engine.cut(port))
     }
 
-    /// Heals a link that was cut.
+    /// Heals a link that was cut. One that its conditions cut stays so: [`Switch::restore`].
     pub fn heal(&self, port: Port) -> Result<(), SwitchError> {
         self.call(move |engine| engine.heal(port))
+    }
+
+    /// Takes the cut out of a link's conditions, in both directions; the rest of them stays in force.
+    pub fn restore(&self, port: Port) -> Result<(), SwitchError> {
+        self.call(move |engine| engine.restore(port))
     }
 
     /// Puts conditions in force for the frames to come, in one direction of a link.

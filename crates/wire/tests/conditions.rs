@@ -234,6 +234,26 @@ fn all_conditions_at_once_are_those_of_the_link() {
     });
 }
 
+#[test]
+fn a_link_that_its_conditions_cut_is_restored_to_the_rest_of_them() {
+    let (switch, mut machines) = segment_of::<2>(None);
+    introduce(&mut machines);
+    let [a, b] = &mut machines;
+    switch.condition(b.port, Direction::Outbound, Conditions { cut: true, ..delayed(30) }).unwrap();
+    a.send(2, IPV4, b"to the cut");
+    switch.flush().unwrap();
+    assert_eq!(switch.stats().unwrap().port(b.port).dropped(DropReason::Cut), 1);
+    switch.heal(b.port).unwrap();
+    a.send(2, IPV4, b"still cut");
+    switch.flush().unwrap();
+    assert_eq!(switch.stats().unwrap().port(b.port).dropped(DropReason::Cut), 2);
+    switch.restore(b.port).unwrap();
+    let start = std::time::Instant::now();
+    a.send(2, IPV4, b"restored");
+    assert_eq!(b.payload(), b"restored");
+    assert!(start.elapsed() >= Duration::from_millis(30));
+}
+
 /// The way out has a source of its own, and what is damaged there was forwarded as it came.
 #[test]
 fn the_way_to_a_machine_has_its_own_conditions() {
