@@ -22,15 +22,19 @@ mod budget;
 mod config;
 mod control;
 mod coordination;
+mod counters;
 mod crypto;
 mod deadlines;
 mod detect;
 mod directory;
 mod event;
 mod identity;
+mod line;
 mod nat;
 mod net;
 mod node;
+#[cfg(feature = "options")]
+pub mod options;
 mod probe;
 mod punch;
 mod quic;
@@ -41,12 +45,14 @@ mod table;
 mod wire;
 
 pub use config::{Bootstrap, Config, Service};
+pub use counters::{Count, Counters, Traffic};
 #[cfg(feature = "stand-in")]
 pub use crypto::stand_in::StandInCrypto;
 pub use crypto::{CryptoSetupError, QuicCrypto, RustlsCrypto};
 pub use detect::{Confidence, Detection};
 pub use event::{Event, Kind, MessageId, PathKind};
 pub use identity::{Identity, InvalidPeerId, PeerId};
+pub use line::Line;
 pub use nat::{Filtering, Mapping, NatClass};
 pub use net::{Path, SocketId, SocketRequest, Transmit};
 pub use node::Node;

@@ -24,6 +24,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::control::{MESSAGE, NOTICE, Notice, Reply, Request};
 use crate::coordination::{Coordination, Side};
+use crate::counters::Counters;
 use crate::crypto::QuicCrypto;
 use crate::detect::{Detection, Detector};
 use crate::directory::Directory;
@@ -78,6 +79,7 @@ pub struct Node {
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     sockets: VecDeque<SocketRequest>,
+    counters: Counters,
 }
 
 /// A relay session seen from a member.
@@ -139,6 +141,7 @@ impl Node {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             sockets: VecDeque::new(),
+            counters: Counters::default(),
             rng,
             identity,
             config,
@@ -156,6 +159,11 @@ impl Node {
     /// How many relay sessions are open that this node serves.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// What it has sent and received so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Asks for a connection with `peer`: [`Event::Connected`] and [`Event::Settled`] follow, or
@@ -186,6 +194,7 @@ impl Node {
     /// Takes a datagram that came to `socket`.
     pub fn handle_datagram(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
         let path = Path { socket, remote: from };
+        self.counters.received.count(datagram);
         match Protocol::of(datagram) {
             Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
             Some(Protocol::Quic) => self.handle_packet(now, path, datagram),
@@ -223,7 +232,9 @@ impl Node {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        let transmit = self.transmits.pop_front()?;
+        self.counters.sent.count(&transmit.payload);
+        Some(transmit)
     }
 
     /// The next event.

@@ -8,12 +8,12 @@ use std::time::Instant;
 use omerta_mesh::{
     Driver, Handle, IdentityFileError, StartError, load_or_create, local_addresses, seeded_config,
 };
+use omerta_mesh_core::options::RunOptions;
 use omerta_mesh_core::{Event, Identity, MessageId};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::cli::RunOptions;
 use crate::commands::{Command, parse};
 use crate::inbox::Inbox;
 use crate::output::Output;
@@ -66,14 +66,8 @@ fn identity(key: Option<&Path>) -> Result<Identity, RunError> {
 
 async fn serve(started: Instant, options: RunOptions) -> Result<(), RunError> {
     let identity = identity(options.key.as_deref())?;
-    let mut config = seeded_config();
-    config.service = options.service();
-    config.birthday = !options.no_birthday;
-    let bootstraps = options.bootstrap.iter().map(|bootstrap| bootstrap.address);
-    let destinations: Vec<_> = options.stun.iter().copied().chain(bootstraps).collect();
-    config.host_addresses = local_addresses(&destinations);
-    config.bootstrap = options.bootstrap;
-    config.stun = options.stun;
+    let destinations: Vec<_> = options.destinations().collect();
+    let config = options.config(seeded_config(), local_addresses(&destinations));
     let mut inbox = match options.inbox {
         Some(folder) => {
             Some(Inbox::open(folder.clone()).map_err(|source| RunError::Inbox { folder, source })?)
@@ -83,7 +77,7 @@ async fn serve(started: Instant, options: RunOptions) -> Result<(), RunError> {
 
     let output = Output::new(started, options.json, options.hostile);
     let (driver, handle, mut events) = Driver::start(identity, config, options.listen)?;
-    output.started(&driver.id(), driver.local_address())?;
+    output.started(driver.id(), driver.local_address())?;
     let mut lines = options.commands.then(|| BufReader::new(tokio::io::stdin()).lines());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

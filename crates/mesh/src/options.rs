@@ -1,0 +1,158 @@
+//! The options of `omerta-mesh run`, for all that start nodes: the daemon, and simulators that are given the same words.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
+
+use crate::config::{Bootstrap, Config, Service};
+use crate::identity::InvalidPeerId;
+
+/// How to run a node.
+#[derive(Args, Clone, Debug)]
+pub struct RunOptions {
+    /// The node's key file, made if there is none; without it the node has an ID for this once.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Address and port of the node's UDP socket.
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:4400")]
+    pub listen: SocketAddr,
+    /// Serve others: bootstrap, coordination, STUN and relay sessions. For nodes that anybody can reach.
+    #[arg(long)]
+    pub relay: bool,
+    /// With --relay: refuse relay sessions.
+    #[arg(long, requires = "relay")]
+    pub coordinate_only: bool,
+    /// How many relay sessions to serve.
+    #[arg(long, value_name = "N", requires = "relay", default_value_t = Service::DEFAULT_SESSIONS)]
+    pub sessions: usize,
+    /// A public node to begin with; may be given more than once.
+    #[arg(long, value_name = "ID@IP:PORT", value_parser = parse_bootstrap)]
+    pub bootstrap: Vec<Bootstrap>,
+    /// A STUN server to detect the NAT with; may be given more than once.
+    #[arg(long, value_name = "IP:PORT")]
+    pub stun: Vec<SocketAddr>,
+    /// Where received messages are stored, as files 1, 2, 3 and so on; without it their content is dropped.
+    #[arg(long, value_name = "DIR")]
+    pub inbox: Option<PathBuf>,
+    /// No gossip with ordinary peers and no relaying for them. (This version has neither, so it changes nothing yet.)
+    #[arg(long)]
+    pub no_peer_contact: bool,
+    /// Take no part in birthday searches.
+    #[arg(long)]
+    pub no_birthday: bool,
+    /// For tests of a lab: lie.
+    #[arg(long, value_name = "LIE")]
+    pub hostile: Option<Lie>,
+    /// Print events as JSON, one object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Take commands from standard input, one JSON object a line.
+    #[arg(long)]
+    pub commands: bool,
+}
+
+/// What a hostile node lies about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lie {
+    /// Every path is said to be direct.
+    LiePath,
+}
+
+/// Words that are no options of a node, and what is wrong with them.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidOptions(String);
+
+impl RunOptions {
+    /// Reads what follows `omerta-mesh run` on a command line.
+    pub fn parse<T: Into<String>>(words: impl IntoIterator<Item = T>) -> Result<Self, InvalidOptions> {
+        #[derive(Parser)]
+        #[command(name = "omerta-mesh run", no_binary_name = true)]
+        struct Words {
+            #[command(flatten)]
+            options: RunOptions,
+        }
+        let words = words.into_iter().map(Into::into);
+        let parsed = Words::try_parse_from(words.map(std::ffi::OsString::from));
+        parsed.map(|words| words.options).map_err(|error| InvalidOptions(error.to_string()))
+    }
+
+    /// What the node does for others.
+    pub fn service(&self) -> Service {
+        match (self.relay, self.coordinate_only) {
+            (false, _) => Service::None,
+            (true, true) => Service::Coordinator,
+            (true, false) => Service::Relay { sessions: self.sessions },
+        }
+    }
+
+    /// Whom the node will talk to first. From which of the host's addresses is for the driver to find out.
+    pub fn destinations(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.stun.iter().copied().chain(self.bootstrap.iter().map(|bootstrap| bootstrap.address))
+    }
+
+    /// The node's settings: `fresh` with these options, on a host with these addresses.
+    pub fn config(&self, fresh: Config, host_addresses: Vec<IpAddr>) -> Config {
+        Config {
+            bootstrap: self.bootstrap.clone(),
+            stun: self.stun.clone(),
+            port: self.listen.port(),
+            host_addresses,
+            service: self.service(),
+            birthday: !self.no_birthday,
+            ..fresh
+        }
+    }
+}
+
+fn parse_bootstrap(text: &str) -> Result<Bootstrap, String> {
+    let (id, address) =
+        text.split_once('@').ok_or_else(|| "a bootstrap node is given as ID@IP:PORT".to_owned())?;
+    Ok(Bootstrap {
+        id: id.parse().map_err(|error: InvalidPeerId| error.to_string())?,
+        address: address
+            .parse()
+            .map_err(|_| format!("{address:?} is no IP:PORT (names are not looked up)"))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bootstrap_node_is_an_id_at_a_numeric_address() {
+        let id = "ab".repeat(32);
+        let bootstrap = parse_bootstrap(&format!("{id}@10.0.0.1:4400")).expect("well-formed");
+        assert_eq!(bootstrap.id.to_string(), id);
+        for wrong in ["10.0.0.1:4400", "ab@10.0.0.1:4400", &format!("{id}@localhost:1")] {
+            assert!(parse_bootstrap(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn words_become_the_settings_that_the_daemon_has() {
+        let bootstrap = format!("{}@10.0.0.1:4400", "ab".repeat(32));
+        let words =
+            ["--json", "--listen", "0.0.0.0:77", "--bootstrap", &bootstrap, "--stun", "10.0.0.2:3478"];
+        let options = RunOptions::parse(words.into_iter().chain(["--no-birthday"])).expect("options");
+        assert_eq!(options.destinations().count(), 2);
+        let config = options.config(Config::new([3; 32], 9), vec![[10, 0, 0, 9].into()]);
+        assert_eq!((config.seed, config.epoch, config.port), ([3; 32], 9, 77));
+        assert_eq!((config.bootstrap.len(), config.stun.len(), config.host_addresses.len()), (1, 1, 1));
+        assert_eq!((config.birthday, config.service), (false, Service::None));
+
+        let relay = RunOptions::parse(["--relay", "--sessions", "9"]).expect("options");
+        assert_eq!(relay.service(), Service::Relay { sessions: 9 });
+        let coordinator = RunOptions::parse(["--relay", "--coordinate-only"]).expect("options");
+        assert_eq!(coordinator.service(), Service::Coordinator);
+    }
+
+    #[test]
+    fn wrong_words_are_named() {
+        let wrong = RunOptions::parse(["--dance"]).expect_err("no option");
+        assert!(wrong.to_string().contains("--dance"), "{wrong}");
+        assert!(RunOptions::parse(["--coordinate-only"]).is_err(), "needs --relay");
+    }
+}
