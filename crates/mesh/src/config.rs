@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::Serialize;
+
 use crate::identity::PeerId;
 
 /// A node's settings.
@@ -55,7 +57,8 @@ pub struct Bootstrap {
 }
 
 /// What a node does for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Service {
     /// Nothing: an ordinary node.
     None,

@@ -55,6 +55,6 @@ pub use identity::{Identity, InvalidPeerId, PeerId};
 pub use line::Line;
 pub use nat::{Filtering, Mapping, NatClass};
 pub use net::{Path, SocketId, SocketRequest, Transmit};
-pub use node::Node;
+pub use node::{Node, Snapshot};
 pub use strategy::Strategy;
 pub use wire::{Kind as DatagramKind, Protocol};

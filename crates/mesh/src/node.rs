@@ -5,6 +5,7 @@ mod entrance;
 mod path;
 mod peers;
 mod service;
+mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 use entrance::Entrance;
 use path::Links;
 use peers::Peers;
+pub use snapshot::Snapshot;
 
 /// The socket of the filtering test, which asks one address only.
 const DETECTION_SOCKET: SocketId = SocketId(1);

@@ -19,6 +19,7 @@ use quinn_proto::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde::Serialize;
 
 use crate::crypto::{QuicCrypto, SeededKey};
 use crate::deadlines::{Deadline, Deadlines};
@@ -97,6 +98,18 @@ impl Slots {
         let held = self.0.iter().enumerate().filter(|(_, slot)| slot.is_some());
         held.map(|(at, _)| ConnectionHandle(at)).collect()
     }
+}
+
+/// A connection as a snapshot shows it. Times are microseconds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConnectionState {
+    begun_by: &'static str,
+    established: Option<i64>,
+    rtt: u64,
+    window: u64,
+    packets_sent: u64,
+    packets_lost: u64,
 }
 
 /// All connections of a node.
@@ -307,6 +320,20 @@ impl Quic {
     pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         let slot = self.slots.get(*self.current.get(peer)?)?;
         slot.established.map(|_| slot.connection.rtt())
+    }
+
+    /// The connection with `peer` as a snapshot shows it.
+    pub fn state(&self, now: Instant, peer: &PeerId) -> Option<ConnectionState> {
+        let slot = self.slots.get(*self.current.get(peer)?)?;
+        let stats = slot.connection.stats();
+        Some(ConnectionState {
+            begun_by: if slot.connection.side().is_client() { "us" } else { "peer" },
+            established: slot.established.map(|at| -(now.saturating_duration_since(at).as_micros() as i64)),
+            rtt: stats.path.rtt.as_micros() as u64,
+            window: stats.path.cwnd,
+            packets_sent: stats.path.sent_packets,
+            packets_lost: stats.path.lost_packets,
+        })
     }
 
     /// Ends the connection with `peer`.

@@ -137,6 +137,11 @@ impl Sessions {
         Some(to)
     }
 
+    /// All open sessions.
+    pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
+        self.open.iter()
+    }
+
     /// Ends one session.
     pub fn close(&mut self, id: SessionId) -> Option<Session> {
         self.open.shift_remove(&id)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde::Serialize;
 
 use crate::announce::Announcement;
 use crate::control::{Reply, Request};
@@ -24,6 +25,7 @@ use crate::punch::{Punch, Role};
 use crate::strategy::Strategy;
 use crate::wire::Kind as DatagramKind;
 
+use super::snapshot::micros;
 use super::{Node, Pending};
 
 const LOOKUP_GAP: Duration = Duration::from_millis(250);
@@ -90,7 +92,64 @@ enum RelaySearch {
     None,
 }
 
+/// A contact as a snapshot shows it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ContactState {
+    role: &'static str,
+    asked: i64,
+    stage: &'static str,
+    strategy: Option<Strategy>,
+    relay: &'static str,
+    coordinator: Option<PeerId>,
+    peer_class: NatClass,
+    probes: u64,
+    kind: Option<Kind>,
+    verdict: Option<Kind>,
+    connected: bool,
+    settled: bool,
+    give_up: Option<i64>,
+    waiting_messages: usize,
+    due: Option<i64>,
+}
+
 impl Contact {
+    pub fn state(&self, now: Instant) -> ContactState {
+        ContactState {
+            role: match self.role {
+                Role::Initiator => "initiator",
+                Role::Responder => "responder",
+            },
+            asked: micros(now, self.asked),
+            stage: match &self.stage {
+                Stage::Lookup { .. } => "lookup",
+                Stage::Dial { .. } => "dial",
+                Stage::Ask { .. } => "ask",
+                Stage::Punch(_) => "punch",
+                Stage::Over => "over",
+            },
+            strategy: match &self.stage {
+                Stage::Punch(punch) => Some(punch.strategy),
+                _ => None,
+            },
+            relay: match self.relay {
+                RelaySearch::Asking(_) => "asking",
+                RelaySearch::Found => "found",
+                RelaySearch::None => "none",
+            },
+            coordinator: self.coordinator,
+            peer_class: self.peer_class,
+            probes: self.probes,
+            kind: self.kind,
+            verdict: self.verdict,
+            connected: self.connected,
+            settled: self.settled,
+            give_up: self.give_up.map(|at| micros(now, at)),
+            waiting_messages: self.outbox.len(),
+            due: self.timeout().map(|at| micros(now, at)),
+        }
+    }
+
     fn new(now: Instant, role: Role, stage: Stage) -> Self {
         Self {
             role,

@@ -1,8 +1,10 @@
 //! The bootstrap nodes: finding them, announcing to them, coming back after a loss.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
+use serde::Serialize;
 
 use crate::announce::{Announcement, REPEAT, TTL, is_possible};
 use crate::config::Bootstrap;
@@ -13,6 +15,7 @@ use crate::nat::NatClass;
 use crate::net::Path;
 use crate::probe::Purpose;
 
+use super::snapshot::micros;
 use super::{Node, Pending};
 
 /// Gaps between the probes of one try.
@@ -49,7 +52,34 @@ enum Stage {
     },
 }
 
+/// An entrance as a snapshot shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct EntranceState {
+    id: PeerId,
+    address: SocketAddr,
+    stage: &'static str,
+    failures: u32,
+    relays: bool,
+    due: Option<i64>,
+}
+
 impl Entrance {
+    pub fn state(&self, now: Instant) -> EntranceState {
+        EntranceState {
+            id: self.bootstrap.id,
+            address: self.bootstrap.address,
+            stage: match self.stage {
+                Stage::Dialling { .. } => "dialling",
+                Stage::Linking => "linking",
+                Stage::Up { .. } => "up",
+                Stage::Waiting { .. } => "waiting",
+            },
+            failures: self.failures,
+            relays: self.relays,
+            due: self.timeout().map(|at| micros(now, at)),
+        }
+    }
+
     pub fn new(now: Instant, bootstrap: Bootstrap) -> Self {
         Self { bootstrap, stage: Stage::Dialling { sent: 0, next: now }, failures: 0, relays: false }
     }

@@ -53,8 +53,8 @@ pub(super) struct Peer {
     /// When something last came directly.
     pub heard: Option<Instant>,
     /// When the first packet that asks for an answer was sent directly, if nothing has come back since.
-    unanswered: Option<Instant>,
-    check: Option<Check>,
+    pub unanswered: Option<Instant>,
+    pub check: Option<Check>,
     /// Bounds what this node may have us do.
     pub budget: Option<Budget>,
     /// Makes the transactions of our probes fresh.
@@ -63,8 +63,8 @@ pub(super) struct Peer {
 }
 
 /// The probing of a suspect path.
-struct Check {
-    sent: u32,
+pub(super) struct Check {
+    pub sent: u32,
     next: Instant,
 }
 

@@ -199,6 +199,10 @@ impl World {
         self.hosts[at.0].node.id()
     }
 
+    pub fn node(&self, at: At) -> &Node {
+        &self.hosts[at.0].node
+    }
+
     pub fn elapsed(&self) -> Duration {
         self.now - self.start
     }
