@@ -13,9 +13,18 @@ use natrig_scenario::Scenario;
 
 /// Runs scenarios: on virtual machines, or in a simulator.
 pub trait Backend: Sync {
-    /// Runs one, leaves its evidence in a folder that exists, and reports on the way. What goes wrong in the lab is a
-    /// [`natrig_record::Outcome::LabError`] of the cell, never a panic.
-    fn run(&self, scenario: &Scenario, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell;
+    /// Runs one for the n-th time (from 1), leaves its evidence in a folder that exists, and reports on the way. What goes
+    /// wrong in the lab is a [`natrig_record::Outcome::LabError`] of the cell, never a panic.
+    ///
+    /// Where all chance is from a seed, another repetition has another one.
+    fn run(
+        &self,
+        scenario: &Scenario,
+        repetition: u32,
+        evidence: &Path,
+        events: &dyn Fn(What),
+        halt: &Halt,
+    ) -> Cell;
 }
 
 /// Says that a run shall end now; clones say the same.

@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const OUTBOX: &str = "/run/natrig.bin";
 
 impl Backend for Rig {
-    fn run(&self, scenario: &Scenario, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
+    fn run(&self, scenario: &Scenario, _: u32, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
         let mut run = Run {
             rig: self,
             scenario,

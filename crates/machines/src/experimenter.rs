@@ -25,7 +25,7 @@ impl<'a> Experimenter<'a> {
 }
 
 impl Backend for Experimenter<'_> {
-    fn run(&self, scenario: &Scenario, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
+    fn run(&self, scenario: &Scenario, _: u32, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
         let started = Instant::now();
         let mut run = Run {
             rig: self.0,

@@ -11,7 +11,7 @@ use natrig_scenario::Truth;
 fn experiment(initiator: Preset, responder: Preset) -> Cell {
     let folder = tempfile::tempdir().unwrap();
     let scenario = rig::scenario(initiator.name(), responder.name());
-    Experimenter::new(rig::rig()).run(&scenario, folder.path(), &|_| (), &Halt::default())
+    Experimenter::new(rig::rig()).run(&scenario, 1, folder.path(), &|_| (), &Halt::default())
 }
 
 fn check(initiator: Preset, responder: Preset) -> Kind {

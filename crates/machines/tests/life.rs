@@ -215,7 +215,7 @@ fn cell(engine: &str, fault: &str) {
     );
     let scenario = Scenario::parse("life.yaml", &text).unwrap().remove(0);
     let folder = tempfile::tempdir().unwrap();
-    let cell = rig().run(&scenario, folder.path(), &|_| (), &Halt::default());
+    let cell = rig().run(&scenario, 1, folder.path(), &|_| (), &Halt::default());
     if cell.outcome == Outcome::LabError {
         panic!("{engine}, {fault}: {:?}; evidence in {}", cell.failure, folder.keep().display());
     }

@@ -224,7 +224,7 @@ fn a_cell_runs_between_two_models() {
 fn run_cell(nats: [&str; 2], engines: [Engine; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let scenario = modelled(nats, engines);
-    let cell = rig().run(&scenario, folder.path(), &|_| (), &Halt::default());
+    let cell = rig().run(&scenario, 1, folder.path(), &|_| (), &Halt::default());
     assert_eq!(cell.outcome, Outcome::AsExpected, "{cell:#?}");
     let table = std::fs::read(folder.path().join("nat1.model.json")).unwrap();
     let state: natrig_nat::bytes::control::State = serde_json::from_slice(&table).unwrap();

@@ -199,7 +199,7 @@ fn cell(
         move |source| Failure::File { what, path, source }
     };
     fs::create_dir_all(&evidence).map_err(wrong("make"))?;
-    let mut cell = backend.run(run.scenario, &evidence, events, halt);
+    let mut cell = backend.run(run.scenario, run.repetition.unwrap_or(1), &evidence, events, halt);
     cell.repetition = run.repetition;
     cell.evidence.folder = name;
     if keep == Keep::Failed && cell.outcome == Outcome::AsExpected {

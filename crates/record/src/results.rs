@@ -32,9 +32,9 @@ pub struct Results {
 pub struct RunInfo {
     /// natrig's version.
     pub natrig: String,
-    /// `vm`.
+    /// `vm` or `sim`.
     pub backend: String,
-    /// `kvm` or `tcg`.
+    /// `kvm` or `tcg`; as all that only machines have, empty in the simulator.
     pub accelerator: String,
     /// Processor, cores and memory of the host, as a phrase.
     pub host: String,
@@ -64,6 +64,9 @@ pub struct Cell {
     /// Which of its cell's repetitions this is, from 1; none if the cell is run once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repetition: Option<u32>,
+    /// What repeats this one alone, as the seed of a run, where a run can be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// The scenario's name.
     pub name: String,
     /// The scenario's file, where there is one.

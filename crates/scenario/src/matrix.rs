@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_same_behaviour_of_another_engine_is_another_gateway() {
-        let gateway = Gateway { profile: Profile::of(Preset::Symmetric), engine: Engine::Model };
+        let gateway = Gateway { profile: Profile::of(Preset::Symmetric), engine: Engine::Model, fixed: true };
         let model = Nat { name: "symmetric".to_owned(), gateways: vec![gateway] };
         assert_eq!(ids(&[model]), ["symmetric_symmetric"]);
     }

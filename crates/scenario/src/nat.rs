@@ -20,6 +20,8 @@ pub struct Gateway {
     pub profile: Profile,
     /// What makes it behave so.
     pub engine: Engine,
+    /// Whether the scenario itself says what makes it so; otherwise whoever runs it may do it in another way.
+    pub fixed: bool,
 }
 
 /// What makes a machine a gateway.
@@ -72,13 +74,13 @@ impl Gateway {
     /// A gateway of the kernel, where stock nftables reaches its profile, and of the model otherwise.
     pub fn auto(profile: Profile) -> Self {
         let engine = if profile.kernel_can().is_ok() { Engine::Kernel } else { Engine::Model };
-        Gateway { profile, engine }
+        Gateway { profile, engine, fixed: false }
     }
 }
 
 impl From<Preset> for Nat {
     fn from(preset: Preset) -> Self {
-        let gateway = Gateway { profile: Profile::of(preset), engine: Engine::Kernel };
+        let gateway = Gateway { profile: Profile::of(preset), engine: Engine::Kernel, fixed: false };
         Nat { name: preset.name().to_owned(), gateways: vec![gateway] }
     }
 }

@@ -101,7 +101,7 @@ pub(crate) fn nat(node: &Node, mistakes: &mut Mistakes) -> Option<Nat> {
                     let message = format!("the kernel cannot be `{}`: {}", profile.name, lacks.join("; "));
                     mistakes.add(Mistake::new(at, message).hint("`engine: model` can, and `auto` finds out"))
                 }
-                _ => Some(Gateway { profile, engine }),
+                _ => Some(Gateway { profile, engine, fixed: true }),
             }
         })
         .collect::<Option<Vec<_>>>()?;

@@ -13,6 +13,7 @@
 )]
 
 mod agenda;
+pub mod backend;
 mod clock;
 mod machine;
 mod node;

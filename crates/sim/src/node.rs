@@ -142,6 +142,11 @@ impl MeshNode {
         self.with(io, |node, now| node.shutdown(instant(now)));
     }
 
+    /// Whether there is something that it told and nobody has taken.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next thing that it told, and when by the host's clock.
     pub fn poll_event(&mut self) -> Option<(Duration, Event)> {
         self.events.pop_front()

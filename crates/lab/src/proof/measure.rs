@@ -143,7 +143,8 @@ impl<'a> Span<'a> {
         self.inner.machine != self.outer.machine
     }
 
-    fn name(&self) -> String {
+    /// What it is called: `nat1`, or `nat1 behind cgn1`.
+    pub fn name(&self) -> String {
         match self.is_chain() {
             true => format!("{} behind {}", self.inner.machine, self.outer.machine),
             false => self.inner.machine.name().to_owned(),

@@ -1,0 +1,336 @@
+//! One cell from start to verdict.
+
+use std::time::Duration;
+
+use natrig_lab::{
+    Halt, Trouble, Who,
+    assertions::Passage,
+    cell::{self, BYTES, CARRY, READY, Reached, alike, blank, bytes, millis},
+    proof::{Depth, refuse},
+    verdict::Window,
+};
+use natrig_record::{Cell, Step, Verdict, What};
+use natrig_scenario::{Action, Machine, Moment, Scenario, Side};
+use std::path::Path;
+
+use super::{
+    Simulator,
+    gateway::{self, Listing},
+    life,
+    needs::{modelled, needs_a_kernel},
+    node::{Node, chance},
+    settings::{self, Settings},
+    stage::{Stage, Surroundings},
+};
+use crate::stun_server::StunServer;
+
+/// Runs a scenario.
+pub fn cell(
+    simulator: &Simulator,
+    scenario: &Scenario,
+    seed: u64,
+    folder: &Path,
+    events: &dyn Fn(What),
+    halt: &Halt,
+) -> Cell {
+    let modelled = modelled(scenario);
+    let around = Surroundings { folder, halt, events };
+    let mut run = Run {
+        simulator,
+        scenario: &modelled,
+        seed,
+        around,
+        progress: Progress::new(around),
+        passages: Vec::new(),
+        cell: blank(scenario, folder),
+    };
+    run.cell.seed = Some(seed);
+    if let Err(trouble) = needs_a_kernel(scenario).and_then(|()| run.whole()) {
+        cell::fail(&mut run.cell, trouble, run.progress.step);
+    }
+    cell::list_evidence(&mut run.cell, folder);
+    run.progress.figures(&mut run.cell);
+    run.cell
+}
+
+/// The steps of a cell, and how long each took in the world's time.
+pub struct Progress<'s> {
+    pub step: Step,
+    around: Surroundings<'s>,
+    entered: Duration,
+    now: Duration,
+    took: Vec<(Step, Duration)>,
+}
+
+impl<'s> Progress<'s> {
+    pub fn new(around: Surroundings<'s>) -> Self {
+        Progress {
+            step: Step::Machines,
+            around,
+            entered: Duration::ZERO,
+            now: Duration::ZERO,
+            took: Vec::new(),
+        }
+    }
+
+    /// Comes to a step.
+    pub fn enter(&mut self, step: Step, now: Duration) -> Result<(), Trouble> {
+        if step != Step::Machines {
+            self.leave(now);
+        }
+        self.step = step;
+        (self.around.events)(What::StepStarted { step });
+        // Evidence is gathered all the same.
+        if self.around.halt.raised() && step != Step::Evidence {
+            return Err(Trouble::lab("interrupted"));
+        }
+        Ok(())
+    }
+
+    /// The step is over.
+    pub fn leave(&mut self, now: Duration) {
+        self.took.push((self.step, now.saturating_sub(self.entered)));
+        (self.entered, self.now) = (now, now);
+    }
+
+    /// Puts into a cell's record how long things took.
+    pub fn figures(&self, cell: &mut Cell) {
+        for (step, took) in &self.took {
+            cell.figures.insert(step.to_string(), millis(*took));
+        }
+        cell.figures.insert("total".to_owned(), millis(self.now));
+    }
+}
+
+struct Run<'s> {
+    simulator: &'s Simulator,
+    scenario: &'s Scenario,
+    seed: u64,
+    around: Surroundings<'s>,
+    progress: Progress<'s>,
+    passages: Vec<Passage>,
+    cell: Cell,
+}
+
+impl<'s> Run<'s> {
+    fn whole(&mut self) -> Result<(), Trouble> {
+        self.progress.enter(Step::Machines, Duration::ZERO)?;
+        let mut stage = Stage::new(self.simulator, self.scenario, self.seed, |_| true, self.around)?;
+        let result = self.within(&mut stage);
+        let ended = stage.end();
+        result?;
+        if let Some(message) = ended? {
+            (self.around.events)(What::Fault { message });
+        }
+        Ok(())
+    }
+
+    fn within(&mut self, stage: &mut Stage<'s>) -> Result<(), Trouble> {
+        self.enter(Step::Proof, stage)?;
+        let relay = stage.machine(Machine::Relay)?;
+        let [primary, other] = stage.topology.stun();
+        stage.world.start(relay, StunServer::new(primary, other));
+        let mut random = chance(&stage.world, Machine::Relay);
+        let settings = settings::relay(self.scenario, &mut random)?;
+        self.start(stage, Machine::Relay, settings, random)?;
+
+        let others = life::prove_others(stage, self.scenario)?;
+        self.cell.proofs = gateway::measure(stage, self.scenario, Depth::Whole)?;
+        refuse(&self.cell.proofs)?;
+        let mut gateways = Listing { others, ..gateway::flush(stage, self.scenario)? };
+
+        let judged = self.experiment(stage, &mut gateways);
+        // Whatever came of it, the tables and logs are what explains it.
+        let failed_at = self.progress.step;
+        let gathered = self.gather(stage, &gateways);
+        if judged.is_err() {
+            self.progress.step = failed_at;
+        }
+        judged.and(gathered)
+    }
+
+    fn experiment(&mut self, stage: &mut Stage<'s>, gateways: &mut Listing) -> Result<(), Trouble> {
+        let proven_ns = stage.now_ns();
+        self.passages = stage.topology.gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
+        self.enter(Step::Nodes, stage)?;
+        let relay = stage.node(Machine::Relay)?.id;
+        let sides = [self.scenario.initiator, self.scenario.initiator.other()];
+        for side in [Side::One, Side::Two] {
+            let name = side.peer();
+            let mut random = chance(&stage.world, name);
+            let settings = settings::peer(self.scenario, &stage.topology, name, relay, &mut random)?;
+            self.start(stage, name, settings, random)?;
+        }
+        let deadline = stage.world.now() + READY;
+        for side in sides {
+            stage.wait_for(side.peer(), "it had found its relay", deadline, |one| {
+                one.event.is("bootstrapped")
+            })?;
+        }
+        self.faults(stage, gateways, Moment::Bootstrapped)?;
+
+        self.enter(Step::Connect, stage)?;
+        let (connect, connect_ns) = (stage.world.now(), stage.now_ns());
+        let settled = self.connect(stage, gateways, sides, connect);
+
+        let (window, reached) = match settled {
+            Ok(()) => {
+                self.faults(stage, gateways, Moment::Settled)?;
+                self.enter(Step::Data, stage)?;
+                let (window, undelivered) = self.carry(stage, sides);
+                (Some(window), Reached::Data(undelivered))
+            }
+            Err(trouble) => (None, Reached::Not(self.progress.step, trouble)),
+        };
+        // A verdict is read in any case: it shows how far things came.
+        self.enter(Step::Verdict, stage)?;
+        let read = self.read(stage, connect_ns, window);
+        cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
+            self.progress.step = step;
+            trouble
+        })
+    }
+
+    /// Starts the node on a machine.
+    fn start(
+        &self,
+        stage: &mut Stage<'s>,
+        name: Machine,
+        settings: Settings,
+        random: rand_pcg::Pcg64Mcg,
+    ) -> Result<(), Trouble> {
+        let host = stage.machine(name)?;
+        let node = Node::start(&mut stage.world, (name, host), settings, random, self.around.folder)?;
+        stage.add_node(node);
+        Ok(())
+    }
+
+    /// Tells the initiator to connect and waits until both peers have reported their final path.
+    fn connect(
+        &mut self,
+        stage: &mut Stage<'s>,
+        gateways: &mut Listing,
+        sides: [Side; 2],
+        since: Duration,
+    ) -> Result<(), Trouble> {
+        let deadline = since + self.scenario.timeout;
+        let [initiator, responder] = sides.map(Side::peer);
+        let target = stage.node(responder)?.id;
+        let own = stage.node(initiator)?.id.to_string();
+        let asked = stage.nodes.iter().find(|node| node.name == initiator);
+        asked.map_or(Ok(()), |node| node.connect(&mut stage.world, target))?;
+        let target = target.to_string();
+        let first = stage.wait_for(initiator, "it was connected", deadline, |one| {
+            one.event.tells_of_connection(&target)
+        })?;
+        if !first.event.is("connectFailed") {
+            self.cell.connect_ms = Some(millis(first.at - since));
+            self.faults(stage, gateways, Moment::Connected)?;
+        }
+        let last = stage
+            .wait_for(initiator, "it reported its final path", deadline, |one| one.event.is_final(&target))?;
+        if last.event.is("connectFailed") {
+            let why = last.event.text("reason").unwrap_or("it did not say why").to_owned();
+            let tail = stage.node(initiator)?.tail();
+            return Err(Trouble::node(format!("{initiator} could not connect: {why}")).lines(tail));
+        }
+        self.cell.settle_ms = Some(millis(last.at - since));
+        let other = stage.wait_for(responder, "it reported its final path", deadline, |one| {
+            one.event.about("settled", &own)
+        })?;
+        self.cell.claims =
+            [(initiator, last), (responder, other)].map(|(node, one)| one.event.claim(node.name())).into();
+        Ok(())
+    }
+
+    /// Has both nodes carry the lab's bytes at once. What did not arrive is told beside the window.
+    fn carry(&self, stage: &mut Stage<'s>, sides: [Side; 2]) -> (Window, Option<Trouble>) {
+        let from_ns = stage.now_ns();
+        let sent = sides.map(|side| bytes(self.seed, self.scenario, side));
+        let mut arrived = [0, 0];
+        let undelivered = self.deliver(stage, sides, &sent, &mut arrived).err();
+        let window = Window { from_ns, to_ns: stage.now_ns(), sent: [BYTES as u64; 2], arrived };
+        (window, undelivered)
+    }
+
+    fn deliver(
+        &self,
+        stage: &mut Stage<'s>,
+        sides: [Side; 2],
+        sent: &[Vec<u8>; 2],
+        arrived: &mut [u64; 2],
+    ) -> Result<(), Trouble> {
+        let deadline = stage.world.now() + CARRY;
+        let names = sides.map(Side::peer);
+        let ids = [stage.node(names[0])?.id, stage.node(names[1])?.id];
+        for from in 0..2 {
+            let node = stage.nodes.iter().find(|node| node.name == names[from]);
+            let data = sent[from].clone();
+            node.map_or(Ok(()), |node| node.send(&mut stage.world, ids[1 - from], data))?;
+        }
+        let mut late = None;
+        for from in 0..2 {
+            let (receiver, sender) = (names[1 - from], ids[from].to_string());
+            let message = stage.wait_for(receiver, "it had received the lab's bytes", deadline, |one| {
+                one.event.about("messageReceived", &sender)
+            });
+            match message {
+                Ok(_) => {
+                    let inbox = &stage.node(receiver)?.inbox;
+                    let got = inbox.iter().find(|(peer, _)| *peer == ids[from]);
+                    arrived[from] = got.map_or(0, |(_, got)| alike(got, &sent[from]));
+                }
+                Err(trouble) if trouble.who == Who::Lab => return Err(trouble),
+                Err(trouble) => late = late.or(Some(trouble)),
+            }
+        }
+        late.map_or(Ok(()), Err)
+    }
+
+    fn read(
+        &mut self,
+        stage: &mut Stage<'s>,
+        connect_ns: u64,
+        window: Option<Window>,
+    ) -> Result<Verdict, Trouble> {
+        let case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        cell::read(&mut self.cell, &stage.trace()?, &case, self.around.folder)
+    }
+
+    fn gather(&mut self, stage: &mut Stage<'s>, gateways: &Listing) -> Result<(), Trouble> {
+        self.enter(Step::Evidence, stage)?;
+        self.cell.evidence.gateways = gateway::gather(stage, gateways, self.around.folder)?;
+        self.progress.leave(stage.world.now());
+        Ok(())
+    }
+
+    fn faults(
+        &mut self,
+        stage: &mut Stage<'s>,
+        gateways: &mut Listing,
+        moment: Moment,
+    ) -> Result<(), Trouble> {
+        for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
+            let shown = match &fault.action {
+                Action::Gateway(machine, what) => {
+                    let began_ns = stage.now_ns();
+                    let shown = life::befall(stage, gateways, *machine, what)?;
+                    let over_ns = stage.now_ns();
+                    let place = &gateways.of(*machine)?.place;
+                    let passages = self.passages.iter_mut().filter(|one| one.gateway == machine.name());
+                    passages.for_each(|passage| passage.befallen(what, place, began_ns..over_ns));
+                    format!(": {shown}")
+                }
+                Action::Idle(time) => stage.pass(*time).map(|()| String::new())?,
+                link => stage.apply(link).map(|()| String::new())?,
+            };
+            let message = format!("{} after {moment}{shown}", fault.action);
+            (self.around.events)(What::Fault { message });
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, step: Step, stage: &Stage<'s>) -> Result<(), Trouble> {
+        self.progress.enter(step, stage.world.now())
+    }
+}

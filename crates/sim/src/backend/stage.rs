@@ -1,0 +1,372 @@
+//! A scenario's machines in a world, and the time that passes there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+    time::Duration,
+};
+
+use natrig_capture::{Direction, Trace};
+use natrig_lab::{Halt, Host, Stand, Topology, Trouble};
+use natrig_record::What;
+use natrig_scenario::{Action, Flow, Link, Machine, Scenario, Segment};
+use serde_json::json;
+
+use super::{
+    Simulator, gateway,
+    node::{Node, Reported},
+    watch::{Stop, Traces, millis},
+};
+use crate::{
+    agenda::MachineId,
+    clock::START_NS,
+    segment::{Region, SegmentId},
+    world::{Body, Nic, World},
+};
+
+/// How long a machine takes to see what has come to it: about as long as the machines of the other backend.
+const PACE: Duration = Duration::from_micros(200);
+
+/// How many things happen between two looks whether the run is halted.
+const LOOK: u32 = 1024;
+
+/// The file with the state of a world that was stopped.
+const STOPPED: &str = "stopped.json";
+
+/// Machines, stations and nodes of a scenario.
+pub struct Stage<'s> {
+    pub world: World,
+    pub topology: Topology,
+    pub nodes: Vec<Node>,
+    folder: &'s Path,
+    halt: &'s Halt,
+    events: &'s dyn Fn(What),
+    machines: BTreeMap<Machine, MachineId>,
+    /// What the scenario's faults have cut.
+    cut: BTreeSet<Link>,
+    traces: Traces,
+    stop: Option<Stop>,
+    steps: u32,
+}
+
+impl fmt::Debug for Stage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("world", &self.world).finish_non_exhaustive()
+    }
+}
+
+/// Who wants to know of a cell, and where it leaves things.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'s> {
+    pub folder: &'s Path,
+    pub halt: &'s Halt,
+    pub events: &'s dyn Fn(What),
+}
+
+impl<'s> Stage<'s> {
+    /// The machines of a scenario, without programs; where those would be that are not wanted, there is nobody. All that
+    /// goes over their cables is captured.
+    pub fn new(
+        simulator: &Simulator,
+        scenario: &Scenario,
+        seed: u64,
+        wanted: impl Fn(Machine) -> bool,
+        around: Surroundings<'s>,
+    ) -> Result<Self, Trouble> {
+        let topology = Topology::of(scenario);
+        let mut world = World::new(seed);
+        world.set_pace(PACE);
+        let mut segments = BTreeMap::new();
+        for (_, segment) in topology.links() {
+            segments.entry(segment).or_insert_with(|| world.segment(name(segment)));
+        }
+        let mut machines = BTreeMap::new();
+        for host in topology.hosts().iter().filter(|host| wanted(host.machine)) {
+            machines.insert(host.machine, add(&mut world, host, &topology, &segments)?);
+        }
+        for stand in topology.gateways().iter().flat_map(|place| topology.stands(place)) {
+            world.station(0, station(&stand, &segments)?);
+        }
+        let captures = around.folder.join("captures");
+        fs::create_dir_all(&captures)?;
+        world.capture(&captures)?;
+        let mut traces = Traces::default();
+        for name in &simulator.traced {
+            if let Some(machine) = machines.get(name) {
+                traces.begin(&mut world, *machine, *name, around.folder)?;
+            }
+        }
+        let Surroundings { folder, halt, events } = around;
+        let mut stage = Stage {
+            world,
+            topology,
+            nodes: Vec::new(),
+            folder,
+            halt,
+            events,
+            machines,
+            cut: BTreeSet::new(),
+            traces,
+            stop: simulator.stop.clone(),
+            steps: 0,
+        };
+        stage.impair(scenario)?;
+        Ok(stage)
+    }
+
+    /// Puts a scenario's conditions and filters in force.
+    fn impair(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
+        for impairment in &scenario.links {
+            let port = self.port(impairment.link)?;
+            let directions: &[Direction] = match impairment.flow {
+                Flow::In => &[Direction::Outbound],
+                Flow::Out => &[Direction::Inbound],
+                Flow::Both => &[Direction::Inbound, Direction::Outbound],
+            };
+            for direction in directions {
+                self.world.condition(port, *direction, impairment.conditions);
+            }
+        }
+        for filter in &scenario.filters {
+            let [a, b] = filter.between;
+            let (a, b) = (self.port(a)?, self.port(b)?);
+            self.world.block(a, b);
+            self.world.block(b, a);
+        }
+        Ok(())
+    }
+
+    /// A machine of the scenario.
+    pub fn machine(&self, name: Machine) -> Result<MachineId, Trouble> {
+        let machine = self.machines.get(&name).copied();
+        machine.ok_or_else(|| Trouble::lab(format!("there is no machine `{name}`")))
+    }
+
+    /// The node on a machine.
+    pub fn node(&self, name: Machine) -> Result<&Node, Trouble> {
+        let node = self.nodes.iter().find(|node| node.name == name);
+        node.ok_or_else(|| Trouble::lab(format!("no node runs on {name}")))
+    }
+
+    /// What time it is, as captures say it.
+    pub fn now_ns(&self) -> u64 {
+        START_NS + u64::try_from(self.world.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// All that the cables have seen so far, read back from the capture files.
+    pub fn trace(&mut self) -> Result<Trace, Trouble> {
+        Ok(Trace::read_extent(&self.world.flush()?)?)
+    }
+
+    /// Adds a node that has been started.
+    pub fn add_node(&mut self, node: Node) {
+        node.told(0).for_each(self.events);
+        self.nodes.push(node);
+    }
+
+    /// Lets things happen until `find` finds what it wants; none if it was not found before a time.
+    pub fn wait<T>(
+        &mut self,
+        until: Duration,
+        mut find: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<Option<T>, Trouble> {
+        loop {
+            self.hear()?;
+            if let Some(found) = find(self) {
+                return Ok(Some(found));
+            }
+            if !self.step(until)? {
+                self.hear()?;
+                return Ok(find(self));
+            }
+        }
+    }
+
+    /// Waits for a node's first event that fits. That it comes too late is the node's fault.
+    pub fn wait_for(
+        &mut self,
+        name: Machine,
+        what: &str,
+        deadline: Duration,
+        fits: impl Fn(&Reported) -> bool,
+    ) -> Result<Reported, Trouble> {
+        let mut looked = 0;
+        let found = self.wait(deadline, |stage| {
+            let reported = &stage.node(name).ok()?.reported;
+            let new = reported.get(looked..).unwrap_or_default();
+            looked = reported.len();
+            new.iter().find(|one| fits(one)).cloned()
+        })?;
+        found.map_or_else(
+            || {
+                let tail = self.node(name)?.tail();
+                Err(Trouble::node(format!("{name}: time was up before {what}")).lines(tail))
+            },
+            Ok,
+        )
+    }
+
+    /// Leaves everything alone for a while.
+    pub fn pass(&mut self, time: Duration) -> Result<(), Trouble> {
+        let until = self.world.now() + time;
+        self.wait(until, |_| None::<()>).map(|_| ())
+    }
+
+    /// Does to a link what a fault says.
+    pub fn apply(&mut self, action: &Action) -> Result<(), Trouble> {
+        match action {
+            Action::Cut(link) => {
+                let port = self.port(*link)?;
+                self.world.cut(port, true);
+                self.cut.insert(*link);
+            }
+            Action::Heal(link) => {
+                let port = self.port(*link)?;
+                self.world.cut(port, false);
+                self.cut.remove(link);
+            }
+            Action::Gateway(..) | Action::Idle(_) => {
+                return Err(Trouble::lab(format!("to {action} is nothing that is done to a link")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes links off the wire, whatever a scenario does to them.
+    pub fn take_off(&mut self, links: [Link; 2]) -> Result<(), Trouble> {
+        for link in links {
+            let port = self.port(link)?;
+            self.world.cut(port, true);
+        }
+        Ok(())
+    }
+
+    /// Puts links back on the wire that were taken off, but for those that the scenario has cut.
+    pub fn put_back(&mut self, links: [Link; 2]) -> Result<(), Trouble> {
+        for link in links {
+            let port = self.port(link)?;
+            self.world.cut(port, self.cut.contains(&link));
+        }
+        Ok(())
+    }
+
+    /// Hands all that is written on to the files. What is told, if time was to stop and did not.
+    pub fn end(&mut self) -> Result<Option<String>, Trouble> {
+        self.traces.write(&mut self.world)?;
+        self.nodes.iter_mut().try_for_each(Node::flush)?;
+        self.world.flush()?;
+        let stop = self.stop.take();
+        Ok(stop.map(|stop| format!("time did not stop at {stop}: it never came to that")))
+    }
+
+    fn port(&self, link: Link) -> Result<crate::PortId, Trouble> {
+        self.world.port(link.name()).ok_or_else(|| Trouble::lab(format!("the world has no link `{link}`")))
+    }
+
+    /// Lets the next thing happen; false if there is none before a time, which it then is.
+    fn step(&mut self, until: Duration) -> Result<bool, Trouble> {
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(LOOK) {
+            self.traces.write(&mut self.world)?;
+            if self.halt.raised() {
+                return Err(Trouble::lab("interrupted"));
+            }
+        }
+        let stop = match self.stop {
+            Some(Stop::At(time)) if time <= until => Some(time),
+            _ => None,
+        };
+        let end = stop.unwrap_or(until);
+        if self.world.step(end) {
+            return Ok(true);
+        }
+        self.world.run(end);
+        if stop.is_some() { Err(self.stopped()?) } else { Ok(false) }
+    }
+
+    /// Takes what nodes have reported.
+    fn hear(&mut self) -> Result<(), Trouble> {
+        let mut stops = false;
+        for node in &mut self.nodes {
+            if !node.has_news(&self.world) {
+                continue;
+            }
+            let known = node.reported.len();
+            node.hear(&mut self.world)?;
+            node.told(known).for_each(self.events);
+            if let Some(Stop::Event(name, event)) = &self.stop {
+                stops |=
+                    node.name == *name && node.reported.iter().skip(known).any(|one| one.event.is(event));
+            }
+        }
+        if stops { Err(self.stopped()?) } else { Ok(()) }
+    }
+
+    /// Writes down the state of everything, and says so.
+    fn stopped(&mut self) -> Result<Trouble, Trouble> {
+        let at = self.stop.take().map_or_else(String::new, |stop| format!(" ({stop})"));
+        let now = self.world.now();
+        let state = json!({ "stopped_at_ms": millis(now), "asked_for": at.trim_matches([' ', '(', ')']), "world": self.world.snapshot() });
+        let file = self.folder.join(STOPPED);
+        fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
+        Ok(Trouble::lab(format!("time was stopped at {} ms{at}, as was asked for", millis(now)))
+            .lines([format!("the state of nodes, NATs and links is in {}", file.display())]))
+    }
+}
+
+fn add(
+    world: &mut World,
+    host: &Host,
+    topology: &Topology,
+    segments: &BTreeMap<Segment, SegmentId>,
+) -> Result<MachineId, Trouble> {
+    let nics = host.nics.iter().map(|nic| {
+        let addresses = nic.addresses.clone();
+        Ok(Nic {
+            link: nic.link.name().to_owned(),
+            segment: on(segments, nic.segment)?,
+            region: Region::default(),
+            mac: nic.mac,
+            addresses,
+        })
+    });
+    let nics = nics.collect::<Result<_, Trouble>>()?;
+    let name = host.machine.name().to_owned();
+    let body = Body { name, nics, routes: host.routes.clone(), ..Body::default() };
+    let place = topology.gateways().iter().find(|place| place.machine == host.machine);
+    Ok(match place {
+        Some(place) => {
+            let made = gateway::made(place, world.seed_of(&body.name))?;
+            world.gateway(0, body, made)
+        }
+        None => world.host(0, body),
+    })
+}
+
+fn station(stand: &Stand, segments: &BTreeMap<Segment, SegmentId>) -> Result<Body, Trouble> {
+    let nic = Nic {
+        link: stand.link.clone(),
+        segment: on(segments, stand.segment)?,
+        region: Region::default(),
+        mac: stand.mac,
+        addresses: stand.addresses.clone(),
+    };
+    let (name, routes) = (stand.link.clone(), stand.routes.clone());
+    Ok(Body { name, nics: vec![nic], routes, ..Body::default() })
+}
+
+fn on(segments: &BTreeMap<Segment, SegmentId>, segment: Segment) -> Result<SegmentId, Trouble> {
+    let found = segments.get(&segment).copied();
+    found.ok_or_else(|| Trouble::lab(format!("there is no segment `{}`", name(segment))))
+}
+
+fn name(segment: Segment) -> &'static str {
+    match segment {
+        Segment::Internet => "internet",
+        Segment::Lan1 => "lan1",
+        Segment::Lan2 => "lan2",
+        Segment::Carrier1 => "carrier1",
+        Segment::Carrier2 => "carrier2",
+    }
+}
