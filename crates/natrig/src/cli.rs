@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use natrig_sim::backend::Stop;
 
 /// A test rig for NAT traversal: real kernels, proven NATs, verdicts from the wire.
 #[derive(Debug, Parser)]
@@ -20,6 +21,28 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run scenario files
+    Run(RunArguments),
+    /// Run every pair of some gateways: of the five NATs, or of those named
+    Matrix(MatrixArguments),
+    /// Simulate thousands of nodes behind NATs of given shares, who come and go and talk
+    Sim(crate::sim::SimArguments),
+    /// List, show and explain gateway profiles
+    Nat {
+        /// What with them.
+        #[command(subcommand)]
+        what: NatCommand,
+    },
+    /// What needs machines.
+    #[cfg(feature = "machines")]
+    #[command(flatten)]
+    Machines(MachinesCommand),
+}
+
+/// What to do with machines.
+#[cfg(feature = "machines")]
+#[derive(Debug, Subcommand)]
+pub enum MachinesCommand {
     /// Say what this host can do and, for each lack, the command that mends it
     Doctor,
     /// Make, list and remove guest images
@@ -28,18 +51,6 @@ pub enum Command {
         #[command(subcommand)]
         what: ImageCommand,
     },
-    /// List, show and explain gateway profiles
-    Nat {
-        /// What with them.
-        #[command(subcommand)]
-        what: NatCommand,
-    },
-    /// Run scenario files
-    Run(RunArguments),
-    /// Run every pair of some gateways: of the five NATs, or of those named
-    Matrix(MatrixArguments),
-    /// Simulate thousands of nodes behind NATs of given shares, who come and go and talk
-    Sim(crate::sim::SimArguments),
     /// Boot a scenario's machines and keep them up
     Up(UpArguments),
     #[command(hide = true)]
@@ -112,6 +123,7 @@ pub enum Command {
 }
 
 /// What to do with images.
+#[cfg(feature = "machines")]
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Make the image of this version, if it is not there
@@ -164,10 +176,13 @@ pub enum NatCommand {
 /// Options of everything that runs scenarios.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
+    /// Run on virtual machines, or in the simulator
+    #[arg(long, value_name = "WHICH", default_value_t = BackendName::default())]
+    pub backend: BackendName,
     /// Leave results in this folder instead of natrig-runs/TIME, to which `latest` leads
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// The seed of everything random that the lab draws [default: drawn]
+    /// The seed of everything random that the lab draws; the simulator repeats a run by it [default: drawn]
     #[arg(long)]
     pub seed: Option<u64>,
     /// How many cells run side by side [default: what the host has room for]
@@ -179,15 +194,46 @@ pub struct RunOptions {
     /// Whose evidence is kept [default: all; with --repeat beyond 10, failed]
     #[arg(long, value_name = "WHICH")]
     pub keep: Option<Keep>,
-    /// Boot new machines for every cell instead of making used ones new
-    #[arg(long)]
-    pub fresh: bool,
     /// Print results.json instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Take packages from a folder of .deb files instead of fetching them
+    /// Simulator: write all that comes to a machine, and all that it does, into its cell's logs; may be given more than once
+    #[arg(long, value_name = "MACHINE")]
+    pub trace: Vec<String>,
+    /// Simulator: stop time at a moment of the world, such as 3.2s, or when a node first reports an event, such as
+    /// peer1:punchStarted, and leave the state of nodes, NATs and links in each cell's stopped.json
+    #[arg(long, value_name = "MOMENT")]
+    pub stop_at: Option<Stop>,
+    /// Machines: boot new ones for every cell instead of making used ones new
+    #[cfg(feature = "machines")]
+    #[arg(long)]
+    pub fresh: bool,
+    /// Machines: take packages from a folder of .deb files instead of fetching them
+    #[cfg(feature = "machines")]
     #[arg(long, value_name = "DIR")]
     pub packages: Option<PathBuf>,
+}
+
+/// What runs scenarios.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendName {
+    /// Virtual machines
+    #[cfg(feature = "machines")]
+    #[cfg_attr(feature = "machines", default)]
+    Vm,
+    /// The simulator
+    #[cfg_attr(not(feature = "machines"), default)]
+    Sim,
+}
+
+impl std::fmt::Display for BackendName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            #[cfg(feature = "machines")]
+            BackendName::Vm => "vm",
+            BackendName::Sim => "sim",
+        })
+    }
 }
 
 /// Whose evidence is kept.
@@ -231,6 +277,7 @@ pub struct MatrixArguments {
 }
 
 /// Which lab that is up.
+#[cfg(feature = "machines")]
 #[derive(Debug, Clone, Args)]
 pub struct LabName {
     /// The lab's name
@@ -239,6 +286,7 @@ pub struct LabName {
 }
 
 /// Arguments of `up`.
+#[cfg(feature = "machines")]
 #[derive(Debug, Args)]
 pub struct UpArguments {
     /// A scenario file

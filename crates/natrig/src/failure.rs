@@ -11,9 +11,11 @@ pub enum Failure {
     #[error("{}", .0)]
     Scenario(Box<Problem>),
     /// QEMU, images, templates, programs.
+    #[cfg(feature = "machines")]
     #[error(transparent)]
     Rig(#[from] natrig_machines::RigError),
     /// The cache.
+    #[cfg(feature = "machines")]
     #[error(transparent)]
     Machines(#[from] natrig_vmm::Error),
     /// Results could not be written.
@@ -32,7 +34,7 @@ pub enum Failure {
     /// The user asked for something that is not there.
     #[error("{0}")]
     Usage(String),
-    /// A lab that is up.
+    /// A lab that is up, or work that panicked.
     #[error("{0}")]
     Lab(String),
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -58,9 +57,12 @@ fn by_time(runs: &Path) -> Result<PathBuf, Failure> {
         match fs::create_dir(&folder) {
             Ok(()) => {
                 // A link that cannot be made is a comfort less, not a failed run.
-                let fresh = runs.join(format!(".latest-{name}"));
-                if symlink(&name, &fresh).is_ok() {
-                    let _ = fs::rename(&fresh, runs.join("latest"));
+                #[cfg(unix)]
+                {
+                    let fresh = runs.join(format!(".latest-{name}"));
+                    if std::os::unix::fs::symlink(&name, &fresh).is_ok() {
+                        let _ = fs::rename(&fresh, runs.join("latest"));
+                    }
                 }
                 return Ok(folder);
             }

@@ -34,7 +34,7 @@ impl Interrupt {
             }
             halt.raise();
             // Whether anybody reads this or not, the next signal must be heard.
-            let _ = writeln!(io::stderr(), "interrupted: ending the machines; once more to end at once");
+            let _ = writeln!(io::stderr(), "interrupted: ending the cells; once more to end at once");
         });
         if let Err(error) = set {
             tracing::warn!("Ctrl-C will end this at once, without results: {error}");

@@ -1,20 +1,28 @@
 //! natrig: a test rig for NAT traversal.
 
+#[cfg(feature = "machines")]
 mod clean;
 mod cli;
+#[cfg(feature = "machines")]
 mod doctor;
 mod failure;
 mod folder;
 mod host;
+#[cfg(feature = "machines")]
 mod image;
 mod interrupt;
+#[cfg(feature = "machines")]
 mod keep;
 mod matrix;
 mod nat;
 mod output;
+#[cfg(feature = "machines")]
 mod prepare;
 mod run;
 mod sim;
+mod simulate;
+#[cfg(feature = "machines")]
+mod virtualize;
 
 use std::process::ExitCode;
 
@@ -22,7 +30,6 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use failure::Failure;
-use keep::Inquiry;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -40,19 +47,29 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
-        Command::Doctor => doctor::doctor(),
-        Command::Image { what } => image::image(what),
         Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => matrix::matrix(arguments),
         Command::Sim(arguments) => sim::sim(arguments),
+        #[cfg(feature = "machines")]
+        Command::Machines(command) => with_machines(command),
+    }
+}
+
+#[cfg(feature = "machines")]
+fn with_machines(command: cli::MachinesCommand) -> Result<u8, Failure> {
+    use cli::MachinesCommand as Command;
+
+    match command {
+        Command::Doctor => doctor::doctor(),
+        Command::Image { what } => image::image(what),
         Command::Up(arguments) => keep::up(arguments),
         Command::Keep(arguments) => keep::daemon(arguments),
         Command::Down { lab } => keep::down(&lab.name),
         Command::Status { lab } => keep::status(&lab.name),
         Command::Exec { lab, node, argv } => keep::exec(&lab.name, &node, argv),
         Command::Probe { lab, node, fast, timers, json } => {
-            keep::probe(&lab.name, Inquiry { machine: node, fast, timers, json })
+            keep::probe(&lab.name, keep::Inquiry { machine: node, fast, timers, json })
         }
         Command::Shell { lab, node } => keep::shell(&lab.name, &node),
         Command::Logs { lab, node, follow } => keep::logs(&lab.name, &node, follow),

@@ -11,21 +11,21 @@ use std::{
 };
 
 use natrig_lab::{Backend, Halt};
-use natrig_machines::{Experimenter, Rig};
 use natrig_record::{
     Cell, Event, Evidence, Outcome, Planned, Repeats, Results, RunInfo, SCHEMA, Sink, Totals, What,
 };
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
-use natrig_vmm::Slots;
 
+#[cfg(feature = "machines")]
+use crate::virtualize;
 use crate::{
-    cli::{Keep, RunArguments, RunOptions},
+    cli::{BackendName, Keep, RunArguments, RunOptions},
     failure::Failure,
     folder, host,
     interrupt::{self, Interrupt},
     output::print,
-    prepare,
+    simulate,
 };
 
 /// With more repetitions than these, the evidence of those that failed is enough.
@@ -60,46 +60,97 @@ pub(crate) enum Subject {
 
 /// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
 pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOptions) -> Result<u8, Failure> {
-    let runs = Runs::new(&scenarios, &options);
-    let jobs = jobs(options.jobs, &scenarios, runs.all.len())?;
     folder::check(options.out.as_deref())?;
-    let interrupt = Interrupt::watch();
-    let seed = options.seed.unwrap_or_else(rand::random);
-    let started = Instant::now();
     let progress = Progress::stderr();
-    let emit = |cell: Option<usize>, what: What| {
-        progress.event(Event { at_ms: started.elapsed().as_secs_f64() * 1000.0, cell, what });
+    let run = Conduct {
+        seed: options.seed.unwrap_or_else(rand::random),
+        runs: Runs::new(&scenarios, &options),
+        scenarios: &scenarios,
+        subject,
+        started: Instant::now(),
+        interrupt: Interrupt::watch(),
+        options: &options,
+        sink: &progress,
     };
-    let mut preparing = |message: &str| emit(None, What::Preparing { message: message.to_owned() });
-    let mut rig = prepare::rig(options.packages, seed, &mut preparing)?;
-    if options.fresh {
-        rig.fresh();
-    }
-    rig.ready_for(&scenarios, &mut preparing)?;
-    let folder = folder::create(options.out.as_deref())?;
-    let halt = interrupt.orderly();
-    let mut info = about(&rig, seed, &folder);
-    let planned = runs.all.iter().map(|run| planned(run.scenario)).collect();
-    emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
-    let experimenter = Experimenter::new(&rig);
-    let backend: &dyn Backend = match subject {
-        Subject::Nodes => &rig,
-        Subject::Gateways => &experimenter,
-    };
-    let cells = cells(backend, &runs, &folder, jobs, halt, &emit)?;
-    info.elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-    let results = Results {
-        schema: SCHEMA.to_owned(),
-        run: info,
-        totals: Totals::of(&cells),
-        repeats: Repeats::of(&cells),
-        interrupted: halt.raised(),
-        cells,
-    };
-    emit(None, What::RunFinished { totals: results.totals, interrupted: results.interrupted });
-    natrig_report::write_all(&folder, &results)?;
+    let results = match options.backend {
+        BackendName::Sim => simulate::run(&run),
+        #[cfg(feature = "machines")]
+        BackendName::Vm => virtualize::run(&run),
+    }?;
     show(&results, options.json)?;
     Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
+}
+
+/// A run as it was asked for, whatever runs it.
+pub(crate) struct Conduct<'a> {
+    pub options: &'a RunOptions,
+    pub scenarios: &'a [Scenario],
+    pub subject: Subject,
+    pub seed: u64,
+    runs: Runs<'a>,
+    started: Instant,
+    interrupt: Interrupt,
+    sink: &'a dyn Sink,
+}
+
+impl Conduct<'_> {
+    /// Says that something is being made that is worth waiting for.
+    #[cfg(feature = "machines")]
+    pub fn preparing(&self, message: &str) {
+        self.emit(None, What::Preparing { message: message.to_owned() });
+    }
+
+    /// How many runs there are, repetitions and all.
+    pub fn count(&self) -> usize {
+        self.runs.all.len()
+    }
+
+    /// Runs everything with a backend, so many side by side, and leaves the results in the run's folder. What is known of
+    /// the circumstances is completed.
+    pub fn with(&self, backend: &dyn Backend, jobs: usize, about: RunInfo) -> Result<Results, Failure> {
+        let folder = folder::create(self.options.out.as_deref())?;
+        let halt = self.interrupt.orderly();
+        let mut info = RunInfo {
+            natrig: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: self.options.backend.to_string(),
+            host: host::describe(),
+            command: std::env::args().collect(),
+            seed: self.seed,
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            folder: folder.display().to_string(),
+            ..about
+        };
+        let planned = self.runs.all.iter().map(|run| planned(run.scenario)).collect();
+        self.emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
+        let cells = cells(backend, &self.runs, &folder, jobs, halt, &|cell, what| self.emit(cell, what))?;
+        info.elapsed_ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        let results = Results {
+            schema: SCHEMA.to_owned(),
+            run: info,
+            totals: Totals::of(&cells),
+            repeats: Repeats::of(&cells),
+            interrupted: halt.raised(),
+            cells,
+        };
+        self.emit(None, What::RunFinished { totals: results.totals, interrupted: results.interrupted });
+        natrig_report::write_all(&folder, &results)?;
+        Ok(results)
+    }
+
+    fn emit(&self, cell: Option<usize>, what: What) {
+        let at_ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        self.sink.event(Event { at_ms, cell, what });
+    }
+}
+
+/// As many as are asked for, where there is room for them; not more than there is work for.
+pub(crate) fn jobs(asked: Option<usize>, room: usize, runs: usize) -> Result<usize, Failure> {
+    let jobs = match asked {
+        Some(0) => return Err(Failure::Usage("--jobs 0 would run nothing".to_owned())),
+        Some(jobs) => jobs,
+        None => host::cores(),
+    };
+    Ok(jobs.min(room).min(runs).max(1))
 }
 
 /// All that is to be run.
@@ -209,40 +260,11 @@ fn cell(
     Ok(cell)
 }
 
-/// As many cells as there are cores for, and slots for their machines.
-fn jobs(asked: Option<usize>, scenarios: &[Scenario], runs: usize) -> Result<usize, Failure> {
-    let machines = scenarios.iter().map(|scenario| scenario.layout().machines().count()).max();
-    let room = (Slots::of_host()? / machines.unwrap_or(1)).max(1);
-    let jobs = match asked {
-        Some(0) => return Err(Failure::Usage("--jobs 0 would run nothing".to_owned())),
-        Some(jobs) => jobs.min(room),
-        None => host::cores().min(room),
-    };
-    Ok(jobs.min(runs).max(1))
-}
-
 fn planned(scenario: &Scenario) -> Planned {
     Planned {
         id: scenario.id.clone(),
         nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
         initiator: scenario.initiator.number(),
-    }
-}
-
-fn about(rig: &Rig, seed: u64, folder: &Path) -> RunInfo {
-    RunInfo {
-        natrig: env!("CARGO_PKG_VERSION").to_owned(),
-        backend: "vm".to_owned(),
-        accelerator: rig.accelerator().accelerator.to_string(),
-        host: host::describe(),
-        qemu: rig.qemu().version().to_owned(),
-        guest_kernel: rig.image().manifest().kernel.clone(),
-        image: rig.image().id().chars().take(12).collect(),
-        command: std::env::args().collect(),
-        seed,
-        started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        elapsed_ms: 0.0,
-        folder: folder.display().to_string(),
     }
 }
 
