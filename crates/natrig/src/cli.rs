@@ -53,6 +53,8 @@ pub enum MachinesCommand {
     },
     /// Boot a scenario's machines and keep them up
     Up(UpArguments),
+    /// Run scenarios on machines and in the simulator, and say where the two differ
+    Compare(CompareArguments),
     #[command(hide = true)]
     Keep(UpArguments),
     /// Take a lab down
@@ -274,6 +276,38 @@ pub struct MatrixArguments {
     /// Options.
     #[command(flatten)]
     pub options: RunOptions,
+}
+
+/// Arguments of `compare`.
+#[cfg(feature = "machines")]
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// Scenario files [default: the 25 cells of the matrix]
+    pub files: Vec<PathBuf>,
+    /// Instead of files, these gateways, each dialling each
+    #[arg(long = "nat", value_name = "NAME|FILE", value_delimiter = ',', conflicts_with = "files")]
+    pub nats: Vec<String>,
+    /// Only cells with these IDs
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave both runs and comparison.json in this folder instead of natrig-runs/TIME
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The seed of everything random that both labs draw [default: drawn]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How many cells run side by side [default: what the host has room for]
+    #[arg(long, short)]
+    pub jobs: Option<usize>,
+    /// Run each cell so many times on each; where chance decides, distributions are compared from 20 on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: Option<u32>,
+    /// Print comparison.json's cells instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Take packages from a folder of .deb files instead of fetching them
+    #[arg(long, value_name = "DIR")]
+    pub packages: Option<PathBuf>,
 }
 
 /// Which lab that is up.

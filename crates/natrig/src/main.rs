@@ -4,6 +4,8 @@
 mod clean;
 mod cli;
 #[cfg(feature = "machines")]
+mod compare;
+#[cfg(feature = "machines")]
 mod doctor;
 mod failure;
 mod folder;
@@ -63,6 +65,7 @@ fn with_machines(command: cli::MachinesCommand) -> Result<u8, Failure> {
     match command {
         Command::Doctor => doctor::doctor(),
         Command::Image { what } => image::image(what),
+        Command::Compare(arguments) => compare::compare(arguments),
         Command::Up(arguments) => keep::up(arguments),
         Command::Keep(arguments) => keep::daemon(arguments),
         Command::Down { lab } => keep::down(&lab.name),

@@ -21,11 +21,15 @@ pub fn matrix(arguments: MatrixArguments) -> Result<u8, Failure> {
 }
 
 fn cells(arguments: &MatrixArguments) -> Result<Vec<Scenario>, Failure> {
-    let cells = match arguments.nats.as_slice() {
-        [] => Scenario::parse(MATRIX.0, MATRIX.1)?,
-        names => grid(names)?,
-    };
-    run::pick(cells, &arguments.only)
+    run::pick(of(&arguments.nats)?, &arguments.only)
+}
+
+/// The 25 cells, or the grid of some gateways.
+pub(crate) fn of(nats: &[String]) -> Result<Vec<Scenario>, Failure> {
+    match nats {
+        [] => Ok(Scenario::parse(MATRIX.0, MATRIX.1)?),
+        names => grid(names),
+    }
 }
 
 /// Each of some gateways against each.

@@ -60,25 +60,35 @@ pub(crate) enum Subject {
 
 /// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
 pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOptions) -> Result<u8, Failure> {
+    let results = conduct(&scenarios, subject, &options, &Progress::stderr(), &Interrupt::watch())?;
+    show(&results, options.json)?;
+    Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
+}
+
+/// Runs cells and leaves the results in a folder.
+pub(crate) fn conduct(
+    scenarios: &[Scenario],
+    subject: Subject,
+    options: &RunOptions,
+    sink: &dyn Sink,
+    interrupt: &Interrupt,
+) -> Result<Results, Failure> {
     folder::check(options.out.as_deref())?;
-    let progress = Progress::stderr();
     let run = Conduct {
         seed: options.seed.unwrap_or_else(rand::random),
-        runs: Runs::new(&scenarios, &options),
-        scenarios: &scenarios,
+        runs: Runs::new(scenarios, options),
+        scenarios,
         subject,
         started: Instant::now(),
-        interrupt: Interrupt::watch(),
-        options: &options,
-        sink: &progress,
+        interrupt,
+        options,
+        sink,
     };
-    let results = match options.backend {
+    match options.backend {
         BackendName::Sim => simulate::run(&run),
         #[cfg(feature = "machines")]
         BackendName::Vm => virtualize::run(&run),
-    }?;
-    show(&results, options.json)?;
-    Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
+    }
 }
 
 /// A run as it was asked for, whatever runs it.
@@ -89,7 +99,7 @@ pub(crate) struct Conduct<'a> {
     pub seed: u64,
     runs: Runs<'a>,
     started: Instant,
-    interrupt: Interrupt,
+    interrupt: &'a Interrupt,
     sink: &'a dyn Sink,
 }
 
