@@ -53,7 +53,7 @@ pub fn compare(id: &str, machines: &[Run], sim: &[Run]) -> Comparison {
         aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), chance));
     }
     for (name, of) in TIMED {
-        aspects.extend(numbers::times(name, both.map(|runs| runs.iter().filter_map(of).collect())));
+        aspects.extend(numbers::times(name, both.map(|runs| runs.iter().filter_map(of).collect()), chance));
     }
     for aspect in &mut aspects {
         let known = EXPLAINED.iter().find(|known| known.aspect == aspect.name);
@@ -252,6 +252,13 @@ mod tests {
     #[test]
     fn a_time_beyond_its_band_differs() {
         assert_eq!(differing(&[run(Kind::Punch, 100.0)], &[run(Kind::Punch, 5_000.0)]), ["time to connect"]);
+    }
+
+    #[test]
+    fn one_lucky_search_is_no_difference() {
+        assert_eq!(differing(&[run(Kind::Birthday, 100.0)], &[run(Kind::Birthday, 5_000.0)]), [""; 0]);
+        let many = |connect_ms| vec![run(Kind::Birthday, connect_ms); 20];
+        assert_eq!(differing(&many(100.0), &many(5_000.0)), ["time to connect"]);
     }
 
     #[test]

@@ -23,12 +23,20 @@ pub(super) fn counts(name: &str, values: [Vec<f64>; 2], chance: bool) -> Aspect 
     medians(name, values, COUNTS, "")
 }
 
-/// Compares times by their medians; none if neither has any.
-pub(super) fn times(name: &str, values: [Vec<f64>; 2]) -> Option<Aspect> {
+/// Compares times by their medians, where chance decides only if there are enough; none if neither has any.
+pub(super) fn times(name: &str, values: [Vec<f64>; 2], chance: bool) -> Option<Aspect> {
     if values.iter().all(Vec::is_empty) {
         return None;
     }
-    Some(medians(name, values, TIMES, " ms"))
+    let few = chance && values.iter().any(|values| values.len() < ENOUGH);
+    let aspect = medians(name, values, TIMES, " ms");
+    Some(if few && aspect.agreement == Agreement::Differs { unsaid(aspect) } else { aspect })
+}
+
+/// Of what chance decides, few runs say nothing.
+fn unsaid(aspect: Aspect) -> Aspect {
+    let note = format!("chance decides; compared with {ENOUGH} runs of each (--repeat)");
+    Aspect { agreement: Agreement::Within, note: Some(note), ..aspect }
 }
 
 fn medians(name: &str, values: [Vec<f64>; 2], (apart, factor): (f64, f64), unit: &str) -> Aspect {
