@@ -1,14 +1,20 @@
 //! `natrig sim`: populations in virtual time.
 
 use std::{
+    fs,
+    io::IsTerminal,
     num::NonZeroU32,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use clap::Args;
 use natrig_scenario::population::{Churn, Mix};
-use natrig_sim::population::{self, Ended, Population, RelaySettings, Settings, Traffic};
+use natrig_sim::population::{
+    self, Ended, Population, RelaySettings, Settings, Traffic,
+    report::{self, Document},
+};
 
 use crate::{failure::Failure, output};
 
@@ -18,10 +24,10 @@ pub struct SimArguments {
     /// How many members
     #[arg(long, value_name = "N")]
     nodes: u32,
-    /// Which NATs they are behind and where they live
+    /// Which NATs they are behind and where they live, such as scenarios/populations/nat-check-2005.yaml
     #[arg(long, value_name = "FILE")]
     nat_mix: PathBuf,
-    /// How they come and go [default: all come within 10 s and stay]
+    /// How they come and go, such as scenarios/populations/flatout-2006.churn.yaml [default: all come within 10 s and stay]
     #[arg(long, value_name = "FILE")]
     churn: Option<PathBuf>,
     /// How long they live, in their time
@@ -33,9 +39,9 @@ pub struct SimArguments {
     /// Run so many worlds, with one seed after the other
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// Threads: of the one world, or worlds at once [default: what the host has]
-    #[arg(long, value_name = "T")]
-    threads: Option<usize>,
+    /// Threads: parts of the one world, or worlds at once; the outcome is the same with any [default: what the host has]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
     /// Members to one relay
     #[arg(long, value_name = "N", default_value = "64")]
     relay_members: NonZeroU32,
@@ -45,48 +51,109 @@ pub struct SimArguments {
     /// Time between two messages of a member
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     message_every: Duration,
-    /// Length of a message
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    message_bytes: usize,
+    /// Length of a message, at least 20
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(20..))]
+    message_bytes: u16,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Leave population.json and a report with plots in this folder
+    /// Leave population.json and report.html, a page with plots, in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-/// Runs populations.
+/// Runs populations; 1 if an invariant did not hold.
 pub fn sim(arguments: SimArguments) -> Result<u8, Failure> {
-    let mix = Mix::load(&arguments.nat_mix)?;
-    let churn = arguments.churn.as_deref().map(Churn::load).transpose()?.unwrap_or_default();
-    let host = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.unwrap_or(host).max(1);
-    let settings = Settings {
-        nodes: arguments.nodes,
-        mix,
-        churn,
-        length: arguments.length,
-        seed: arguments.seed.unwrap_or_else(rand::random),
-        threads,
-        traffic: Traffic { every: arguments.message_every, bytes: arguments.message_bytes },
-        relays: RelaySettings { members: arguments.relay_members, sessions: arguments.relay_sessions },
-    };
+    let settings = settings(&arguments)?;
     let begun = Instant::now();
-    let looked = |_: &Population| ();
-    let worlds = population::many(&settings, arguments.seeds, threads, looked)
+    let progress = Progress::new(arguments.seeds);
+    let worlds = population::many(&settings, arguments.seeds, settings.threads, |at| progress.show(at))
         .map_err(|error| Failure::Usage(error.to_string()))?;
-    let seconds = begun.elapsed().as_secs_f64();
-    for world in &worlds {
-        match world {
-            Ended::Whole(outcome) => {
-                output::print(&serde_json::to_string_pretty(outcome).unwrap_or_default())?;
-                eprintln!("{seconds} s, {:.0} events/s", outcome.events as f64 / seconds);
-            }
-            Ended::Failed(failed) => output::print(&failed.to_string())?,
+    progress.clear();
+    let document = Document::new(&settings, worlds, begun.elapsed(), peak());
+    let json = serde_json::to_string_pretty(&document)
+        .map_err(|error| Failure::Usage(format!("the outcome cannot be written as JSON: {error}")))?;
+    if let Some(folder) = &arguments.out {
+        let written = |what| move |source| Failure::File { what, path: folder.clone(), source };
+        fs::create_dir_all(folder).map_err(written("make"))?;
+        write(&folder.join("population.json"), &json)?;
+        write(&folder.join("report.html"), &report::html(&document))?;
+    }
+    output::print(&if arguments.json { json } else { report::text(&document) })?;
+    let failed: Vec<u64> =
+        document.worlds.iter().filter_map(Ended::failed).map(|failed| failed.seed).collect();
+    for seed in &failed {
+        output::tell(&format!("to see it again: {}", replay(&arguments, *seed)));
+    }
+    Ok(u8::from(!failed.is_empty()))
+}
+
+fn settings(arguments: &SimArguments) -> Result<Settings, Failure> {
+    let host = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Settings {
+        nodes: arguments.nodes,
+        mix: Mix::load(&arguments.nat_mix)?,
+        churn: arguments.churn.as_deref().map(Churn::load).transpose()?.unwrap_or_default(),
+        length: arguments.length,
+        // Small, so that it is easily said again.
+        seed: arguments.seed.unwrap_or_else(|| rand::random::<u32>().into()),
+        threads: arguments.threads.map_or(host, usize::from),
+        traffic: Traffic { every: arguments.message_every, bytes: arguments.message_bytes.into() },
+        relays: RelaySettings { members: arguments.relay_members, sessions: arguments.relay_sessions },
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|source| Failure::File { what: "write", path: path.to_owned(), source })
+}
+
+/// The command that runs one world again.
+fn replay(arguments: &SimArguments, seed: u64) -> String {
+    let SimArguments { nodes, nat_mix, relay_members, relay_sessions, message_bytes, .. } = arguments;
+    let time = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
+    let churn = arguments.churn.as_ref().map(|file| format!(" --churn {}", file.display()));
+    format!(
+        "natrig sim --nodes {nodes} --nat-mix {}{} --for {} --relay-members {relay_members} \
+         --relay-sessions {relay_sessions} --message-every {} --message-bytes {message_bytes} --seed {seed}",
+        nat_mix.display(),
+        churn.unwrap_or_default(),
+        time(arguments.length),
+        time(arguments.message_every),
+    )
+}
+
+/// The most memory of this process that was resident at once, where the system tells.
+fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// A line that says how far a run is, for those who wait.
+struct Progress {
+    seeds: u64,
+    shown: Option<Mutex<()>>,
+}
+
+impl Progress {
+    fn new(seeds: u64) -> Self {
+        Progress { seeds, shown: std::io::stderr().is_terminal().then(Mutex::default) }
+    }
+
+    fn show(&self, population: &Population) {
+        let Some(shown) = &self.shown else { return };
+        let _one = shown.lock();
+        let world = if self.seeds > 1 { format!("seed {}: ", population.seed()) } else { String::new() };
+        eprint!(
+            "\r\x1b[K{world}{:.0} s, {} events",
+            population.now().as_secs_f64(),
+            population.counts().events
+        );
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            eprint!("\r\x1b[K");
         }
     }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    eprintln!("{}", status.lines().filter(|line| line.starts_with("VmHWM")).collect::<String>());
-    Ok(0)
 }

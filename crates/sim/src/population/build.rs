@@ -112,7 +112,7 @@ impl Builder<'_> {
             let title = format!("nat{number}.{depth}");
             let inside = self.world.segment(&format!("{title}.lan"));
             let mut nics = vec![
-                self.nic(&format!("{title}.wan"), segment, place.region, lengths(&outside, 32)),
+                self.nic(&format!("{title}.wan"), segment, place.region, lengths(&outside, own_length)),
                 self.nic(&format!("{title}.lan"), inside, 0, vec![(own, length)]),
             ];
             if !translates && let Some(nic) = nics.first_mut() {

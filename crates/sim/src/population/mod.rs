@@ -12,6 +12,7 @@ mod message;
 mod outcome;
 mod plan;
 mod relay;
+pub mod report;
 mod seeds;
 mod stats;
 mod tally;
@@ -19,6 +20,7 @@ mod tally;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use natrig_scenario::population::{Churn, Mix};
+use serde::Serialize;
 
 use crate::{MachineId, World};
 use build::Built;
@@ -113,8 +115,8 @@ pub enum Error {
 }
 
 /// Something that must be true was not.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("with seed {seed}: {}", told(.breaches))]
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[error("with seed {seed}:\n  {}", told(.breaches))]
 pub struct Failed {
     /// The seed with which it happened.
     pub seed: u64,
@@ -184,6 +186,11 @@ impl Population {
             looked(self);
         }
         Ok(())
+    }
+
+    /// The seed of all that was drawn.
+    pub fn seed(&self) -> u64 {
+        self.plan.seed
     }
 
     /// What time it is there.

@@ -5,15 +5,36 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use serde::Serialize;
+
 use super::{Error, Failed, Outcome, Population, Settings};
 
 /// What became of one world.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Ended {
     /// It ran to its end.
     Whole(Box<Outcome>),
     /// Something that must be true was not.
     Failed(Failed),
+}
+
+impl Ended {
+    /// What came of it, if it ran to its end.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Ended::Whole(outcome) => Some(outcome),
+            Ended::Failed(_) => None,
+        }
+    }
+
+    /// What was wrong, if anything was.
+    pub fn failed(&self) -> Option<&Failed> {
+        match self {
+            Ended::Whole(_) => None,
+            Ended::Failed(failed) => Some(failed),
+        }
+    }
 }
 
 /// Runs worlds with `count` seeds from the settings' one on, `at_once` at a time; what became of each, in the order of the
