@@ -52,6 +52,8 @@ pub fn compare(id: &str, machines: &[Run], sim: &[Run]) -> Comparison {
     for (name, of) in COUNTED {
         aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), chance));
     }
+    let (name, of) = EVENTS;
+    aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), false));
     for (name, of) in TIMED {
         aspects.extend(numbers::times(name, both.map(|runs| runs.iter().filter_map(of).collect()), chance));
     }
@@ -86,14 +88,16 @@ const CATEGORIES: [(&str, Of<String>); 7] = [
 ];
 
 /// What is counted.
-const COUNTED: [(&str, Of<f64>); 4] = [
+const COUNTED: [(&str, Of<f64>); 3] = [
     ("probes", |run| values(run, "punchResult", "probes").filter_map(Value::as_f64).sum()),
     ("ports tried", |run| run.cell.verdict.as_ref().map_or(0.0, |verdict| verdict.ports_tried.into())),
     ("attempts that arrived", |run| {
         run.cell.verdict.as_ref().map_or(0.0, |verdict| verdict.attempts_arrived.iter().sum::<u32>().into())
     }),
-    ("events of nodes", |run| run.events.len() as f64),
 ];
+
+/// What is counted that chance has no part in.
+const EVENTS: (&str, Of<f64>) = ("events of nodes", |run| run.events.len() as f64);
 
 /// What takes time.
 const TIMED: [(&str, Of<Option<f64>>); 2] =
