@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 pub mod assertions;
 mod backend;
 pub mod cell;
@@ -23,6 +24,7 @@ mod trouble;
 pub mod verdict;
 mod wires;
 
+pub use app::App;
 pub use backend::{Backend, Halt};
 pub use topology::{Host, NODE_PORT, Nic, PROOF_PORT, Place, Stand, Topology};
 pub use trouble::{Trouble, Who};

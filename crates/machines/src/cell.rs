@@ -6,7 +6,7 @@ use std::{
 };
 
 use natrig_lab::{
-    Backend, Halt,
+    App, Backend, Halt,
     assertions::Passage,
     cell::{self, BYTES, CARRY, Reached, alike, blank, bytes, millis},
     proof::refuse,
@@ -18,7 +18,6 @@ use serde_json::json;
 
 use crate::{
     Lab, Rig, Trouble, Who,
-    app::INBOX,
     gateway::{self, Listing, both, each_side},
     lab::over,
     life::{self, Life},
@@ -239,7 +238,7 @@ impl Run<'_> {
         let file = message
             .text("file")
             .ok_or_else(|| Trouble::node(format!("{}: a messageReceived without its file", node.name())))?;
-        if !file.starts_with(INBOX) {
+        if !file.starts_with(App::INBOX) {
             return Err(Trouble::node(format!("{}: `{file}` is not in its inbox", node.name())));
         }
         Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)

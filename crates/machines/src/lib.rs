@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-mod app;
 mod cell;
 mod experimenter;
 pub mod gateway;
@@ -22,7 +21,6 @@ mod reuse;
 mod rig;
 pub mod station;
 
-pub use app::App;
 pub use experimenter::Experimenter;
 pub use lab::{Lab, Member};
 pub use natrig_lab::{Trouble, Who};

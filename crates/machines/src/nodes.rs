@@ -2,11 +2,11 @@
 
 use std::{path::Path, sync::mpsc::Sender, time::Instant};
 
-use natrig_lab::{Halt, cell::READY};
+use natrig_lab::{App, Halt, cell::READY};
 use natrig_record::What;
 use natrig_scenario::{Machine, Scenario, Side};
 
-use crate::{App, Lab, Trouble, gateway::each_side, lab::log, node::Node};
+use crate::{Lab, Trouble, gateway::each_side, lab::log, node::Node};
 
 /// Takes what nodes report.
 pub type Events = Sender<What>;

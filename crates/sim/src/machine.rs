@@ -178,6 +178,12 @@ impl Machine {
         outcome.sends = sends;
     }
 
+    /// The address from which it sends to a destination.
+    pub fn source(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        let (interface, _) = self.next_hop(destination)?;
+        self.interfaces.get(interface)?.addresses.first().map(|(own, _)| *own)
+    }
+
     /// The most specific way: its interface, and the neighbour to give the packet to.
     fn next_hop(&self, destination: Ipv4Addr) -> Option<(usize, Ipv4Addr)> {
         let near = |of: Ipv4Addr| {

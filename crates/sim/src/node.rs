@@ -198,9 +198,9 @@ impl Program for MeshNode {
         }
     }
 
-    fn snapshot(&self) -> Value {
+    fn snapshot(&self, now: Duration) -> Value {
         match &self.state {
-            State::Running(pump) => json!({ "id": pump.as_node().id() }),
+            State::Running(pump) => json!(pump.as_node().snapshot(instant(now))),
             State::New(_) => Value::Null,
         }
     }

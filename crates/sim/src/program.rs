@@ -37,8 +37,9 @@ pub trait Program: Any + Send {
         None
     }
 
-    /// Its state, to be looked at.
-    fn snapshot(&self) -> Value {
+    /// Its state, to be looked at, and what time it is by its host's clock.
+    fn snapshot(&self, now: Duration) -> Value {
+        let _ = now;
         Value::Null
     }
 }

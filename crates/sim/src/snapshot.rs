@@ -17,9 +17,11 @@ impl World {
             .iter_mut()
             .flat_map(|shard| &mut shard.machines)
             .map(|machine| {
+                let elapsed = machine.clock.elapsed(now);
                 let role = match &mut machine.role {
                     Role::Host(host) => {
-                        json!({ "programs": host.programs().map(|program| program.snapshot()).collect::<Vec<_>>() })
+                        let programs = host.programs().map(|program| program.snapshot(elapsed));
+                        json!({ "programs": programs.collect::<Vec<_>>() })
                     }
                     Role::Gateway(gateway) => {
                         let engine = gateway.engine();
@@ -31,7 +33,6 @@ impl World {
                     }
                     Role::Station(arrivals) => json!({ "arrivals": arrivals.len() }),
                 };
-                let elapsed = machine.clock.elapsed(now);
                 let interfaces: Vec<_> = machine.interfaces.iter().map(|one| &one.addresses).collect();
                 let state = json!({
                     "off": machine.off,

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::{
         Barrier, Mutex, PoisonError,
@@ -162,6 +162,21 @@ impl World {
     /// The machine with a name.
     pub fn find(&self, name: &str) -> Option<MachineId> {
         self.machines().find(|machine| *machine.name == *name).map(|machine| machine.id)
+    }
+
+    /// The addresses from which a host would send to some destinations, each once.
+    pub fn sources(
+        &self,
+        host: MachineId,
+        destinations: impl IntoIterator<Item = SocketAddr>,
+    ) -> Vec<IpAddr> {
+        let mut found = Vec::new();
+        for destination in destinations {
+            let IpAddr::V4(destination) = destination.ip() else { continue };
+            let source = self.machine(host).and_then(|machine| machine.source(destination)).map(IpAddr::V4);
+            found.extend(source.filter(|source| !found.contains(source)));
+        }
+        found
     }
 
     /// The port of the cable with a name.

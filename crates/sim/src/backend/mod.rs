@@ -10,7 +10,6 @@ mod life;
 mod needs;
 mod node;
 mod run;
-mod settings;
 mod stage;
 mod stations;
 mod watch;

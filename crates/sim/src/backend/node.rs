@@ -8,16 +8,17 @@ use std::{
     time::Duration,
 };
 
-use natrig_lab::{Trouble, node::NodeEvent};
+use natrig_lab::{App, Trouble, node::NodeEvent};
 use natrig_record::What;
 use natrig_scenario::Machine;
-use omerta_mesh_core::{Event, Identity, Kind, PathKind, PeerId, StandInCrypto};
+use omerta_mesh_core::{
+    Config, Event, Identity, Line, PeerId, StandInCrypto,
+    options::{Lie, RunOptions},
+};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use serde_json::{Value, json};
 
-use super::settings::Settings;
-use crate::{agenda::MachineId, node::MeshNode, world::World};
+use crate::{agenda::MachineId, clock::START_NS, node::MeshNode, world::World};
 
 /// How many lines of a log a failure shows.
 const TAIL: usize = 8;
@@ -46,29 +47,30 @@ pub struct Reported {
     pub event: NodeEvent,
 }
 
-/// What a machine's node draws its own randomness from.
-pub fn chance(world: &World, name: Machine) -> Pcg64Mcg {
-    Pcg64Mcg::seed_from_u64(world.seed_of(&format!("{name} node")))
-}
-
 impl Node {
-    /// Starts one on a host; it reports that it has started.
+    /// Starts one on a host by the command line that it would have on a machine; it reports that it has started.
     pub fn start(
         world: &mut World,
         (name, host): (Machine, MachineId),
-        settings: Settings,
-        mut random: Pcg64Mcg,
+        argv: &[String],
         folder: &Path,
     ) -> Result<Self, Trouble> {
-        let Settings { config, lies } = settings;
-        let identity = Identity::from_seed(&random.random());
-        let id = identity.id();
-        let port = config.port;
-        let crypto = Arc::new(StandInCrypto::new(id, &config.seed));
-        let started = world.now();
         let logs = folder.join("logs");
         fs::create_dir_all(&logs)?;
-        let log = BufWriter::new(File::create(logs.join(format!("{name}.log")))?);
+        let mut log = BufWriter::new(File::create(logs.join(format!("{name}.log")))?);
+        writeln!(log, "$ {}", argv.join(" "))?;
+        let options = RunOptions::parse(App::options(argv)).map_err(|wrong| {
+            // The daemon prints it and ends.
+            let said: Vec<String> = wrong.to_string().lines().map(str::to_owned).collect();
+            Trouble::node(format!("{name} ended before it had started: its options are wrong")).lines(said)
+        })?;
+        let mut random = Pcg64Mcg::seed_from_u64(world.seed_of(&format!("{name} node")));
+        let identity = Identity::from_seed(&random.random());
+        let id = identity.id();
+        let addresses = world.sources(host, options.destinations());
+        let config = options.config(Config::new(random.random(), START_NS / 1000), addresses);
+        let crypto = Arc::new(StandInCrypto::new(id, &config.seed));
+        let started = world.now();
         let slot = world.start(host, MeshNode::new(identity, config, crypto));
         let slot = slot.ok_or_else(|| Trouble::lab(format!("{name} is no host")))?;
         let mut node = Node {
@@ -79,11 +81,11 @@ impl Node {
             host,
             slot,
             started,
-            lies,
+            lies: options.hostile == Some(Lie::LiePath),
             lines: Vec::new(),
             log,
         };
-        node.report(started, json!({ "event": "started", "id": id, "listen": format!("0.0.0.0:{port}") }))?;
+        node.report(started, &Line::started(id, options.listen, Duration::ZERO))?;
         Ok(node)
     }
 
@@ -100,14 +102,12 @@ impl Node {
         })?;
         for mut event in events {
             if self.lies {
-                event = lie(event);
+                event = event.claiming_direct();
             }
-            let mut value = serde_json::to_value(&event)?;
+            self.report(now, &Line::event(&event, now.saturating_sub(self.started)))?;
             if let Event::MessageReceived { peer, data, .. } = event {
-                value["bytes"] = data.len().into();
                 self.inbox.push((peer, data));
             }
-            self.report(now, value)?;
         }
         Ok(())
     }
@@ -149,30 +149,11 @@ impl Node {
             .ok_or_else(|| Trouble::lab(format!("{} has lost its node", self.name)))
     }
 
-    fn report(&mut self, at: Duration, mut value: Value) -> Result<(), Trouble> {
-        let since = at.saturating_sub(self.started).as_millis();
-        value["ms"] = u64::try_from(since).unwrap_or(u64::MAX).into();
-        let line = value.to_string();
-        writeln!(self.log, "{line}")?;
-        self.lines.push(line);
-        self.reported.push(Reported { at, event: NodeEvent(value) });
+    fn report(&mut self, at: Duration, line: &Line<'_>) -> Result<(), Trouble> {
+        let text = serde_json::to_string(line)?;
+        writeln!(self.log, "{text}")?;
+        self.reported.push(Reported { at, event: NodeEvent(serde_json::to_value(line)?) });
+        self.lines.push(text);
         Ok(())
     }
-}
-
-/// The same event from a node that claims every path to be direct, as `omerta-mesh --hostile lie-path` prints it.
-fn lie(mut event: Event) -> Event {
-    match &mut event {
-        Event::Connected { kind: path, .. }
-        | Event::Sent { path, .. }
-        | Event::MessageReceived { path, .. } => *path = PathKind::Direct,
-        Event::Settled { path, kind, .. } => {
-            *path = PathKind::Direct;
-            if *kind == Kind::Relay {
-                *kind = Kind::Direct;
-            }
-        }
-        _ => {}
-    }
-    event
 }

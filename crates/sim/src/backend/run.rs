@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use natrig_lab::{
-    Halt, Trouble, Who,
+    App, Halt, Trouble, Who,
     assertions::Passage,
     cell::{self, BYTES, CARRY, READY, Reached, alike, blank, bytes, millis},
     proof::{Depth, refuse},
@@ -18,8 +18,7 @@ use super::{
     gateway::{self, Listing},
     life,
     needs::{modelled, needs_a_kernel},
-    node::{Node, chance},
-    settings::{self, Settings},
+    node::Node,
     stage::{Stage, Surroundings},
 };
 use crate::stun_server::StunServer;
@@ -130,9 +129,7 @@ impl<'s> Run<'s> {
         let relay = stage.machine(Machine::Relay)?;
         let [primary, other] = stage.topology.stun();
         stage.world.start(relay, StunServer::new(primary, other));
-        let mut random = chance(&stage.world, Machine::Relay);
-        let settings = settings::relay(self.scenario, &mut random)?;
-        self.start(stage, Machine::Relay, settings, random)?;
+        self.start(stage, Machine::Relay, &App.relay(self.scenario))?;
 
         let others = life::prove_others(stage, self.scenario)?;
         self.cell.proofs = gateway::measure(stage, self.scenario, Depth::Whole)?;
@@ -153,13 +150,11 @@ impl<'s> Run<'s> {
         let proven_ns = stage.now_ns();
         self.passages = stage.topology.gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, stage)?;
-        let relay = stage.node(Machine::Relay)?.id;
+        let relay = stage.node(Machine::Relay)?.id.to_string();
         let sides = [self.scenario.initiator, self.scenario.initiator.other()];
         for side in [Side::One, Side::Two] {
-            let name = side.peer();
-            let mut random = chance(&stage.world, name);
-            let settings = settings::peer(self.scenario, &stage.topology, name, relay, &mut random)?;
-            self.start(stage, name, settings, random)?;
+            let argv = App.peer(self.scenario, &stage.topology, side.peer(), &relay);
+            self.start(stage, side.peer(), &argv)?;
         }
         let deadline = stage.world.now() + READY;
         for side in sides {
@@ -192,15 +187,9 @@ impl<'s> Run<'s> {
     }
 
     /// Starts the node on a machine.
-    fn start(
-        &self,
-        stage: &mut Stage<'s>,
-        name: Machine,
-        settings: Settings,
-        random: rand_pcg::Pcg64Mcg,
-    ) -> Result<(), Trouble> {
+    fn start(&self, stage: &mut Stage<'s>, name: Machine, argv: &[String]) -> Result<(), Trouble> {
         let host = stage.machine(name)?;
-        let node = Node::start(&mut stage.world, (name, host), settings, random, self.around.folder)?;
+        let node = Node::start(&mut stage.world, (name, host), argv, self.around.folder)?;
         stage.add_node(node);
         Ok(())
     }

@@ -305,12 +305,12 @@ impl<'s> Stage<'s> {
 
     /// Writes down the state of everything, and says so.
     fn stopped(&mut self) -> Result<Trouble, Trouble> {
-        let at = self.stop.take().map_or_else(String::new, |stop| format!(" ({stop})"));
-        let now = self.world.now();
-        let state = json!({ "stopped_at_ms": millis(now), "asked_for": at.trim_matches([' ', '(', ')']), "world": self.world.snapshot() });
+        let asked = self.stop.take().map(|stop| stop.to_string()).unwrap_or_default();
+        let at_ms = millis(self.world.now());
+        let state = json!({ "stopped_at": asked, "world": self.world.snapshot() });
         let file = self.folder.join(STOPPED);
         fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
-        Ok(Trouble::lab(format!("time was stopped at {} ms{at}, as was asked for", millis(now)))
+        Ok(Trouble::lab(format!("time was stopped at {asked}, after {at_ms} ms, as was asked for"))
             .lines([format!("the state of nodes, NATs and links is in {}", file.display())]))
     }
 }

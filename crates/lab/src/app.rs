@@ -1,16 +1,25 @@
-//! How the node under test is started: omerta-mesh's command lines.
+//! How the node under test is started: omerta-mesh's command lines, the same on machines and in the simulator.
 
-use natrig_lab::{NODE_PORT, Topology};
 use natrig_scenario::{Machine, Scenario};
 
-/// Where the node keeps what it received.
-pub const INBOX: &str = "/run/inbox";
+use crate::{NODE_PORT, Topology};
+
+/// What its command lines begin with: the program, and what it is to do.
+const RUN: [&str; 2] = ["/app/omerta-mesh", "run"];
 
 /// The node under test.
 #[derive(Debug, Clone, Copy)]
 pub struct App;
 
 impl App {
+    /// Where the node keeps what it received.
+    pub const INBOX: &str = "/run/inbox";
+
+    /// The options of a command line, without the program and what it is to do.
+    pub fn options(argv: &[String]) -> &[String] {
+        argv.get(RUN.len()..).unwrap_or_default()
+    }
+
     /// The command of the public node.
     pub fn relay(self, scenario: &Scenario) -> Vec<String> {
         let mut argv = self.common(&["--relay"]);
@@ -43,8 +52,7 @@ impl App {
 
     fn common(self, more: &[&str]) -> Vec<String> {
         let listen = format!("0.0.0.0:{NODE_PORT}");
-        let words =
-            ["/app/omerta-mesh", "run", "--json", "--commands", "--inbox", INBOX, "--listen", &listen];
-        words.iter().chain(more).map(|&word| word.to_owned()).collect()
+        let words = ["--json", "--commands", "--inbox", Self::INBOX, "--listen", &listen];
+        RUN.iter().chain(&words).chain(more).map(|&word| word.to_owned()).collect()
     }
 }
