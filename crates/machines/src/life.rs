@@ -10,7 +10,7 @@ use std::{net::Ipv4Addr, path::Path};
 use natrig_lab::{
     Place,
     life::{becoming, list, renumbered, with},
-    proof::refuse,
+    proof::{Depth, refuse},
 };
 use natrig_nat::bytes::control::Command;
 use natrig_scenario::{Engine, Gateway, GatewayFault, Machine, Scenario};
@@ -20,12 +20,14 @@ use crate::{
     gateway::{self, Listing, Standing, expect},
     model,
     port_mapping::{self, Restart},
+    proof,
 };
 
 /// Loads, proves and empties what gateways become in a scenario, and then the gateways that it starts with; gives what
 /// is to be the same when they become it.
 pub fn prove_others(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<Vec<Standing>, Trouble> {
     let mut others: Vec<Standing> = Vec::new();
+    let mut round = 0;
     for (machine, gateway) in becoming(scenario) {
         let known = |other: &Standing| other.place.machine == machine && other.place.gateway == *gateway;
         if others.iter().any(known) {
@@ -33,8 +35,8 @@ pub fn prove_others(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<Vec
         }
         let another = with(scenario, machine, gateway)?;
         gateway::load(lab, &another, folder)?;
-        let proofs = gateway::measure(lab, &another)?;
-        refuse(&proofs)?;
+        round += 1;
+        refuse(&proof::measure_again(lab, &another, round, |_| Depth::Fast)?)?;
         let mut proven = gateway::flush(lab, &another)?;
         others.push(proven.take(machine)?);
     }

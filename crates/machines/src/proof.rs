@@ -16,13 +16,25 @@ pub fn measure(
     scenario: &Scenario,
     depth: impl Fn(&Gateway) -> Depth + Sync,
 ) -> Result<Vec<Proof>, Trouble> {
+    measure_again(lab, scenario, 0, depth)
+}
+
+/// The same in another round: the captures hold those before as well.
+pub(crate) fn measure_again(
+    lab: &Lab,
+    scenario: &Scenario,
+    round: u32,
+    depth: impl Fn(&Gateway) -> Depth + Sync,
+) -> Result<Vec<Proof>, Trouble> {
     let topology = Topology::of(scenario);
     let measure = |span: &Span<'_>, depth| span.measure(&mut lab.stations(span.stands())?, depth);
-    let mut found =
-        each_gateway(scenario, |place| measure(&Span::of(&topology, place), depth(&place.gateway)))?;
+    let mut found = each_gateway(scenario, |place| {
+        measure(&Span::of(&topology, place).in_round(round), depth(&place.gateway))
+    })?;
     let mut spans: Vec<Span<'_>> =
-        topology.gateways().iter().map(|place| Span::of(&topology, place)).collect();
+        topology.gateways().iter().map(|place| Span::of(&topology, place).in_round(round)).collect();
     for chain in Span::chains(&topology, scenario) {
+        let chain = chain.in_round(round);
         found.push(measure(&chain, Depth::Fast)?);
         spans.push(chain);
     }

@@ -1,30 +1,308 @@
 //! Scenarios in the simulator end as on machines.
 
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
 use natrig_lab::{Backend, Halt};
-use natrig_record::{Cell, Outcome};
-use natrig_scenario::Scenario;
-use natrig_sim::backend::{Experimenter, Simulator};
+use natrig_record::{About, Cell, Kind, Outcome, Path as WirePath, Step, What};
+use natrig_scenario::{Machine, Scenario};
+use natrig_sim::backend::{Experimenter, Simulator, Stop};
+use tempfile::TempDir;
 
 const MATRIX: &str = include_str!("../../../scenarios/all-combinations.yaml");
 
-fn run(backend: &dyn Backend, scenario: &Scenario) -> Cell {
-    let folder = tempfile::tempdir().unwrap();
-    backend.run(scenario, 1, folder.path(), &|_| (), &Halt::default())
+fn scenarios(folder: &str) -> Vec<Scenario> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios").join(folder);
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    natrig_scenario::load_all(&files).unwrap()
 }
 
-fn expect_all(backend: &dyn Backend) {
-    for scenario in Scenario::parse("matrix.yaml", MATRIX).unwrap() {
-        let cell = run(backend, &scenario);
-        assert_eq!(cell.outcome, Outcome::AsExpected, "{}: {:#?}", scenario.id, cell.failure);
+fn scenario(text: &str) -> Scenario {
+    let text = format!("name: test\nid: test\n{text}");
+    Scenario::parse("test.yaml", &text).unwrap_or_else(|wrong| panic!("{}", wrong.render(false))).remove(0)
+}
+
+/// A cell that ran, with what it left and what was told of it.
+struct Ran {
+    cell: Cell,
+    folder: TempDir,
+    told: Vec<What>,
+}
+
+impl Ran {
+    fn by(backend: &dyn Backend, scenario: &Scenario) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Mutex::new(Vec::new());
+        let events = |what| told.lock().unwrap().push(what);
+        let cell = backend.run(scenario, 1, folder.path(), &events, &Halt::default());
+        Ran { cell, folder, told: told.into_inner().unwrap() }
+    }
+
+    fn of(text: &str) -> Self {
+        Ran::by(&Simulator::new(7), &scenario(text))
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        self.cell.verdict.as_ref()?.kind
+    }
+
+    fn failure(&self) -> &str {
+        self.cell.failure.as_ref().map_or("", |failure| &failure.message)
+    }
+
+    fn faults(&self) -> Vec<&str> {
+        let faults = self.told.iter().filter_map(|what| match what {
+            What::Fault { message } => Some(&**message),
+            _ => None,
+        });
+        faults.collect()
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.folder.path().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    fn expect(self, outcome: Outcome) -> Self {
+        assert_eq!(self.cell.outcome, outcome, "{:#?}\n{:#?}", self.cell.failure, self.cell.verdict);
+        self
     }
 }
 
 #[test]
 fn all_of_the_matrix_is_as_expected() {
-    expect_all(&Simulator::new(7));
+    for scenario in Scenario::parse("matrix.yaml", MATRIX).unwrap() {
+        let ran = Ran::by(&Simulator::new(7), &scenario).expect(Outcome::AsExpected);
+        assert!(ran.cell.proofs.iter().all(|proof| proof.holds && proof.steps == "whole"), "{}", scenario.id);
+        assert!(ran.cell.assertions.iter().any(|one| one.about == About::Gateway));
+        assert_eq!(ran.cell.claims.len(), 2);
+    }
 }
 
 #[test]
 fn all_of_the_matrix_is_as_expected_without_nodes() {
-    expect_all(&Experimenter::new(&Simulator::new(7)));
+    for scenario in Scenario::parse("matrix.yaml", MATRIX).unwrap() {
+        let simulator = Simulator::new(7);
+        let ran = Ran::by(&Experimenter::new(&simulator), &scenario).expect(Outcome::AsExpected);
+        assert!(ran.cell.experiment.is_some() && ran.cell.verdict.is_none());
+    }
+}
+
+#[test]
+fn the_seeds_scenarios_are_as_expected() {
+    for scenario in scenarios("seed") {
+        Ran::by(&Simulator::new(7), &scenario).expect(Outcome::AsExpected);
+    }
+}
+
+#[test]
+fn controls_end_as_they_must() {
+    let ended: BTreeMap<String, Outcome> = scenarios("controls")
+        .iter()
+        .map(|scenario| (scenario.id.clone(), Ran::by(&Simulator::new(7), scenario).cell.outcome))
+        .collect();
+    let must = [
+        ("control-blocked-pair", Outcome::AsExpected),
+        ("control-lying-node", Outcome::Disagree),
+        ("control-no-relay", Outcome::NotAsExpected),
+        ("control-relay-cut", Outcome::NotAsExpected),
+    ];
+    assert_eq!(ended, must.map(|(id, outcome)| (id.to_owned(), outcome)).into());
+}
+
+#[test]
+fn a_carriers_gateway_is_proven_alone_and_together_with_the_one_behind_it() {
+    let ran = Ran::of("nat1: cgn\nnat2: full-cone\nexpected: direct\n").expect(Outcome::AsExpected);
+    let proven: Vec<&str> = ran.cell.proofs.iter().map(|proof| &*proof.gateway).collect();
+    assert_eq!(proven, ["nat1", "cgn1", "nat2", "nat1 behind cgn1"]);
+}
+
+/// What befell a gateway before the peers connect, and what they come to then.
+#[test]
+fn gateways_live_and_what_befell_them_is_shown() {
+    for (fault, shown, kind) in [
+        ("reboot: nat1", "started anew", Kind::Punch),
+        ("rebind: nat1", "no endpoint gets the port it had", Kind::Punch),
+        ("renumber: nat1", "192.168.100.1 is now 192.168.100.112", Kind::Punch),
+        ("become: nat1, nat: symmetric", "`port-restrict` is now `symmetric`", Kind::Relay),
+        ("become: nat1, nat: full-cone", "`port-restrict` is now `full-cone`", Kind::Punch),
+        ("fill: nat1", "another one was refused", Kind::Relay),
+        ("idle: 40s", "idle for 40s", Kind::Punch),
+    ] {
+        let ran = Ran::of(&format!(
+            "nat1: port-restrict\nnat2: port-restrict\nexpected: {kind}\nnode: {{birthday: false}}\n\
+             faults: [{{after: bootstrapped, {fault}}}]\n"
+        ));
+        assert_ne!(ran.cell.outcome, Outcome::LabError, "{fault}: {:#?}", ran.cell.failure);
+        assert_eq!(ran.kind(), Some(kind), "{fault}");
+        let told = ran.faults();
+        assert!(told.iter().any(|told| told.contains(shown)), "{fault}: {told:?}");
+        let lives = ran.read("case.json").matches("from_ns").count();
+        // A gateway each, a new life after what befell one of them, and the window.
+        let befallen = !fault.starts_with("idle") && !fault.starts_with("fill");
+        assert_eq!(lives, 3 + usize::from(befallen), "{fault}");
+    }
+}
+
+#[test]
+fn a_connection_survives_what_is_cut_and_healed() {
+    let ran = Ran::of(
+        "nat1: port-restrict\nnat2: port-restrict\nexpected: punch\nfaults:\n  \
+         - {after: bootstrapped, cut: relay.wan}\n  - {after: bootstrapped, heal: relay.wan}\n",
+    );
+    assert_eq!(ran.expect(Outcome::AsExpected).faults().len(), 2);
+}
+
+#[test]
+fn a_link_may_be_bad() {
+    let ran = Ran::of(
+        "nat1: port-restrict\nnat2: port-restrict\nexpected: punch\n\
+         links: [{link: peer1.lan, delay: 40ms, loss: 1%}]\n",
+    )
+    .expect(Outcome::AsExpected);
+    assert!(ran.cell.connect_ms.unwrap() > 80.0, "there and back takes twice 40 ms");
+}
+
+#[test]
+fn what_needs_a_kernel_is_the_labs_error() {
+    for (text, said) in [
+        ("nat1: {like: port-restrict, engine: kernel}\nnat2: public\nexpected: direct\n", "engine: kernel"),
+        (
+            "nat1: port-restrict\nnat2: symmetric\nexpected: relay\nport_mapping: {nat1: {protocols: [pcp]}}\n",
+            "miniupnpd",
+        ),
+        (
+            "nat1: public\nnat2: public\nexpected: direct\n\
+             faults: [{after: settled, become: nat1, nat: {like: full-cone, engine: kernel}}]\n",
+            "engine: kernel",
+        ),
+    ] {
+        let scenario = scenario(text);
+        let simulator = Simulator::new(7);
+        for backend in [&simulator as &dyn Backend, &Experimenter::new(&simulator)] {
+            let ran = Ran::by(backend, &scenario).expect(Outcome::LabError);
+            assert!(ran.failure().contains(said), "{}", ran.failure());
+            let hint = ran.cell.failure.as_ref().unwrap().hint.as_deref();
+            assert!(hint.is_some_and(|hint| hint.contains("--backend vm")), "{hint:?}");
+        }
+    }
+    // What the scenario leaves to the lab may be the model's.
+    Ran::of("nat1: {like: full-cone, engine: auto}\nnat2: public\nexpected: direct\n")
+        .expect(Outcome::AsExpected);
+}
+
+#[test]
+fn a_node_with_wrong_options_ends_before_it_starts() {
+    let text = "nat1: public\nnat2: public\nexpected: direct\nnode: {args: {peer1: [--dance]}}\n";
+    let ran = Ran::of(text).expect(Outcome::NotAsExpected);
+    assert!(ran.failure().starts_with("peer1 ended before it had started"), "{}", ran.failure());
+}
+
+#[test]
+fn what_is_not_what_it_says_is_refused() {
+    // No gateway is opened so wide that two datagrams a second go through it.
+    let text = "nat1: {like: full-cone, limits: {flows: 2, mappings: 2}}\nnat2: public\nexpected: direct\n";
+    let ran = Ran::of(text).expect(Outcome::LabError);
+    assert_eq!(ran.cell.failure.as_ref().unwrap().step, Step::Proof);
+}
+
+/// Everything that a cell leaves behind.
+fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_same_seed_is_the_same_cell_and_another_is_another() {
+    let scenario = scenario(
+        "nat1: symmetric\nnat2: port-restrict\nexpected: birthday\n\
+         links: [{link: peer2.lan, delay: 5ms, jitter: 2ms, loss: 1%}]\n",
+    );
+    let run = |seed, repetition| {
+        let folder = tempfile::tempdir().unwrap();
+        let halt = Halt::default();
+        let mut cell = Simulator::new(seed).run(&scenario, repetition, folder.path(), &|_| (), &halt);
+        cell.evidence.folder.clear();
+        (cell, left(folder.path()))
+    };
+    let first = run(7, 1);
+    assert_eq!(first.0.outcome, Outcome::AsExpected, "{:#?}", first.0.failure);
+    assert!(first == run(7, 1));
+    assert!(first.1 != run(8, 1).1);
+    // Repetitions differ, and each is a run of its own by its seed.
+    let second = run(7, 2);
+    assert!(first.1 != second.1);
+    assert!(second == run(second.0.seed.unwrap(), 1));
+}
+
+#[test]
+fn a_machine_is_traced_and_time_is_stopped() {
+    let simulator = Simulator::new(7)
+        .trace(Machine::Peer1)
+        .trace(Machine::Nat1)
+        .stop_at(Stop::Event(Machine::Peer1, "punchStarted".to_owned()));
+    let scenario = scenario("nat1: symmetric\nnat2: symmetric\nexpected: relay\n");
+    let ran = Ran::by(&simulator, &scenario).expect(Outcome::LabError);
+    assert!(ran.failure().contains("stopped at peer1:punchStarted"), "{}", ran.failure());
+    let stopped: serde_json::Value = serde_json::from_str(&ran.read("stopped.json")).unwrap();
+    let machines = &stopped["world"]["machines"];
+    let peer = &machines["peer1"]["role"]["programs"][0];
+    let peers = peer["peers"].as_array().unwrap();
+    assert!(peers.iter().any(|peer| peer["contact"]["stage"] == "dial"), "{peer}");
+    assert!(!machines["nat1"]["role"]["flows"].as_array().unwrap().is_empty());
+    assert_eq!(stopped["world"]["links"]["peer1.lan"]["cut"], false);
+
+    let lines = ran.read("logs/peer1.trace.jsonl");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for what in ["received", "sent", "woken", "noted"] {
+        assert!(lines.iter().any(|line| line.get(what).is_some()), "no line tells what was {what}");
+    }
+    let last = lines.iter().rev().find_map(|line| line["noted"]["event"]["event"].as_str());
+    assert_eq!(last, Some("punchStarted"));
+    assert!(ran.read("logs/nat1.trace.jsonl").contains("\"sent\""));
+}
+
+#[test]
+fn a_stop_that_never_comes_is_told() {
+    let simulator = Simulator::new(7).stop_at(Stop::Event(Machine::Peer1, "pathFailed".to_owned()));
+    let scenario = scenario("nat1: public\nnat2: public\nexpected: direct\n");
+    let ran = Ran::by(&simulator, &scenario).expect(Outcome::AsExpected);
+    assert_eq!(ran.faults(), ["time did not stop at peer1:pathFailed: it never came to that"]);
+}
+
+#[test]
+fn a_halted_run_ends_at_once() {
+    let (folder, halt) = (tempfile::tempdir().unwrap(), Halt::default());
+    halt.raise();
+    let scenario = scenario("nat1: public\nnat2: public\nexpected: direct\n");
+    let cell = Simulator::new(7).run(&scenario, 1, folder.path(), &|_| (), &halt);
+    assert_eq!(cell.failure.map(|failure| failure.message).as_deref(), Some("interrupted"));
+}
+
+#[test]
+fn bytes_that_came_through_are_counted_on_the_wire() {
+    let ran = Ran::of("nat1: symmetric\nnat2: symmetric\nexpected: relay\n").expect(Outcome::AsExpected);
+    let verdict = ran.cell.verdict.unwrap();
+    assert_eq!(verdict.path, WirePath::Relay);
+    for direction in verdict.directions {
+        assert_eq!((direction.sent, direction.arrived), (256 * 1024, 256 * 1024));
+        assert!(direction.to_third_bytes > 256 * 1024 && direction.direct_bytes == 0);
+    }
 }

@@ -26,8 +26,9 @@ pub const CLOSED: u16 = 9;
 /// A table with less room cannot be measured wholly.
 const ROOM: u32 = 512;
 
-/// Tells the transactions of a chain from those of its gateways.
+/// Tell the transactions of a chain from those of its gateways, and those of one round from those of another.
 const COMPOSED: u64 = 1 << 32;
+const ROUND: u32 = 33;
 
 /// How long a packet that must pass may take, and how often it is sent.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -73,6 +74,7 @@ pub struct Span<'a> {
     outer: &'a Place,
     profile: Profile,
     stands: [Stand; 2],
+    round: u32,
 }
 
 /// What was measured.
@@ -94,6 +96,7 @@ impl<'a> Span<'a> {
             outer: place,
             profile: place.gateway.profile.clone(),
             stands: topology.stands(place),
+            round: 0,
         }
     }
 
@@ -108,9 +111,14 @@ impl<'a> Span<'a> {
             let [inside, _] = topology.stands(inner);
             let [_, outside] = topology.stands(outer);
             let profile = scenario.nats[inner.side.index()].composed();
-            chains.push(Span { inner, outer, profile, stands: [inside, outside] });
+            chains.push(Span { inner, outer, profile, stands: [inside, outside], round: 0 });
         }
         chains
+    }
+
+    /// The same, to be measured once more in one run: the wire shows which datagram belongs to which round.
+    pub fn in_round(self, round: u32) -> Self {
+        Span { round, ..self }
     }
 
     /// Where the stations are that it is measured from: behind it, and in front of it.
@@ -167,7 +175,7 @@ impl<'a> Span<'a> {
             closed: Some(outside.endpoint(0, CLOSED).into()),
             timers: (depth == Depth::Timed).then_some(profile.timers),
             eyes: true,
-            seed: self.inner.machine as u64 ^ salt,
+            seed: self.inner.machine as u64 ^ salt ^ u64::from(self.round) << ROUND,
         }
     }
 }

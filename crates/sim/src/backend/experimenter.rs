@@ -85,7 +85,7 @@ fn among<'s>(
     cell: &mut Cell,
 ) -> Result<(), Trouble> {
     progress.enter(Step::Proof, stage.world.now())?;
-    cell.proofs = gateway::measure(stage, scenario, Depth::Whole)?;
+    cell.proofs = gateway::measure(stage, scenario, 0, Depth::Whole)?;
     refuse(&cell.proofs)?;
     let proven = gateway::flush(stage, scenario)?;
 

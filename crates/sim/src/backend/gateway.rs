@@ -95,11 +95,17 @@ pub fn proven(state: &State) -> Result<String, Trouble> {
 }
 
 /// Measures each gateway from its own two segments, and those that are behind one another together; the captures are the
-/// witness of every silence.
-pub fn measure(stage: &mut Stage<'_>, scenario: &Scenario, depth: Depth) -> Result<Vec<Proof>, Trouble> {
+/// witness of every silence. Rounds in one cell have different numbers.
+pub fn measure(
+    stage: &mut Stage<'_>,
+    scenario: &Scenario,
+    round: u32,
+    depth: Depth,
+) -> Result<Vec<Proof>, Trouble> {
     let topology = Topology::of(scenario);
     let each = topology.gateways().iter().map(|place| Span::of(&topology, place));
-    let spans: Vec<Span<'_>> = each.chain(Span::chains(&topology, scenario)).collect();
+    let spans: Vec<Span<'_>> =
+        each.chain(Span::chains(&topology, scenario)).map(|span| span.in_round(round)).collect();
     let found: Vec<Found> = spans
         .iter()
         .map(|span| {

@@ -26,6 +26,7 @@ const CHANGE: Duration = Duration::from_millis(100);
 /// become it.
 pub fn prove_others(stage: &mut Stage<'_>, scenario: &Scenario) -> Result<Vec<Standing>, Trouble> {
     let mut others: Vec<Standing> = Vec::new();
+    let mut round = 0;
     for (machine, gateway) in becoming(scenario) {
         let known = |other: &Standing| other.place.machine == machine && other.place.gateway == *gateway;
         if others.iter().any(known) {
@@ -33,7 +34,8 @@ pub fn prove_others(stage: &mut Stage<'_>, scenario: &Scenario) -> Result<Vec<St
         }
         let another = with(scenario, machine, gateway)?;
         install_all(stage, &another)?;
-        refuse(&gateway::measure(stage, &another, Depth::Fast)?)?;
+        round += 1;
+        refuse(&gateway::measure(stage, &another, round, Depth::Fast)?)?;
         let Listing { standing, .. } = gateway::flush(stage, &another)?;
         others.extend(standing.into_iter().filter(|standing| standing.place.machine == machine));
     }

@@ -132,7 +132,7 @@ impl<'s> Run<'s> {
         self.start(stage, Machine::Relay, &App.relay(self.scenario))?;
 
         let others = life::prove_others(stage, self.scenario)?;
-        self.cell.proofs = gateway::measure(stage, self.scenario, Depth::Whole)?;
+        self.cell.proofs = gateway::measure(stage, self.scenario, 0, Depth::Whole)?;
         refuse(&self.cell.proofs)?;
         let mut gateways = Listing { others, ..gateway::flush(stage, self.scenario)? };
 
