@@ -165,6 +165,10 @@ pub fn summary(results: &Results) -> String {
     if !run.accelerator.is_empty() {
         line += &format!(" on {}", run.accelerator);
     }
+    // There it makes the same run again.
+    if run.backend == "sim" {
+        line += &format!(" in the simulator, --seed {}", run.seed);
+    }
     if !run.folder.is_empty() {
         line += &format!("; evidence in {}", run.folder);
     }
