@@ -52,6 +52,14 @@ fn main() {
         matrix.iter().map(|run| format!("{} of 25", run.totals.as_expected)).collect();
     println!("  as expected: {}", outcomes.join(", "));
 
+    let simulated: Vec<Results> =
+        (0..RUNS).map(|n| run(&format!("simulated-{n}"), &["matrix", "--backend", "sim"], None).0).collect();
+    let took = simulated.iter().map(|run| run.run.elapsed_ms).collect();
+    row("25 cells in the simulator", "1 s", "s", seconds(took));
+    let outcomes: Vec<String> =
+        simulated.iter().map(|run| format!("{} of 25", run.totals.as_expected)).collect();
+    println!("  as expected: {}", outcomes.join(", "));
+
     let first: Vec<f64> = (0..2)
         .map(|n| {
             let cache = tempfile::tempdir().expect("a folder for a cache");

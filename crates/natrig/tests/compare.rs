@@ -15,12 +15,14 @@ fn compare(place: &Place, arguments: &[&str], code: i32) -> Vec<Comparison> {
     let text = std::fs::read(place.work().join("out/comparison.json")).unwrap();
     let left: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(left["schema"], "natrig/comparison/1");
-    serde_json::from_value(left["cells"].clone()).unwrap_or_else(|error| panic!("{error}: {}", stdout(&output)))
+    serde_json::from_value(left["cells"].clone())
+        .unwrap_or_else(|error| panic!("{error}: {}", stdout(&output)))
 }
 
 fn assert_alike(all: &[Comparison]) {
     for one in all {
-        let worse: Vec<_> = one.aspects.iter().filter(|aspect| aspect.agreement > Agreement::Explained).collect();
+        let worse: Vec<_> =
+            one.aspects.iter().filter(|aspect| aspect.agreement > Agreement::Explained).collect();
         assert!(worse.is_empty(), "{}: {worse:#?}", one.id);
     }
 }

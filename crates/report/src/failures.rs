@@ -7,7 +7,7 @@ use natrig_record::{Cell, Outcome, Proof, Results};
 use crate::{
     Style,
     style::Ink,
-    wording::{nats, printable, reason},
+    wording::{nats, printable, reason, repeated_by},
 };
 
 /// Lines of a log or of reasons that are shown; the rest is in the evidence.
@@ -52,6 +52,9 @@ fn paragraph(cell: &Cell, run_folder: &str, style: Style) -> String {
         };
         let _ = writeln!(text, "  evidence: {path}");
     }
+    if let Some(options) = repeated_by(cell) {
+        let _ = writeln!(text, "  again: {options}");
+    }
     if let Some(hint) = hint(cell) {
         let _ = writeln!(text, "  hint: {hint}");
     }
@@ -92,6 +95,9 @@ fn side_by_side(proof: &Proof) -> Vec<String> {
 pub(crate) fn hint(cell: &Cell) -> Option<String> {
     let recorded = cell.failure.as_ref().and_then(|failure| failure.hint.clone());
     recorded.or(match cell.outcome {
+        Outcome::LabError if cell.seed.is_some() => {
+            Some("a lab error says nothing about the node".to_owned())
+        }
         Outcome::LabError => {
             Some("a lab error says nothing about the node; `natrig doctor` checks this host".to_owned())
         }

@@ -26,8 +26,11 @@ pub fn junit(results: &Results) -> Result<String, SerializeError> {
         ("guest_kernel", &run.guest_kernel),
         ("folder", &run.folder),
     ] {
-        suite.add_property((name, value.as_str()));
+        if !value.is_empty() {
+            suite.add_property((name, value.as_str()));
+        }
     }
+    suite.add_property(("seed", run.seed.to_string().as_str()));
     if results.interrupted {
         suite.add_property(("interrupted", "true"));
     }

@@ -15,7 +15,7 @@ use crate::{
     Style,
     board::Board,
     style::Ink,
-    wording::{kind, nats, printable, reason, seconds, totals, wire},
+    wording::{ground, kind, nats, printable, reason, seconds, totals, wire},
 };
 
 /// How often what is on a terminal is drawn again when nothing happens: time passes.
@@ -132,10 +132,7 @@ impl<W: Write> State<W> {
                 self.board = Board::of(cells);
                 self.preparing = None;
                 self.clock = Some(Clock { began_ms: event.at_ms, event_ms: event.at_ms, event_at: now });
-                let on = match info.accelerator.as_str() {
-                    "" => String::new(),
-                    accelerator => format!(" on {accelerator}"),
-                };
+                let on = ground(info);
                 self.keep(&format!("{}{on}, {}", count(cells.len()), info.host), now)
             }
             What::Preparing { message } if self.live => {

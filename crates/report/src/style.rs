@@ -1,8 +1,13 @@
 //! How much a text may make of where it is shown.
 
-use std::{env, io::IsTerminal, os::fd::AsFd};
+#[cfg(unix)]
+use std::os::fd::AsFd as AsStream;
+#[cfg(windows)]
+use std::os::windows::io::AsHandle as AsStream;
+use std::{env, io::IsTerminal};
 
 use natrig_record::Outcome;
+use terminal_size::{Height, Width, terminal_size_of};
 
 /// Whether to use colour, and how wide lines may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +23,14 @@ impl Style {
     pub const PLAIN: Style = Style { color: false, width: None };
 
     /// For a stream: plain unless it is a terminal, and colour only if `NO_COLOR` and `TERM=dumb` do not forbid it.
-    pub fn of<S: IsTerminal + AsFd>(stream: &S) -> Style {
+    pub fn of<S: IsTerminal + AsStream>(stream: &S) -> Style {
         if !stream.is_terminal() {
             return Style::PLAIN;
         }
         let forbidden = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|term| term == "dumb");
         let width =
-            rustix::termios::tcgetwinsize(stream).ok().map(|size| size.ws_col).filter(|columns| *columns > 0);
+            terminal_size_of(stream).map(|(Width(columns), _)| columns).filter(|columns| *columns > 0);
         Style { color: !forbidden, width }
     }
 
@@ -38,8 +43,8 @@ impl Style {
 }
 
 /// Lines of a terminal; none where it does not say.
-pub(crate) fn height<S: AsFd>(stream: &S) -> Option<u16> {
-    rustix::termios::tcgetwinsize(stream).ok().map(|size| size.ws_row).filter(|rows| *rows > 0)
+pub(crate) fn height<S: AsStream>(stream: &S) -> Option<u16> {
+    terminal_size_of(stream).map(|(_, Height(rows))| rows).filter(|rows| *rows > 0)
 }
 
 /// What a text is, as far as its colour goes.

@@ -1,6 +1,6 @@
 //! The phrases in which every report speaks of a cell.
 
-use natrig_record::{Cell, Experiment, Outcome, Path, Results, Totals, Verdict};
+use natrig_record::{Cell, Experiment, Outcome, Path, Results, RunInfo, Totals, Verdict};
 
 /// The gateways, site 1 first; the arrow goes from the peer that dials.
 pub(crate) fn nats(cell: &Cell) -> String {
@@ -162,18 +162,30 @@ pub fn summary(results: &Results) -> String {
         line += ", interrupted";
     }
     line += &format!(" in {}", seconds(Some(run.elapsed_ms)));
-    if !run.accelerator.is_empty() {
-        line += &format!(" on {}", run.accelerator);
-    }
-    // There it makes the same run again.
-    if run.backend == "sim" {
-        line += &format!(" in the simulator, --seed {}", run.seed);
-    }
+    line += &ground(run);
     if !run.folder.is_empty() {
         line += &format!("; evidence in {}", run.folder);
     }
     line
 }
+
+/// What a run runs on; of a simulator, what repeats it.
+pub(crate) fn ground(run: &RunInfo) -> String {
+    match (run.backend.as_str(), run.accelerator.as_str()) {
+        (SIMULATOR, _) => format!(" in the simulator, --seed {}", run.seed),
+        (_, "") => String::new(),
+        (_, accelerator) => format!(" on {accelerator}"),
+    }
+}
+
+/// The options that repeat one cell of a simulator, where its own seed alone does.
+pub(crate) fn repeated_by(cell: &Cell) -> Option<String> {
+    let seed = cell.seed?;
+    Some(format!("--backend {SIMULATOR} --seed {seed} --only {}", cell.id))
+}
+
+/// What the simulator is called as a backend.
+const SIMULATOR: &str = "sim";
 
 /// A text from a machine, without what would move a terminal's cursor.
 pub(crate) fn printable(text: &str) -> String {
