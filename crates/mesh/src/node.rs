@@ -82,6 +82,7 @@ pub struct Node {
     events: VecDeque<Event>,
     sockets: VecDeque<SocketRequest>,
     counters: Counters,
+    next_timeout: Option<Instant>,
 }
 
 /// A relay session seen from a member.
@@ -144,6 +145,7 @@ impl Node {
             events: VecDeque::new(),
             sockets: VecDeque::new(),
             counters: Counters::default(),
+            next_timeout: None,
             rng,
             identity,
             config,
@@ -191,6 +193,7 @@ impl Node {
         while let Some(packet) = self.quic.poll_transmit() {
             self.send_packet(now, packet);
         }
+        self.settle_timeouts();
     }
 
     /// Takes a datagram that came to `socket`.
@@ -246,14 +249,19 @@ impl Node {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let links = self.links();
+        self.next_timeout
+    }
+
+    fn settle_timeouts(&mut self) {
+        let links = Links { quic: &self.quic, entrances: &self.entrances };
+        self.peers.settle(|id, peer| links.timeout(id, peer));
         debug_assert!(
             self.peers.iter().count() > 8
                 || self.peers.first_deadline()
                     == self.peers.iter().filter_map(|(id, peer)| links.timeout(id, peer)).min(),
             "somebody changed what a peer's deadline hangs on and did not touch the peer"
         );
-        [
+        self.next_timeout = [
             self.detector.as_ref().and_then(Detector::poll_timeout),
             self.quic.poll_timeout(),
             self.entrances_timeout(),
@@ -262,7 +270,7 @@ impl Node {
         ]
         .into_iter()
         .flatten()
-        .min()
+        .min();
     }
 
     /// What others shall know of our side of an attempt.
@@ -387,8 +395,7 @@ impl Node {
                 None => break,
             }
         }
-        let links = Links { quic: &self.quic, entrances: &self.entrances };
-        self.peers.settle(|id, peer| links.timeout(id, peer));
+        self.settle_timeouts();
     }
 
     /// Works off what peers had to wait for.
