@@ -33,7 +33,7 @@ pub struct Explained {
     pub reason: &'static str,
 }
 
-/// All differences that are explained in `docs/simulator.md`.
+/// All differences that are explained in `docs/compare.md`.
 pub const EXPLAINED: &[Explained] = &[];
 
 /// Holds what came of a cell in the simulator against what came of it on machines.
