@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{SliceRandom, index};
 
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId};
@@ -162,12 +162,14 @@ impl Punch {
     }
 }
 
-/// Every port from 1024 on once, in random order; taken from the end, where the likelier ones are.
+/// As many ports as are tried, each once, in random order; taken from the end, where the likelier ones are.
 fn search_order(rng: &mut StdRng) -> Vec<u16> {
+    let first = FIRST_PORT + LIKELY_PORTS;
+    let tried = SEARCH_BUDGET as usize - usize::from(LIKELY_PORTS);
+    let others = index::sample(rng, usize::from(u16::MAX - first) + 1, tried);
+    let mut ports: Vec<u16> = others.into_iter().map(|n| first + n as u16).collect();
     let mut likely: Vec<u16> = (FIRST_PORT..FIRST_PORT + LIKELY_PORTS).collect();
-    let mut ports: Vec<u16> = (FIRST_PORT + LIKELY_PORTS..=u16::MAX).collect();
     likely.shuffle(rng);
-    ports.shuffle(rng);
     ports.extend(likely);
     ports
 }
