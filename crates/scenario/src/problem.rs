@@ -25,7 +25,7 @@ pub enum Problem {
         file: String,
         /// Its text.
         #[source_code]
-        text: NamedSource<Arc<str>>,
+        text: Arc<NamedSource<Arc<str>>>,
         /// All mistakes that were found, in the order of the text.
         #[related]
         mistakes: Vec<Mistake>,
@@ -85,7 +85,7 @@ impl Problem {
         // What stands in the file's head is read again for each of its rows.
         mistakes.dedup();
         let text: Arc<str> = text.into();
-        Problem::Invalid { what, text: NamedSource::new(file, text), file: file.to_owned(), mistakes }
+        Problem::Invalid { what, text: Arc::new(NamedSource::new(file, text)), file: file.to_owned(), mistakes }
     }
 
     /// As text for a terminal: every mistake with its lines, place and hint.
