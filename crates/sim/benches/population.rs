@@ -1,9 +1,11 @@
-//! One population, as large and as long as is said: `cargo bench -p natrig-sim --bench population -- NODES SECONDS THREADS SEEDS`.
+//! What populations cost, each figure beside its goal: `scripts/bench population`.
 //!
-//! Under `valgrind --tool=callgrind` it counts the instructions of a small fixed world; see scripts/bench.
+//! Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS` runs one population and says what it took.
+//! Under callgrind that counts the instructions of a small fixed world (`scripts/bench instructions`).
 
 use std::{
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -11,39 +13,118 @@ use natrig_scenario::population::{Churn, Mix};
 use natrig_sim::population::{Ended, RelaySettings, Settings, Traffic, many};
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --benches` asks every bench to show that it starts.
-    if std::env::args().any(|word| word == "--test") {
+    if words.iter().any(|word| word == "--test") {
         return;
     }
-    let words: Vec<u64> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let word = |at: usize, otherwise| words.get(at).copied().unwrap_or(otherwise);
+    let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    match numbers.as_slice() {
+        [nodes, seconds, threads, seeds] => one(*nodes, *seconds, *threads, *seeds),
+        _ => figures(),
+    }
+}
+
+/// Runs one population, or some seeds of it, and prints a line of figures.
+fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64) {
     let mixes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/populations");
     let settings = Settings {
-        nodes: word(0, 1_000) as u32,
+        nodes: nodes as u32,
         mix: Mix::load(&mixes.join("nat-check-2005.yaml")).expect("a mix"),
         churn: Churn::default(),
-        length: Duration::from_secs(word(1, 60)),
+        length: Duration::from_secs(seconds),
         seed: 7,
-        threads: word(2, 1) as usize,
+        threads: threads as usize,
         traffic: Traffic::default(),
         relays: RelaySettings::default(),
     };
     let begun = Instant::now();
-    let worlds = many(&settings, word(3, 1), settings.threads, |_| ()).expect("settings that can be");
+    let worlds = many(&settings, seeds, settings.threads, |_| ()).expect("settings that can be");
     let wall = begun.elapsed().as_secs_f64();
-    let mut events = 0;
-    for world in worlds {
-        match world {
-            Ended::Whole(outcome) => {
-                events += outcome.events;
-                if std::env::var_os("SHOW").is_some() {
-                    println!("{}", serde_json::to_string_pretty(&outcome).expect("it is JSON"));
-                }
-            }
-            Ended::Failed(failed) => println!("{failed}"),
-        }
+    let events = worlds.iter().map(|world| match world {
+        Ended::Whole(outcome) => outcome.events,
+        Ended::Failed(failed) => panic!("{failed}"),
+    });
+    println!("{wall:.3} {:.2} {} {}", processor(), events.sum::<u64>(), peak());
+}
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct Took {
+    wall: f64,
+    processor: f64,
+    events: f64,
+    peak: f64,
+}
+
+fn run(nodes: u64, seconds: u64, threads: u64, seeds: u64) -> Took {
+    let own = std::env::current_exe().expect("this program's name");
+    let words = [nodes, seconds, threads, seeds].map(|number| number.to_string());
+    let output = Command::new(own).args(words).output().expect("this program runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [wall, processor, events, peak] = numbers[..] else {
+        panic!("{said}{}", String::from_utf8_lossy(&output.stderr))
+    };
+    Took { wall, processor, events, peak }
+}
+
+fn figures() {
+    println!(
+        "each host behind a NAT keeps a relay alive and says something to a random other each second; one core"
+    );
+    println!(
+        "{:>8} {:>10} {:>12} {:>12} {:>14} {:>14}",
+        "hosts", "simulated", "processor s", "events/s", "KiB a host", "us a host and s"
+    );
+    let mut costs = Vec::new();
+    for (nodes, seconds) in [(100, 600), (1_000, 120), (10_000, 60)] {
+        let took = run(nodes, seconds, 1, 1);
+        let each = took.processor / (nodes * seconds) as f64;
+        println!(
+            "{nodes:>8} {seconds:>8} s {:>12.2} {:>12.0} {:>14.0} {:>14.1}",
+            took.processor,
+            took.events / took.processor,
+            took.peak / 1024.0 / nodes as f64,
+            each * 1e6,
+        );
+        // As much life for each, so that what the beginning costs weighs the same.
+        let same = if seconds == 60 { took } else { run(nodes, 60, 1, 1) };
+        costs.push((nodes as f64, same.processor));
     }
+    println!();
+    if let [(least, first), .., (most, last)] = costs[..] {
+        let linear = most / least;
+        let allowed = linear * most.ln() / least.ln();
+        println!(
+            "60 s of {most} hosts cost {:.0} times as much as of {least}; n log n is {allowed:.0}, n is {linear:.0}",
+            last / first
+        );
+    }
+    let whole = run(10_000, 600, 2, 1);
+    println!(
+        "10000 hosts for 10 minutes on 2 cores: {:.0} s (goal 120), {:.2} GiB (goal 4)",
+        whole.wall,
+        whole.peak / f64::from(1 << 30)
+    );
+    let [alone, together] = [1, 2].map(|threads| run(200, 60, threads, 8).wall);
+    println!("8 seeds of 200 hosts: {:.2} times as many on two cores (goal 1.7)", alone / together);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load of the host: {}", load.split(' ').next().unwrap_or_default());
+}
+
+/// Processor time that this process has had, in seconds.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // User and system, in hundredths (proc(5): fields 14 and 15, here counted from the third).
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// The most memory that was resident at once, in bytes.
+fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default().trim();
-    println!("{wall:.2} s, {events} events, {:.0} events/s, peak {peak}", events as f64 / wall);
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kilo| kilo.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
