@@ -29,7 +29,7 @@ pub(super) struct Axis {
 impl Axis {
     /// From 0 to the next round number.
     pub fn linear(name: &'static str, most: f64) -> Self {
-        let magnitude = 10f64.powf(most.max(1e-9).log10().floor());
+        let magnitude = power_of_ten(libm::log10(most.max(1e-9)).floor());
         let round = [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * magnitude);
         let most = round.into_iter().find(|round| *round >= most).unwrap_or(most);
         Axis { name, least: 0.0, most, logarithmic: false }
@@ -37,16 +37,16 @@ impl Axis {
 
     /// From one power of ten to another.
     pub fn powers(name: &'static str, least: f64, most: f64) -> Self {
-        let power = |value: f64| value.max(1e-9).log10();
+        let power = |value: f64| libm::log10(value.max(1e-9));
         let (least, most) = (power(least).floor(), power(most).ceil());
         let most = if most <= least { least + 1.0 } else { most };
-        Axis { name, least: 10f64.powf(least), most: 10f64.powf(most), logarithmic: true }
+        Axis { name, least: power_of_ten(least), most: power_of_ten(most), logarithmic: true }
     }
 
     /// Where between the ends a value is.
     fn place(&self, value: f64) -> f64 {
         let place = match self.logarithmic {
-            true => (value.max(self.least) / self.least).log10() / (self.most / self.least).log10(),
+            true => libm::log10(value.max(self.least) / self.least) / libm::log10(self.most / self.least),
             false => (value - self.least) / (self.most - self.least),
         };
         place.clamp(0.0, 1.0)
@@ -55,8 +55,9 @@ impl Axis {
     fn ticks(&self) -> Vec<f64> {
         match self.logarithmic {
             true => {
-                let (first, last) = (self.least.log10().round() as i32, self.most.log10().round() as i32);
-                (first..=last).map(|power| 10f64.powi(power)).collect()
+                let power = |value: f64| libm::log10(value).round() as i32;
+                let (first, last) = (power(self.least), power(self.most));
+                (first..=last).map(|power| power_of_ten(power.into())).collect()
             }
             false => (0..=5).map(|n| self.least + (self.most - self.least) * f64::from(n) / 5.0).collect(),
         }
@@ -181,6 +182,10 @@ fn frame(svg: &mut String, x: &Axis, y: &Axis) {
         (TOP + HEIGHT - BOTTOM) / 2.0,
         escape(y.name)
     );
+}
+
+fn power_of_ten(power: f64) -> f64 {
+    libm::pow(10.0, power)
 }
 
 fn across(share: f64) -> f64 {
