@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
+use slab::Slab;
+
 /// A machine of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MachineId(pub(crate) u32);
@@ -66,45 +68,62 @@ pub(crate) struct Passing {
 
 /// All that is going to happen, the next thing first.
 #[derive(Debug, Default)]
-pub(crate) struct Agenda(BinaryHeap<Event>);
+pub(crate) struct Agenda {
+    /// Small, since a heap moves what is in it about.
+    order: BinaryHeap<Turn>,
+    what: Slab<What>,
+}
+
+/// When something happens, and where it is kept until then.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    when: When,
+    place: u32,
+}
 
 impl Agenda {
-    pub fn add(&mut self, event: Event) {
-        self.0.push(event);
+    pub fn add(&mut self, Event { when, what }: Event) {
+        let place = self.what.insert(what) as u32;
+        self.order.push(Turn { when, place });
     }
 
     /// When the next thing happens.
     pub fn next(&self) -> Option<u64> {
-        self.0.peek().map(|event| event.when.at)
+        self.order.peek().map(|turn| turn.when.at)
     }
 
     /// The next thing, if it happens before `end`.
     pub fn pop_before(&mut self, end: u64) -> Option<Event> {
-        if self.next()? < end { self.0.pop() } else { None }
+        if self.next()? >= end {
+            return None;
+        }
+        let Turn { when, place } = self.order.pop()?;
+        let what = self.what.try_remove(place as usize)?;
+        Some(Event { when, what })
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Event> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (When, &What)> {
+        self.order.iter().filter_map(|turn| Some((turn.when, self.what.get(turn.place as usize)?)))
     }
 }
 
 // A heap gives the greatest first.
-impl Ord for Event {
+impl Ord for Turn {
     fn cmp(&self, other: &Self) -> Ordering {
         other.when.cmp(&self.when)
     }
 }
 
-impl PartialOrd for Event {
+impl PartialOrd for Turn {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Event {
+impl PartialEq for Turn {
     fn eq(&self, other: &Self) -> bool {
         self.when == other.when
     }
 }
 
-impl Eq for Event {}
+impl Eq for Turn {}

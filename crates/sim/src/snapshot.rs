@@ -70,9 +70,9 @@ fn under_way(shard: &Shard) -> Vec<Value> {
     let mut packets: Vec<_> = shard
         .agenda
         .iter()
-        .filter_map(|event| match &event.what {
+        .filter_map(|(when, what)| match what {
             What::Wake(_) => None,
-            What::Forwarded(to, passing) | What::Arrived(to, passing) => Some((event.when, to, passing)),
+            What::Forwarded(to, passing) | What::Arrived(to, passing) => Some((when, to, passing)),
         })
         .collect();
     packets.sort_by_key(|(when, ..)| *when);
