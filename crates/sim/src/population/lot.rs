@@ -75,7 +75,7 @@ mod tests {
         let mut counts = [0; 3];
         (0..10_000).for_each(|_| counts[one_of(&shares, &mut random)] += 1);
         for (count, share) in counts.into_iter().zip([2_000i32, 5_000, 3_000]) {
-            assert!((count as i32 - share).abs() < 450, "{counts:?}");
+            assert!((count - share).abs() < 450, "{counts:?}");
         }
     }
 }
