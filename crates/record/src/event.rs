@@ -86,6 +86,11 @@ pub enum What {
         /// What, as a phrase.
         message: String,
     },
+    /// Something about a cell that whoever asked for it should know.
+    Note {
+        /// What, as a sentence.
+        message: String,
+    },
     /// A cell ended.
     CellFinished {
         /// Its record.

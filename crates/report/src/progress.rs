@@ -142,6 +142,10 @@ impl<W: Write> State<W> {
             What::Preparing { message } => self.keep(&printable(message), now),
             What::CellStarted { .. } => self.step(event.cell, Step::Machines, now),
             What::StepStarted { step } => self.step(event.cell, *step, now),
+            What::Note { message } => {
+                let title = self.title(event.cell);
+                self.keep(&format!("  note: {} ({title})", printable(message)), now)
+            }
             What::Fault { message } => {
                 let title = self.title(event.cell);
                 self.keep(&format!("  fault: {} ({title})", printable(message)), now)

@@ -71,7 +71,7 @@ fn whole<'s>(
     let ended = stage.end();
     tried?;
     if let Some(message) = ended? {
-        (around.events)(What::Fault { message });
+        (around.events)(What::Note { message });
     }
     Ok(())
 }

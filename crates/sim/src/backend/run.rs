@@ -1,6 +1,6 @@
 //! One cell from start to verdict.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use natrig_lab::{
     App, Halt, Trouble, Who,
@@ -11,7 +11,6 @@ use natrig_lab::{
 };
 use natrig_record::{Cell, Step, Verdict, What};
 use natrig_scenario::{Action, Machine, Moment, Scenario, Side};
-use std::path::Path;
 
 use super::{
     Simulator,
@@ -119,7 +118,7 @@ impl<'s> Run<'s> {
         let ended = stage.end();
         result?;
         if let Some(message) = ended? {
-            (self.around.events)(What::Fault { message });
+            (self.around.events)(What::Note { message });
         }
         Ok(())
     }
