@@ -103,7 +103,7 @@ fn usage(given: &[Given]) -> Ports {
         given.iter().copied().filter(|given| given.outside.is_some() && !given.kept()).collect();
     let even = |given: &Given| given.outside.is_some_and(|outside| outside.port() % 2 == given.inside % 2);
     let parity = match moved.iter().all(even) {
-        true => (moved.len() >= ENOUGH).then_some(true),
+        true => (moved.len() >= ENOUGH && !begins_again(&moved)).then_some(true),
         false => Some(false),
     };
     let count = moved.len() as u16;
@@ -126,6 +126,18 @@ fn usage(given: &[Given]) -> Ports {
     let blocks =
         hosts.map(|[one, other]| common.is_none() && (one.last < other.first || other.last < one.first));
     Ports { usage, second: None, moved: count, range, parity, hosts, blocks }
+}
+
+/// Whether the ports begin again at the lower end of their range just where the inside ones change their parity: a sequence of even
+/// steps may do so by chance, and then it is no sign that parity is kept.
+fn begins_again(moved: &[Given]) -> bool {
+    let port = |given: &Given| given.outside.map(|outside| outside.port());
+    let mut turns = moved.windows(2).filter_map(|pair| match pair {
+        [before, after] if before.inside % 2 != after.inside % 2 => Some((before, after)),
+        _ => None,
+    });
+    common_step(moved, false).is_some_and(|step| step.is_multiple_of(2))
+        && turns.any(|(before, after)| port(after) < port(before))
 }
 
 /// What the second host gets where the first one has kept its port.
@@ -230,6 +242,20 @@ mod tests {
         let ports = [10, 12, 14, 18, 20, 22, 24, 26, 28];
         let given: Vec<Given> = ports.iter().map(|port| given(0, 2 * port + 1, *port)).collect();
         assert_eq!(usage(&given).usage, PortUse::Sequential { delta: 2 });
+    }
+
+    /// Found by `any_profile_is_measured_as_declared`.
+    #[test]
+    fn a_sequence_that_begins_again_where_the_parity_changes_keeps_none_for_sure() {
+        let evens = (0..8).map(|n| (6000 + 2 * n, 30_236 + 48 * n));
+        let odds = (0..8).map(|n| (6001 + 2 * n, 13_607 + 48 * n));
+        let both = |(inside, outside)| [given(0, inside, outside), given(1, inside, outside + 24)];
+        let wrapped: Vec<Given> = evens.clone().chain(odds.clone()).flat_map(both).collect();
+        assert_eq!(usage(&wrapped).parity, None);
+        // Where nothing begins again, it is kept.
+        let kept: Vec<Given> =
+            evens.chain(odds.map(|(inside, outside)| (inside, outside + 20_000))).flat_map(both).collect();
+        assert_eq!(usage(&kept).parity, Some(true));
     }
 
     #[test]
