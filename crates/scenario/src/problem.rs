@@ -85,7 +85,12 @@ impl Problem {
         // What stands in the file's head is read again for each of its rows.
         mistakes.dedup();
         let text: Arc<str> = text.into();
-        Problem::Invalid { what, text: Arc::new(NamedSource::new(file, text)), file: file.to_owned(), mistakes }
+        Problem::Invalid {
+            what,
+            text: Arc::new(NamedSource::new(file, text)),
+            file: file.to_owned(),
+            mistakes,
+        }
     }
 
     /// As text for a terminal: every mistake with its lines, place and hint.
