@@ -8,8 +8,9 @@ use std::{
 };
 
 use natrig_lab::{Backend, Halt};
+use natrig_nat::profile::Named;
 use natrig_record::{About, Cell, Kind, Outcome, Path as WirePath, Step, What};
-use natrig_scenario::{Machine, Scenario};
+use natrig_scenario::{Machine, Matrix, Nat, Scenario};
 use natrig_sim::backend::{Experimenter, Simulator, Stop};
 use tempfile::TempDir;
 
@@ -90,6 +91,40 @@ fn all_of_the_matrix_is_as_expected_without_nodes() {
         let ran = Ran::by(&Experimenter::new(&simulator), &scenario).expect(Outcome::AsExpected);
         assert!(ran.cell.experiment.is_some() && ran.cell.verdict.is_none());
     }
+}
+
+fn named() -> Vec<Nat> {
+    Named::all().iter().map(Nat::of).collect()
+}
+
+/// Pairs of gateways of which the truth is known are as it says.
+fn expect_pairs(nats: &[Nat], wanted: impl Fn(&Scenario) -> bool) -> usize {
+    let cells: Vec<Scenario> = Matrix::of(nats).cells.into_iter().filter(wanted).collect();
+    for scenario in &cells {
+        let ran = Ran::by(&Simulator::new(7), scenario);
+        assert_eq!(ran.cell.outcome, Outcome::AsExpected, "{}: {:#?}", scenario.id, ran.cell.failure);
+    }
+    cells.len()
+}
+
+#[test]
+fn every_named_gateway_is_proven_and_comes_to_what_the_truth_says() {
+    let one_is = |name: &'static str| move |cell: &Scenario| cell.nats.iter().any(|nat| nat.name == name);
+    assert!(expect_pairs(&named(), one_is("port-restrict")) > 40);
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn all_pairs_of_named_gateways_come_to_what_the_truth_says() {
+    assert!(expect_pairs(&named(), |_| true) > 500);
+}
+
+#[test]
+fn a_gateway_that_passes_no_udp_is_proven_to_pass_none() {
+    let ran = Ran::of("nat1: udp-blocked\nnat2: public\nexpected: relay\ntimeout: 30\n")
+        .expect(Outcome::NotAsExpected);
+    let proof = &ran.cell.proofs[0];
+    assert!(proof.holds && proof.measured.other["udp"] == "blocked", "{proof:?}");
 }
 
 #[test]
