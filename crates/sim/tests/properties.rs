@@ -253,23 +253,23 @@ proptest! {
 }
 
 /// Found by the property above: one side had lost the connection and begun a new one when the other sent on the old one.
+///
+/// Which world shows it hangs on the node's every habit. When it changes, a search among random worlds finds another.
 #[test]
 fn a_message_that_is_lost_with_an_old_connection_is_told_of() {
-    let site = |profile, delay, spread| {
-        let [delay, spread] = [delay, spread].map(Duration::from_millis);
-        let jitter = Jitter { spread, overtaking: true, ..Jitter::default() };
-        Site { profile, conditions: Conditions { delay, jitter, ..Conditions::default() } }
+    let site = |profile, delay| Site {
+        profile,
+        conditions: Conditions { delay: Duration::from_millis(delay), ..Conditions::default() },
     };
     let after = |ms, deed| (Duration::from_millis(ms), deed);
     let plot = Plot {
-        seed: 8_104_686_414_016_923_901,
-        sites: vec![site("short-timer", 0, 0), site("full-cone", 70, 22)],
+        seed: 8_943_492_520_883_878_260,
+        sites: vec![site("symmetric", 0), site("symmetric", 0), site("port-restrict", 71)],
         deeds: vec![
-            after(2_171, Deed::Connect(0, 1)),
-            after(2_186, Deed::Cut(0, Duration::from_millis(1_605))),
-            after(3_227, Deed::Connect(1, 0)),
-            after(4_132, Deed::Rebind(0)),
-            after(5_482, Deed::Rebind(1)),
+            after(1_048, Deed::Send(1, 0)),
+            after(1_145, Deed::Rebind(0)),
+            after(2_688, Deed::Send(0, 1)),
+            after(18_660, Deed::Connect(1, 0)),
         ],
     };
     check(&plot).unwrap_or_else(|error| panic!("{error}"));
