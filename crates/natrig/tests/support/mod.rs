@@ -135,6 +135,7 @@ impl Place {
     }
 
     /// How many machines run.
+    #[cfg(feature = "machines")]
     pub fn machines(&self) -> usize {
         self.processes().iter().filter(|(_, command)| command.starts_with(&qemu())).count()
     }
@@ -209,6 +210,7 @@ fn files_below(cache: &Path) -> BTreeSet<String> {
     found
 }
 
+#[cfg(feature = "machines")]
 fn qemu() -> String {
     natrig_vmm::Qemu::find().expect("machines need QEMU").path().display().to_string()
 }
