@@ -40,6 +40,13 @@ fn digest(seed: u64, parts: usize) -> u64 {
     for pair in all.chunks(2) {
         town.connect(pair[0], pair[1]);
     }
+    // While packets are on their way between the parts.
+    for cut in [true, false].into_iter().cycle().take(40) {
+        town.run_for(Duration::from_millis(7));
+        for port in ["nat2.wan", "nat5.wan"].map(|link| town.world.port(link).unwrap()) {
+            town.world.cut(port, cut);
+        }
+    }
     town.run_for(Duration::from_secs(30));
     assert!(town.world.counts().delivered > 500, "{:?}", town.world.counts());
     town.world.digest()
