@@ -244,7 +244,8 @@ impl Shard {
     fn forwarded(&mut self, map: &Map, to: PortId, passing: Passing) {
         let Some(from) = map.plugs.get(passing.from.index()) else { return };
         // What was on a cable when it was cut is lost. A wide segment is no cable: what has been sent into it is on its way.
-        let wide = map.segments.get(from.segment.0 as usize).is_some_and(|segment| segment.distances.is_some());
+        let wide =
+            map.segments.get(from.segment.0 as usize).is_some_and(|segment| segment.distances.is_some());
         let cut = !wide && self.cable(map, passing.from).is_some_and(|cable| cable.cut);
         match cut {
             true => self.lose(map, passing.from, to, &passing, Direction::Inbound, DropReason::Cut),
