@@ -91,7 +91,7 @@ fn read(root: &Node, mistakes: &mut Mistakes) -> Option<Mix> {
     let rounds = fields
         .need("latency", "`latency:` has the round trip time between each two regions", mistakes)
         .zip(regions.as_ref())
-        .and_then(|(node, regions)| rounds(node, fields.at(), regions, mistakes));
+        .and_then(|(node, regions)| rounds(node, regions, mistakes));
     let access = match fields.find("access") {
         None => {
             Some(vec![Share { share: 1.0, of: Access { delay: Duration::ZERO, loss: Probability::NEVER } }])
@@ -169,12 +169,7 @@ fn regions(node: &Node, mistakes: &mut Mistakes) -> Option<Vec<Share<String>>> {
 }
 
 /// Reads the times between regions; each two have one, in one direction.
-fn rounds(
-    node: &Node,
-    top: std::ops::Range<usize>,
-    regions: &[Share<String>],
-    mistakes: &mut Mistakes,
-) -> Option<Vec<Round>> {
+fn rounds(node: &Node, regions: &[Share<String>], mistakes: &mut Mistakes) -> Option<Vec<Round>> {
     let names: Vec<&str> = regions.iter().map(|region| region.of.as_str()).collect();
     let place = |name: &str| names.iter().position(|known| *known == name);
     let rows = Fields::open(node, "`latency`", &names, mistakes)?;
@@ -206,8 +201,7 @@ fn rounds(
                     false => format!("`latency` has no time between `{from}` and `{to}`"),
                 };
                 let hint = format!("`{from}: {{{to}: 40ms}}` would be one, there and back");
-                let at = if rows.find(from).is_some() { node.at.clone() } else { top.clone() };
-                mistakes.0.push(Mistake::new(at, message).hint(hint));
+                mistakes.0.push(Mistake::new(node.at.clone(), message).hint(hint));
             }
         }
     }
