@@ -42,13 +42,12 @@ pub fn udp(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
 
 /// Looks into a packet for a host.
 pub fn read(packet: &[u8]) -> Read<'_> {
-    let Some((&[a, b, c, d, e, f, g, h, _, protocol, _, _, ref ends @ ..], rest)) =
+    let Some((&[a, _, c, d, _, _, g, h, _, protocol, _, _, ref ends @ ..], rest)) =
         packet.split_first_chunk::<HEADER>()
     else {
         return Read::Other;
     };
     let (total, fragment) = (usize::from(u16::from_be_bytes([c, d])), u16::from_be_bytes([g, h]));
-    let _ = (b, e, f);
     // Without options, and no fragment: nobody here sends others.
     if a != 0x45 || fragment & 0x3fff != 0 || total != packet.len() || sum(0, &packet[..HEADER]) != 0xffff {
         return Read::Other;
@@ -79,10 +78,8 @@ pub fn read(packet: &[u8]) -> Read<'_> {
 
 /// The answer to a ping.
 pub fn pong(ping: &[u8]) -> Vec<u8> {
-    let mut bytes = ping.to_vec();
+    let mut bytes = Vec::with_capacity(ping.len());
     let (source, destination) = (address(ping, 12), address(ping, 16));
-    bytes.truncate(HEADER);
-    bytes.clear();
     header(&mut bytes, ICMP, destination, source, ping.len().saturating_sub(HEADER));
     bytes.extend(ping.get(HEADER..).unwrap_or_default());
     icmp_sum(&mut bytes, 0);
