@@ -13,7 +13,9 @@ pub(crate) const TTL: Duration = Duration::from_secs(3600);
 /// How often it is repeated.
 pub(crate) const REPEAT: Duration = Duration::from_secs(300);
 const MAX_ENDPOINTS: usize = 8;
-const MAX_LENGTH: usize = 1024;
+const MAX_VIA: usize = 8;
+/// Longest signed announcement, in bytes.
+pub(crate) const MAX_LENGTH: usize = 1024;
 
 /// A node's word about itself.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -34,6 +36,18 @@ pub(crate) struct Announcement {
     /// Where anybody can reach it; empty behind most NATs. Only a claim, until a probe confirms it.
     #[n(5)]
     pub endpoints: Vec<SocketAddr>,
+    /// The relays that it holds, by which a node without endpoints is reached.
+    #[n(6)]
+    pub via: Vec<RelayPath>,
+}
+
+/// A relay that a node holds, and where that relay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub(crate) struct RelayPath {
+    #[n(0)]
+    pub relay: PeerId,
+    #[n(1)]
+    pub address: SocketAddr,
 }
 
 #[derive(Encode, Decode)]
@@ -53,8 +67,14 @@ pub(crate) enum AnnouncementError {
     Long,
     #[error("its signature is not its sender's")]
     Signature,
-    #[error("it holds for too long")]
-    Ttl,
+    #[error("it is dated ahead: it would hold longer than any may")]
+    Ahead,
+    #[error("it has expired")]
+    Expired,
+    #[error("it names an endpoint, though its NAT lets nobody in")]
+    Unreachable,
+    #[error("it names itself as its relay")]
+    OwnRelay,
     #[error("one of its endpoints can be nobody's")]
     Endpoint,
 }
@@ -78,16 +98,32 @@ impl Announcement {
         if !announcement.id.verifies(&signed.announcement, &signed.signature) {
             return Err(AnnouncementError::Signature);
         }
-        if announcement.endpoints.len() > MAX_ENDPOINTS {
+        announcement.check()?;
+        Ok(announcement)
+    }
+
+    /// Whether a node may say this of itself.
+    fn check(&self) -> Result<(), AnnouncementError> {
+        if self.endpoints.len() > MAX_ENDPOINTS || self.via.len() > MAX_VIA {
             return Err(AnnouncementError::Long);
         }
-        if announcement.ttl > TTL.as_secs() {
-            return Err(AnnouncementError::Ttl);
+        if self.ttl > TTL.as_secs() {
+            return Err(AnnouncementError::Ahead);
         }
-        if !announcement.endpoints.iter().all(is_possible) {
-            return Err(AnnouncementError::Endpoint);
+        if self.ttl == 0 {
+            return Err(AnnouncementError::Expired);
         }
-        Ok(announcement)
+        if !self.endpoints.is_empty() && !self.class.is_reachable() {
+            return Err(AnnouncementError::Unreachable);
+        }
+        if self.via.iter().any(|path| path.relay == self.id) {
+            return Err(AnnouncementError::OwnRelay);
+        }
+        let mut addresses = self.endpoints.iter().chain(self.via.iter().map(|path| &path.address));
+        match addresses.all(is_possible) {
+            true => Ok(()),
+            false => Err(AnnouncementError::Endpoint),
+        }
     }
 }
 
@@ -131,7 +167,13 @@ mod tests {
             class: NatClass::FullCone,
             relays: false,
             endpoints: vec!["192.168.1.2:4400".parse().expect("an address")],
+            via: vec![via(6)],
         }
+    }
+
+    fn via(relay: u8) -> RelayPath {
+        let relay = Identity::from_seed(&[relay; 32]).id();
+        RelayPath { relay, address: "203.0.113.1:4400".parse().expect("an address") }
     }
 
     #[test]
@@ -153,8 +195,13 @@ mod tests {
             change(&mut bad);
             Announcement::verify(&bad.sign(&identity())).expect_err("refused")
         };
-        assert_eq!(refused(|a| a.ttl = 3601), AnnouncementError::Ttl);
+        assert_eq!(refused(|a| a.ttl = 3601), AnnouncementError::Ahead);
+        assert_eq!(refused(|a| a.ttl = 0), AnnouncementError::Expired);
         assert_eq!(refused(|a| a.endpoints = vec![a.endpoints[0]; 9]), AnnouncementError::Long);
+        assert_eq!(refused(|a| a.via = vec![via(6); 9]), AnnouncementError::Long);
+        assert_eq!(refused(|a| a.class = NatClass::PortRestrict), AnnouncementError::Unreachable);
+        assert_eq!(refused(|a| a.via = vec![via(4)]), AnnouncementError::OwnRelay);
+        assert_eq!(refused(|a| a.via[0].address.set_port(0)), AnnouncementError::Endpoint);
         for nobody in [
             "0.0.0.0:1",
             "127.0.0.1:1",

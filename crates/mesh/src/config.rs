@@ -28,6 +28,12 @@ pub struct Config {
     pub epoch: u64,
     /// Longest message taken from a peer, in bytes.
     pub max_message: usize,
+    /// Nodes known from an earlier run, tried beside the bootstrap nodes.
+    pub known: Vec<Bootstrap>,
+    /// Announcements of others that are kept; nodes beyond them are found by lookup.
+    pub view: usize,
+    /// Whether to gossip with ordinary peers, too, and not with public nodes that serve others alone.
+    pub peer_contact: bool,
 }
 
 impl Config {
@@ -43,6 +49,9 @@ impl Config {
             seed,
             epoch,
             max_message: 256 << 20,
+            known: Vec::new(),
+            view: 1000,
+            peer_contact: true,
         }
     }
 }

@@ -83,6 +83,7 @@ mod tests {
             class: NatClass::Unknown,
             relays: false,
             endpoints: vec![],
+            via: vec![],
         }
     }
 

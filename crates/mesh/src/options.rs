@@ -101,6 +101,7 @@ impl RunOptions {
             host_addresses,
             service: self.service(),
             birthday: !self.no_birthday,
+            peer_contact: !self.no_peer_contact,
             ..fresh
         }
     }

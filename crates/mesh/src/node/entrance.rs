@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use serde::Serialize;
 
-use crate::announce::{Announcement, REPEAT, TTL, is_possible};
+use crate::announce::{Announcement, REPEAT, RelayPath, TTL, is_possible};
 use crate::config::Bootstrap;
 use crate::control::{Reply, Request};
 use crate::event::Event;
 use crate::identity::PeerId;
-use crate::nat::NatClass;
 use crate::net::Path;
 use crate::probe::Purpose;
 
@@ -27,6 +26,12 @@ const DIAL_GAPS: [Duration; 5] = [
     Duration::from_millis(1500),
 ];
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// A change is announced this long after it, with all others that it brings about.
+const CHANGE_DELAY: Duration = Duration::from_millis(200);
+/// Relays that are named in an announcement.
+const RELAYS_HELD: usize = 3;
+/// Own addresses that are named in an announcement.
+const MAX_ENDPOINTS: usize = 4;
 
 /// A bootstrap node and how far we are with it.
 pub(super) struct Entrance {
@@ -35,6 +40,8 @@ pub(super) struct Entrance {
     failures: u32,
     /// Whether it takes relay sessions, once it has said so.
     pub relays: bool,
+    /// Whether it has taken our announcement since the connection began.
+    knows_us: bool,
 }
 
 enum Stage {
@@ -81,7 +88,13 @@ impl Entrance {
     }
 
     pub fn new(now: Instant, bootstrap: Bootstrap) -> Self {
-        Self { bootstrap, stage: Stage::Dialling { sent: 0, next: now }, failures: 0, relays: false }
+        Self {
+            bootstrap,
+            stage: Stage::Dialling { sent: 0, next: now },
+            failures: 0,
+            relays: false,
+            knows_us: false,
+        }
     }
 
     pub fn is_up(&self) -> bool {
@@ -172,6 +185,7 @@ impl Node {
             return;
         };
         self.entrances[at].stage = Stage::Up { announce_at: None };
+        self.entrances[at].knows_us = false;
         if self.detector.is_none() {
             self.announce_to(now, at);
         }
@@ -185,6 +199,19 @@ impl Node {
         entrance.stage = Stage::Dialling { sent: 0, next: now + Duration::from_millis(200) };
         if std::mem::take(&mut entrance.relays) {
             self.events.push_back(Event::RelayLost { relay: *id });
+            self.relays_changed(now);
+        }
+    }
+
+    /// The relays that we hold are others than before: whoever needs them to reach us is told soon.
+    pub(super) fn relays_changed(&mut self, now: Instant) {
+        if !self.endpoints().is_empty() {
+            return;
+        }
+        for entrance in &mut self.entrances {
+            if let Stage::Up { announce_at: Some(at) } = &mut entrance.stage {
+                *at = (*at).min(now + CHANGE_DELAY);
+            }
         }
     }
 
@@ -207,16 +234,40 @@ impl Node {
 
     fn announcement(&mut self) -> Announcement {
         self.announcements += 1;
-        let observed = self.detection.and_then(|detection| detection.observed);
-        let reachable = matches!(self.class(), NatClass::Public | NatClass::FullCone);
+        let endpoints = self.endpoints();
         Announcement {
             id: self.id(),
             sequence: self.config.epoch.saturating_add(self.announcements),
             ttl: TTL.as_secs(),
             class: self.class(),
             relays: self.sessions.is_served(),
-            endpoints: observed.filter(|endpoint| reachable && is_possible(endpoint)).into_iter().collect(),
+            // Whoever can be reached needs nobody to be reached by.
+            via: if endpoints.is_empty() { self.relays_held() } else { Vec::new() },
+            endpoints,
         }
+    }
+
+    /// Where anybody can reach us: a node that nothing is known of behind a NAT, or one whose NAT is proven to let all in.
+    fn endpoints(&self) -> Vec<SocketAddr> {
+        if !self.class().is_reachable() {
+            return Vec::new();
+        }
+        let of_host = || self.config.host_addresses.iter().map(|&ip| SocketAddr::new(ip, self.config.port));
+        let endpoints: Vec<SocketAddr> = match &self.detection {
+            Some(detection) => detection.observed.into_iter().collect(),
+            None => of_host().take(MAX_ENDPOINTS).collect(),
+        };
+        endpoints.into_iter().filter(is_possible).collect()
+    }
+
+    /// The relays that we hold, the nearest first.
+    fn relays_held(&self) -> Vec<RelayPath> {
+        let held = self.open_entrances().into_iter().filter_map(|id| {
+            let entrance = &self.entrances[self.entrance_of(&id)?];
+            let path = RelayPath { relay: id, address: entrance.bootstrap.address };
+            (entrance.relays && is_possible(&path.address)).then_some(path)
+        });
+        held.take(RELAYS_HELD).collect()
     }
 
     pub(super) fn handle_announced(&mut self, now: Instant, from: PeerId, reply: Reply) {
@@ -229,10 +280,14 @@ impl Node {
                 entrance.failures = 0;
                 let newly_relays = relays && !entrance.relays;
                 entrance.relays = relays;
+                let newly_known = !std::mem::replace(&mut entrance.knows_us, true);
                 if newly_relays {
                     self.events.push_back(Event::RelaySelected { relay: from });
+                    self.relays_changed(now);
                 }
-                self.events.push_back(Event::Bootstrapped { peers });
+                if newly_known {
+                    self.events.push_back(Event::Bootstrapped { peers });
+                }
             }
             Reply::Refused { reason } => {
                 self.events.push_back(Event::Error {
