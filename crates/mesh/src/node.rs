@@ -1,6 +1,7 @@
 //! The node: everything put together.
 
 mod contact;
+mod coordinate;
 mod entrance;
 mod path;
 mod peers;

@@ -7,14 +7,12 @@ use rand::Rng;
 
 use crate::announce::Announcement;
 use crate::control::{Notice, Reply, Request};
-use crate::coordination::Coordination;
 use crate::directory::Learned;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::net::{Path, Transmit};
 use crate::quic::StreamRef;
 use crate::relay::{Session, SessionId};
-use crate::wire::Kind as DatagramKind;
 
 use super::{Node, Pending};
 
@@ -83,7 +81,7 @@ impl Node {
     }
 
     /// The proven path of a connected node.
-    fn observed(&self, peer: &PeerId) -> Option<Path> {
+    pub(super) fn observed(&self, peer: &PeerId) -> Option<Path> {
         self.quic.is_connected(peer).then(|| self.peers.get(peer)?.direct)?
     }
 
@@ -144,60 +142,6 @@ impl Node {
             tracing::debug!(session = id.0, frames = session.frames, bytes = session.bytes, "session ended");
             for member in session.members {
                 self.notify(now, &member, &Notice::SessionClosed { session: id });
-            }
-        }
-    }
-
-    pub(super) fn handle_coordination(
-        &mut self,
-        now: Instant,
-        from: PeerId,
-        path: Path,
-        coordination: Coordination,
-    ) {
-        // Only connected nodes, and only from where they are known to be.
-        if self.observed(&from) != Some(path) {
-            let why = "not from a connected node";
-            return self.reject(now, DatagramKind::Coordinate, why, path.remote);
-        }
-        if !self.may_ask(now, &from) {
-            return self.reject(now, DatagramKind::Coordinate, "too often", path.remote);
-        }
-        match coordination {
-            Coordination::Ask { transaction, target, side } => {
-                let way = self.observed(&target).filter(|_| self.config.service.coordinates());
-                match way {
-                    Some(way) => {
-                        let call =
-                            Coordination::Call { transaction, asker: from, endpoint: path.remote, side };
-                        self.send_sealed(DatagramKind::Coordinate, &target, way, &call);
-                    }
-                    None => {
-                        let refused = Coordination::Refused { transaction, target };
-                        self.send_sealed(DatagramKind::Coordinate, &from, path, &refused);
-                    }
-                }
-            }
-            Coordination::Called { transaction, asker, side } => {
-                let way = self.observed(&asker).filter(|_| self.config.service.coordinates());
-                if let Some(way) = way {
-                    let answer =
-                        Coordination::Answer { transaction, target: from, endpoint: path.remote, side };
-                    self.send_sealed(DatagramKind::Coordinate, &asker, way, &answer);
-                }
-            }
-            Coordination::Call { transaction, asker, endpoint, side } => {
-                if self.entrance_of(&from).is_some() {
-                    let called = Coordination::Called { transaction, asker, side: self.side() };
-                    self.send_sealed(DatagramKind::Coordinate, &from, path, &called);
-                    self.handle_call(now, from, asker, endpoint, side);
-                }
-            }
-            Coordination::Answer { transaction, target, endpoint, side } => {
-                self.handle_coordinated(now, from, transaction, target, endpoint, side);
-            }
-            Coordination::Refused { transaction, target } => {
-                self.handle_coordination_refused(now, transaction, target);
             }
         }
     }
