@@ -14,7 +14,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::Serialize;
 
-use crate::nat::{Filtering, Mapping, NatClass};
+use crate::nat::{Allocation, Filtering, Mapping, NatClass};
 use crate::net::{Path, SocketId, Transmit};
 
 const FIRST_RETRY: Duration = Duration::from_millis(150);
@@ -23,7 +23,7 @@ const SILENT_ROUNDS: u32 = 2;
 const MIN_GRACE: Duration = Duration::from_millis(30);
 
 /// How far a detection can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Confidence {
     /// Nothing was found out.
@@ -41,6 +41,8 @@ pub struct Detection {
     pub mapping: Mapping,
     /// What it lets in.
     pub filtering: Filtering,
+    /// Which ports it gives.
+    pub allocation: Allocation,
     /// The familiar name.
     pub name: NatClass,
     /// Our main socket as a server saw it.
@@ -71,6 +73,8 @@ struct FilterTest {
     silent_rounds: u32,
     stranger_heard: bool,
     other_port_heard: bool,
+    /// The extra socket as the server saw it.
+    mapped: Option<SocketAddr>,
     result: Option<Filtering>,
 }
 
@@ -206,6 +210,7 @@ impl Detector {
         {
             self.ask(now, SocketAddr::new(other.ip(), from.port()));
             self.ask(now, other);
+            self.ask(now, SocketAddr::new(from.ip(), other.port()));
             self.begin_filter_test(now, from, other);
         }
     }
@@ -222,6 +227,7 @@ impl Detector {
             silent_rounds: 0,
             stranger_heard: false,
             other_port_heard: false,
+            mapped: None,
             result: None,
         });
         self.drive_filter(now);
@@ -240,6 +246,7 @@ impl Detector {
             filter.other_port_heard = true;
         } else if message.transaction == plain && from == server && filter.conclude_at.is_none() {
             let round_trip = now.saturating_duration_since(filter.asked_at);
+            filter.mapped = filter.mapped.or(message.mapped_address);
             filter.retry_at = None;
             filter.conclude_at = Some(now + round_trip.max(MIN_GRACE));
         }
@@ -310,15 +317,41 @@ impl Detector {
                 && self.local.contains(&observed.ip())
         });
         if filtering == Filtering::Unknown {
-            confidence = confidence.min_with(Confidence::Low);
+            confidence = confidence.min(Confidence::Low);
         }
         self.result = Some(Detection {
             mapping,
             filtering,
+            allocation: self.allocation(mapping, &seen),
             name: NatClass::of(mapping, filtering, !untranslated),
             observed,
             confidence,
         });
+    }
+}
+
+impl Detector {
+    /// Which ports were given; the sockets asked in the order of `seen`, the extra one last.
+    fn allocation(&self, mapping: Mapping, seen: &[(SocketAddr, SocketAddr)]) -> Allocation {
+        let ports = seen.iter().map(|(_, mapped)| mapped.port());
+        match mapping {
+            Mapping::Unknown => Allocation::Unknown,
+            Mapping::EndpointIndependent if ports.clone().all(|port| port == self.port) => {
+                Allocation::Preserving
+            }
+            Mapping::EndpointIndependent => {
+                let extra = self.filter.as_ref().and_then(|filter| filter.mapped);
+                let ports: Vec<u16> = ports.take(1).chain(extra.map(|mapped| mapped.port())).collect();
+                Allocation::of_sequence(&ports)
+            }
+            _ => {
+                let extra = self.filter.as_ref().and_then(|filter| filter.mapped);
+                let mut ports: Vec<u16> = ports.chain(extra.map(|mapped| mapped.port())).collect();
+                // With ADM a second port of one address gets no port of its own.
+                ports.dedup();
+                Allocation::of_sequence(&ports)
+            }
+        }
     }
 }
 
@@ -327,16 +360,6 @@ impl FilterTest {
         self.result = Some(class);
         self.retry_at = None;
         self.conclude_at = None;
-    }
-}
-
-impl Confidence {
-    fn min_with(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::None, _) | (_, Self::None) => Self::None,
-            (Self::Low, _) | (_, Self::Low) => Self::Low,
-            _ => Self::High,
-        }
     }
 }
 

@@ -186,6 +186,11 @@ pub enum Event {
         /// From where.
         from: SocketAddr,
     },
+    /// Something is missing; we go on without it.
+    Warning {
+        /// What, and what it means.
+        message: String,
+    },
     /// Something is wrong on our side.
     Error {
         /// What, and what can be done.

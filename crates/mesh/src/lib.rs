@@ -33,6 +33,7 @@ mod line;
 mod nat;
 mod net;
 mod node;
+mod observe;
 #[cfg(feature = "options")]
 pub mod options;
 mod probe;
@@ -53,7 +54,7 @@ pub use detect::{Confidence, Detection};
 pub use event::{Event, Kind, MessageId, PathKind};
 pub use identity::{Identity, InvalidPeerId, PeerId};
 pub use line::Line;
-pub use nat::{Filtering, Mapping, NatClass};
+pub use nat::{Allocation, Filtering, Mapping, NatClass};
 pub use net::{Path, SocketId, SocketRequest, Transmit};
 pub use node::{Node, Snapshot};
 pub use strategy::Strategy;

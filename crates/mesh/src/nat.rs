@@ -1,5 +1,7 @@
 //! What a node knows of the NAT it is behind, in the words of RFC 4787.
 
+use std::net::IpAddr;
+
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 
@@ -99,5 +101,80 @@ impl NatClass {
     /// Whether anybody can send to this node's known endpoint without a packet from it first.
     pub fn is_reachable(self) -> bool {
         matches!(self, Self::Public | Self::FullCone)
+    }
+}
+
+/// Which outside port a NAT gives to a new mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Allocation {
+    /// The inside port.
+    Preserving,
+    /// One so far above (or below) the last.
+    Sequential {
+        /// How far.
+        delta: i32,
+    },
+    /// No rule was seen.
+    Random,
+    /// Not found out.
+    #[default]
+    Unknown,
+}
+
+/// Steps up to this are no chance: that three random ports lie so close happens once in millions.
+const MAX_DELTA: i32 = 64;
+
+impl Allocation {
+    /// The rule behind ports in the order in which they were given.
+    pub(crate) fn of_sequence(ports: &[u16]) -> Self {
+        let step = |pair: &[u16]| match pair {
+            [a, b] => i32::from(*b) - i32::from(*a),
+            _ => 0,
+        };
+        let steps: Vec<i32> = ports.windows(2).map(step).collect();
+        let Some(&first) = steps.first() else {
+            return Self::Unknown;
+        };
+        let is_small = |step: &i32| *step != 0 && step.abs() <= MAX_DELTA && step.signum() == first.signum();
+        // Others behind the same NAT may have got ports in between, so the smallest step is the rule.
+        match steps.iter().min_by_key(|step| step.abs()) {
+            Some(&delta) if steps.iter().all(is_small) => Self::Sequential { delta },
+            _ => Self::Random,
+        }
+    }
+}
+
+/// Whether an address means something at its own site only.
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => ip.is_private() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_in_a_row_are_told_from_random_ones() {
+        assert_eq!(Allocation::of_sequence(&[700, 701, 702, 703]), Allocation::Sequential { delta: 1 });
+        assert_eq!(Allocation::of_sequence(&[700, 704, 706]), Allocation::Sequential { delta: 2 });
+        assert_eq!(Allocation::of_sequence(&[700, 690, 680]), Allocation::Sequential { delta: -10 });
+        assert_eq!(Allocation::of_sequence(&[700, 9000, 4000]), Allocation::Random);
+        assert_eq!(Allocation::of_sequence(&[700, 701, 699]), Allocation::Random);
+        assert_eq!(Allocation::of_sequence(&[700, 700]), Allocation::Random);
+        assert_eq!(Allocation::of_sequence(&[700]), Allocation::Unknown);
+    }
+
+    #[test]
+    fn private_addresses_are_those_of_homes_and_carriers() {
+        for private in ["10.1.2.3", "192.168.0.1", "172.20.0.1", "100.64.0.1", "100.127.255.255", "fd00::1"] {
+            assert!(is_private(private.parse().expect("an address")), "{private}");
+        }
+        for public in ["100.128.0.1", "172.32.0.1", "203.0.113.1", "2001:db8::1"] {
+            assert!(!is_private(public.parse().expect("an address")), "{public}");
+        }
     }
 }

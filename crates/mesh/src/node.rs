@@ -2,6 +2,7 @@
 
 mod contact;
 mod coordinate;
+mod detection;
 mod entrance;
 mod path;
 mod peers;
@@ -17,7 +18,6 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use minicbor::Encode;
-use natrig_stun::{Class, Message};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -34,6 +34,7 @@ use crate::event::{Event, MessageId, PathKind};
 use crate::identity::{Identity, PeerId};
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
+use crate::observe::Observations;
 use crate::probe::Tokens;
 use crate::quic::{Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
 use crate::relay::{SessionId, Sessions};
@@ -46,8 +47,7 @@ use path::Links;
 use peers::Peers;
 pub use snapshot::Snapshot;
 
-/// The socket of the filtering test, which asks one address only.
-const DETECTION_SOCKET: SocketId = SocketId(1);
+/// Below are the main socket and that of the NAT detection.
 const FIRST_FREE_SOCKET: u32 = 2;
 
 /// A node of the mesh. See the crate's documentation for how to drive it.
@@ -59,6 +59,11 @@ pub struct Node {
     tokens: Tokens,
     quic: Quic,
     detector: Option<Detector>,
+    /// What STUN servers say of our NAT.
+    measured: Option<Detection>,
+    measured_at: Instant,
+    observations: Observations,
+    /// The two together.
     detection: Option<Detection>,
     entrances: Vec<Entrance>,
     announcements: u64,
@@ -122,6 +127,9 @@ impl Node {
             tokens: Tokens::new(rng.random()),
             quic,
             detector: None,
+            measured: None,
+            measured_at: now,
+            observations: Observations::default(),
             detection: None,
             entrances: config
                 .bootstrap
@@ -284,40 +292,6 @@ impl Node {
             Some(detection) => detection.name,
             None if self.config.service.coordinates() => NatClass::Public,
             None => NatClass::Unknown,
-        }
-    }
-
-    fn begin_detection(&mut self, now: Instant) {
-        if self.config.stun.is_empty() && self.config.service.coordinates() {
-            return;
-        }
-        self.sockets.push_back(SocketRequest::Open(DETECTION_SOCKET));
-        self.detector = Some(Detector::new(
-            now,
-            StdRng::from_seed(self.rng.random()),
-            &self.config.stun,
-            DETECTION_SOCKET,
-            self.config.host_addresses.clone(),
-            self.config.port,
-        ));
-    }
-
-    fn end_detection(&mut self, now: Instant, detection: Detection) {
-        self.detector = None;
-        self.detection = Some(detection);
-        self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));
-        self.events.push_back(Event::NatDetected(detection));
-        self.announce(now);
-    }
-
-    fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
-        let Ok(message) = Message::decode(datagram) else {
-            return;
-        };
-        if message.class == Class::Request {
-            self.answer_stun(path, message);
-        } else if let Some(detector) = &mut self.detector {
-            detector.handle_message(now, path.socket, path.remote, &message);
         }
     }
 

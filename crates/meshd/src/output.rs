@@ -110,6 +110,7 @@ fn describe(event: &Event, file: Option<&Path>) -> String {
         }
         Event::Disconnected { peer, reason } => format!("disconnected from {}: {reason}", short(peer)),
         Event::Rejected { what, why, from } => format!("rejected a {what} from {from}: {why}"),
+        Event::Warning { message } => format!("warning: {message}"),
         Event::Error { message } => format!("error: {message}"),
         other => format!("{other:?}"),
     }

@@ -165,6 +165,10 @@ impl Node {
             }
             return;
         };
+        self.observed_by(now, peer, path, answer.observed);
+        let Some(state) = self.peers.get(&peer) else {
+            return;
+        };
         // Of several ways that work, the first is taken: an echo says to the peer that this one is.
         let is_wanted = match state.direct {
             None => true,

@@ -1,0 +1,134 @@
+//! What we know of our NAT: measured with STUN servers, and held against what peers see.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use natrig_stun::{Class, Message};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::detect::{Confidence, Detection, Detector};
+use crate::event::Event;
+use crate::identity::PeerId;
+use crate::nat::{Mapping, NatClass};
+use crate::net::{Path, SocketId, SocketRequest};
+
+use super::Node;
+
+/// The socket of the filtering test, which asks one address only.
+const DETECTION_SOCKET: SocketId = SocketId(1);
+/// Peers that see us elsewhere make us measure again, but not more often than this.
+const REPEAT: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Detects the NAT again: the network is another one, and what is known holds no more.
+    pub fn detect_again(&mut self, now: Instant) {
+        self.observations.clear();
+        self.begin_detection(now);
+        self.drive(now);
+    }
+
+    /// Detects the NAT, again if need be.
+    pub(super) fn begin_detection(&mut self, now: Instant) {
+        if self.config.stun.is_empty() && self.config.service.coordinates() {
+            return;
+        }
+        if self.detector.is_some() {
+            self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));
+        }
+        self.sockets.push_back(SocketRequest::Open(DETECTION_SOCKET));
+        self.measured_at = now;
+        self.detector = Some(Detector::new(
+            now,
+            StdRng::from_seed(self.rng.random()),
+            &self.config.stun,
+            DETECTION_SOCKET,
+            self.config.host_addresses.clone(),
+            self.config.port,
+        ));
+    }
+
+    pub(super) fn end_detection(&mut self, now: Instant, measured: Detection) {
+        self.detector = None;
+        self.measured = Some(measured);
+        self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));
+        if measured.observed.is_none() {
+            self.events.push_back(Event::Warning {
+                message: match self.config.stun.as_slice() {
+                    [] => "no STUN server is configured: peers will have to tell where they see us".to_owned(),
+                    [server, ..] => format!(
+                        "no STUN server answers (asked {server}{}): the NAT stays unknown, connections go by this \
+                         host's own addresses and over relays",
+                        if self.config.stun.len() > 1 { " and others" } else { "" }
+                    ),
+                },
+            });
+        }
+        let detection = self.considered(measured);
+        self.detected(now, detection);
+    }
+
+    pub(super) fn handle_stun(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let Ok(message) = Message::decode(datagram) else {
+            return;
+        };
+        if message.class == Class::Request {
+            self.answer_stun(path, message);
+        } else if let Some(detector) = &mut self.detector {
+            detector.handle_message(now, path.socket, path.remote, &message);
+        }
+    }
+
+    /// A peer that has proven to be at `path` says where it sees us.
+    pub(super) fn observed_by(&mut self, now: Instant, peer: PeerId, path: Path, seen: SocketAddr) {
+        let is_news = path.socket == SocketId::MAIN && self.observations.note(peer, path.remote, seen);
+        let Some(measured) = self.measured.filter(|_| is_news && self.detector.is_none()) else {
+            return;
+        };
+        let detection = self.considered(measured);
+        let differs = |known: Detection| {
+            known.mapping == Mapping::EndpointIndependent
+                && detection.confidence < known.confidence
+                && now >= self.measured_at + REPEAT
+        };
+        if self.detection.is_some_and(differs) {
+            self.begin_detection(now);
+        }
+        if self.detection != Some(detection) {
+            self.detected(now, detection);
+        }
+    }
+
+    fn detected(&mut self, now: Instant, detection: Detection) {
+        self.detection = Some(detection);
+        self.events.push_back(Event::NatDetected(detection));
+        self.announce(now);
+    }
+
+    /// What was measured, in the light of what peers say.
+    fn considered(&self, measured: Detection) -> Detection {
+        let Some(verdict) = self.observations.verdict() else {
+            return measured;
+        };
+        if measured.mapping == Mapping::Unknown {
+            // Nobody has told what gets in, so this is half of the truth at best.
+            let mapping = verdict.mapping;
+            return Detection {
+                mapping,
+                name: NatClass::of(mapping, measured.filtering, true),
+                observed: measured.observed.or(Some(verdict.endpoint)),
+                confidence: Confidence::Low,
+                ..measured
+            };
+        }
+        let sure = verdict.confidence == Confidence::High;
+        let agrees = verdict.mapping == measured.mapping
+            || verdict.mapping.is_dependent() && measured.mapping.is_dependent();
+        let elsewhere = verdict.mapping == Mapping::EndpointIndependent
+            && measured.observed.is_some_and(|observed| observed != verdict.endpoint);
+        if sure && (!agrees || elsewhere) {
+            return Detection { confidence: measured.confidence.min(Confidence::Low), ..measured };
+        }
+        measured
+    }
+}
