@@ -51,11 +51,31 @@ pub(crate) struct RelayPath {
 }
 
 #[derive(Encode, Decode)]
-struct Signed {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    announcement: Vec<u8>,
+struct Signed<'a> {
+    #[cbor(b(0), with = "minicbor::bytes")]
+    announcement: &'a [u8],
     #[cbor(n(1), with = "minicbor::bytes")]
     signature: [u8; 64],
+}
+
+/// An announcement as it came, of which nobody has seen yet whether its sender signed it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unverified {
+    pub announcement: Announcement,
+    pub signed: Box<[u8]>,
+}
+
+/// An announcement as it is passed on: nobody needs the time of day for it.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub(crate) struct Passed {
+    /// Seconds since it was made, as far as the one who passes it on knows.
+    #[n(0)]
+    pub age: u64,
+    /// Nodes that it has come through.
+    #[n(1)]
+    pub hops: u8,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub signed: Vec<u8>,
 }
 
 /// Why an announcement was refused.
@@ -75,6 +95,8 @@ pub(crate) enum AnnouncementError {
     Unreachable,
     #[error("it names itself as its relay")]
     OwnRelay,
+    #[error("it speaks of another node")]
+    Other,
     #[error("one of its endpoints can be nobody's")]
     Endpoint,
 }
@@ -84,22 +106,23 @@ impl Announcement {
     pub fn sign(&self, identity: &Identity) -> Vec<u8> {
         let announcement = encoded(self);
         let signature = identity.sign(&announcement);
-        encoded(&Signed { announcement, signature })
+        encoded(&Signed { announcement: &announcement, signature })
     }
 
     /// Reads a signed announcement; the signature is checked over the bytes as they came.
     pub fn verify(signed: &[u8]) -> Result<Self, AnnouncementError> {
-        if signed.len() > MAX_LENGTH {
-            return Err(AnnouncementError::Long);
-        }
-        let signed: Signed = minicbor::decode(signed).map_err(|_| AnnouncementError::Malformed)?;
-        let announcement: Self =
-            minicbor::decode(&signed.announcement).map_err(|_| AnnouncementError::Malformed)?;
-        if !announcement.id.verifies(&signed.announcement, &signed.signature) {
-            return Err(AnnouncementError::Signature);
-        }
-        announcement.check()?;
-        Ok(announcement)
+        let unverified = Unverified::read(signed)?;
+        unverified.check()?;
+        Ok(unverified.announcement)
+    }
+
+    /// A number that two announcements have in common if they say the same of the same node.
+    pub fn content(&self) -> u64 {
+        let timeless = Self { sequence: 0, ttl: 0, ..self.clone() };
+        let mut number = [0; 8];
+        let hash = blake3::hash(&encoded(&timeless));
+        number.copy_from_slice(&hash.as_bytes()[..8]);
+        u64::from_be_bytes(number)
     }
 
     /// Whether a node may say this of itself.
@@ -123,6 +146,35 @@ impl Announcement {
         match addresses.all(is_possible) {
             true => Ok(()),
             false => Err(AnnouncementError::Endpoint),
+        }
+    }
+}
+
+impl Unverified {
+    /// Reads without looking at the signature.
+    pub fn read(signed: &[u8]) -> Result<Self, AnnouncementError> {
+        if signed.len() > MAX_LENGTH {
+            return Err(AnnouncementError::Long);
+        }
+        let parts: Signed<'_> = minicbor::decode(signed).map_err(|_| AnnouncementError::Malformed)?;
+        let announcement = minicbor::decode(parts.announcement).map_err(|_| AnnouncementError::Malformed)?;
+        Ok(Self { announcement, signed: signed.into() })
+    }
+
+    /// Whether the node that it is of has said this, and may.
+    pub fn check(&self) -> Result<(), AnnouncementError> {
+        let parts: Signed<'_> = minicbor::decode(&self.signed).map_err(|_| AnnouncementError::Malformed)?;
+        if !self.announcement.id.verifies(parts.announcement, &parts.signature) {
+            return Err(AnnouncementError::Signature);
+        }
+        self.announcement.check()
+    }
+
+    /// The same, of an announcement that is `age` old.
+    pub fn check_aged(&self, age: Duration) -> Result<(), AnnouncementError> {
+        match age.as_secs() >= self.announcement.ttl {
+            true => Err(AnnouncementError::Expired),
+            false => self.check(),
         }
     }
 }
@@ -180,6 +232,19 @@ mod tests {
     fn a_signed_announcement_reads_back() {
         let signed = announcement().sign(&identity());
         assert_eq!(Announcement::verify(&signed), Ok(announcement()));
+    }
+
+    #[test]
+    fn what_is_too_old_has_expired_and_repeats_have_the_same_content() {
+        let (first, mut second) = (announcement(), announcement());
+        second.sequence += 1;
+        let signed = second.sign(&identity());
+        let read = Unverified::read(&signed).expect("well-formed");
+        assert_eq!(read.check_aged(Duration::from_secs(3599)), Ok(()));
+        assert_eq!(read.check_aged(Duration::from_secs(3600)), Err(AnnouncementError::Expired));
+        assert_eq!(first.content(), second.content());
+        second.relays = true;
+        assert_ne!(first.content(), second.content());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 
+use crate::announce::Passed;
 use crate::event::Kind;
+use crate::gossip::{Held, Sums};
 use crate::identity::PeerId;
 use crate::relay::SessionId;
 
@@ -43,6 +45,25 @@ pub(crate) enum Request {
         #[n(1)]
         peer: PeerId,
     },
+    /// Do we know the same?
+    #[n(10)]
+    Compare {
+        /// What the asker knows, in sums.
+        #[n(0)]
+        sums: Sums,
+        /// The asker wants to know of nodes that have so many bits in common with it, and of those that can be asked.
+        #[n(1)]
+        horizon: u8,
+        /// How many it has room for.
+        #[n(2)]
+        room: u64,
+    },
+    /// Tell me of these.
+    #[n(11)]
+    Want {
+        #[n(0)]
+        peers: Vec<PeerId>,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -80,6 +101,20 @@ pub(crate) enum Reply {
         #[n(0)]
         reason: String,
     },
+    /// What is known here where the sums differ.
+    #[n(10)]
+    Compared {
+        #[n(0)]
+        held: Vec<Held>,
+        /// Which of the asker's sums differ, one bit for each.
+        #[n(1)]
+        differing: u16,
+    },
+    #[n(11)]
+    Facts {
+        #[n(0)]
+        facts: Vec<Passed>,
+    },
 }
 
 /// Said without an answer.
@@ -109,6 +144,18 @@ pub(crate) enum Notice {
         success: bool,
         #[n(2)]
         probes: u64,
+    },
+    /// News of nodes.
+    #[n(10)]
+    Facts {
+        #[n(0)]
+        facts: Vec<Passed>,
+    },
+    /// I want news of nodes that have so many bits in common with me, and of those that can be asked.
+    #[n(11)]
+    Horizon {
+        #[n(0)]
+        bits: u8,
     },
 }
 

@@ -4,6 +4,7 @@ mod contact;
 mod coordinate;
 mod detection;
 mod entrance;
+mod gossip;
 mod path;
 mod peers;
 mod service;
@@ -31,6 +32,7 @@ use crate::crypto::QuicCrypto;
 use crate::detect::{Detection, Detector};
 use crate::directory::Directory;
 use crate::event::{Event, MessageId, PathKind};
+use crate::gossip::Gossip;
 use crate::identity::{Identity, PeerId};
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
@@ -43,6 +45,7 @@ use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
 use entrance::Entrance;
+use gossip::Own;
 use path::Links;
 use peers::Peers;
 pub use snapshot::Snapshot;
@@ -67,6 +70,11 @@ pub struct Node {
     detection: Option<Detection>,
     entrances: Vec<Entrance>,
     announcements: u64,
+    own: Option<Own>,
+    gossip: Gossip,
+    /// Whether the view has filled up, and when neighbours were last told what we want to hear of.
+    horizon_moved: bool,
+    horizon_told: Instant,
     directory: Directory,
     peers: Peers,
     /// Whose a proven path is.
@@ -107,6 +115,12 @@ enum Pending {
     Session {
         peer: PeerId,
     },
+    /// Whether a neighbour knows the same as we.
+    Compare,
+    /// News that we have asked for, and of whom we ask next.
+    Want {
+        rest: Vec<PeerId>,
+    },
     /// We relay: a session waits for its second member.
     Offer {
         session: SessionId,
@@ -138,7 +152,11 @@ impl Node {
                 .map(|&bootstrap| Entrance::new(now, bootstrap))
                 .collect(),
             announcements: 0,
-            directory: Directory::default(),
+            own: None,
+            gossip: Gossip::new(now, StdRng::from_seed(rng.random()), hashes),
+            horizon_moved: false,
+            horizon_told: now,
+            directory: Directory::new(identity.id(), config.view, hashes),
             peers: Peers::new(hashes),
             routes: Table::with_hasher(hashes),
             sessions: Sessions::new(config.service.sessions()),
@@ -172,6 +190,11 @@ impl Node {
     /// How many relay sessions are open that this node serves.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How many other nodes it knows of; there may be more, which it finds when it is asked for them.
+    pub fn known_peers(&self) -> usize {
+        self.directory.len()
     }
 
     /// What it has sent and received so far.
@@ -229,6 +252,7 @@ impl Node {
         self.quic.handle_timeout(now);
         self.drive_entrances(now);
         self.drive_peers(now);
+        self.drive_gossip(now);
         self.end_idle_sessions(now);
         self.drive(now);
     }
@@ -275,6 +299,7 @@ impl Node {
             self.quic.poll_timeout(),
             self.entrances_timeout(),
             self.peers.first_deadline(),
+            self.gossip_timeout(),
             self.sessions.poll_timeout(),
         ]
         .into_iter()
@@ -370,6 +395,7 @@ impl Node {
                 None => break,
             }
         }
+        self.review_horizon(now);
         self.settle_timeouts();
     }
 
@@ -382,6 +408,7 @@ impl Node {
     }
 
     fn handle_connected(&mut self, now: Instant, peer: PeerId) {
+        self.gossip_connected(now, peer);
         self.entrance_connected(now, &peer);
         self.contact_connected(now, peer);
     }
@@ -401,6 +428,7 @@ impl Node {
         for message in unsent {
             self.fail_message(message, &reason);
         }
+        self.gossip_lost(&peer);
         self.end_sessions_of(now, &peer);
         self.entrance_lost(now, &peer);
         self.leave_relay(now, &peer);
@@ -456,6 +484,16 @@ impl Node {
         match pending {
             Pending::Announce => self.handle_announced(now, from, reply),
             Pending::Lookup { peer } => self.handle_lookup(now, from, peer, reply),
+            Pending::Compare => {
+                if let Reply::Compared { held, differing } = reply {
+                    self.handle_compared(now, from, held, differing);
+                }
+            }
+            Pending::Want { rest } => {
+                if let Reply::Facts { facts } = reply {
+                    self.handle_wanted(now, from, facts, rest);
+                }
+            }
             Pending::Session { peer } => self.handle_session(now, from, peer, reply),
             Pending::Offer { session, requester, stream } => {
                 let reply = self.conclude_offer(session, reply);
@@ -466,6 +504,8 @@ impl Node {
 
     fn handle_notice(&mut self, now: Instant, peer: PeerId, notice: Notice) {
         match notice {
+            Notice::Facts { facts } => self.hear_facts(now, peer, facts),
+            Notice::Horizon { bits } => self.gossip.set_horizon(&peer, bits),
             Notice::Contact => self.handle_contact_notice(now, peer),
             Notice::Settled { kind } => self.handle_settled_notice(now, peer, kind),
             Notice::Outcome { target, success, probes } => {
@@ -511,6 +551,13 @@ impl Node {
 
     fn received_by(&self, peer: &PeerId) -> PathKind {
         self.peers.get(peer).and_then(|peer| peer.received).unwrap_or(PathKind::Relay)
+    }
+
+    /// Where what a connected node says comes from.
+    fn address_of(&self, id: &PeerId) -> SocketAddr {
+        let direct = |id: &PeerId| Some(self.peers.get(id)?.direct?.remote);
+        let relayed = || direct(&self.peers.get(id)?.relay?.relay);
+        direct(id).or_else(relayed).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
     /// The round trip time to a connected node, or a guess.

@@ -129,17 +129,17 @@ impl MeshNode {
 
     /// Asks for a connection.
     pub fn connect(&mut self, io: &mut Io<'_>, peer: PeerId) {
-        self.with(io, |node, now| node.connect(instant(now), peer));
+        self.with(io, |node, now| node.connect(now, peer));
     }
 
     /// Sends a message.
     pub fn send(&mut self, io: &mut Io<'_>, peer: PeerId, data: Vec<u8>) -> Option<MessageId> {
-        self.with(io, |node, now| node.send(instant(now), peer, data))
+        self.with(io, |node, now| node.send(now, peer, data))
     }
 
     /// Says goodbye to everybody.
     pub fn shutdown(&mut self, io: &mut Io<'_>) {
-        self.with(io, |node, now| node.shutdown(instant(now)));
+        self.with(io, |node, now| node.shutdown(now));
     }
 
     /// Whether there is something that it told and nobody has taken.
@@ -147,16 +147,29 @@ impl MeshNode {
         !self.events.is_empty()
     }
 
+    /// The node, to be looked at; none before it has started.
+    pub fn as_node(&self) -> Option<&Node> {
+        match &self.state {
+            State::Running(pump) => Some(pump.as_node()),
+            State::New(_) => None,
+        }
+    }
+
+    /// Has the node do something; none before it has started.
+    pub fn with<T>(
+        &mut self,
+        io: &mut Io<'_>,
+        work: impl FnOnce(&mut Node, std::time::Instant) -> T,
+    ) -> Option<T> {
+        let State::Running(pump) = &mut self.state else { return None };
+        let result = work(pump.node(), instant(io.now()));
+        self.drain(io);
+        Some(result)
+    }
+
     /// The next thing that it told, and when by the host's clock.
     pub fn poll_event(&mut self) -> Option<(Duration, Event)> {
         self.events.pop_front()
-    }
-
-    fn with<T>(&mut self, io: &mut Io<'_>, work: impl FnOnce(&mut Node, Duration) -> T) -> Option<T> {
-        let State::Running(pump) = &mut self.state else { return None };
-        let result = work(pump.node(), io.now());
-        self.drain(io);
-        Some(result)
     }
 
     fn drain(&mut self, io: &mut Io<'_>) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::announce::Announcement;
+use crate::announce::{Announcement, Passed};
 use crate::control::{Reply, Request};
 use crate::event::{Event, Kind, MessageId};
 use crate::identity::PeerId;
@@ -314,9 +314,7 @@ impl Node {
             return;
         };
         let class = announcement.class;
-        if self.directory.learn(now, announcement, signed) == crate::directory::Learned::New {
-            self.events.push_back(Event::PeerDiscovered { peer: id });
-        }
+        self.hear_facts(now, from, vec![Passed { age: 0, hops: 1, signed }]);
         let mut relays = self.open_entrances();
         relays.retain(|relay| self.entrance_relays(relay) && *relay != id);
         relays.sort_by_key(|relay| *relay != from);

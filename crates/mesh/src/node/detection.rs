@@ -31,7 +31,7 @@ impl Node {
     /// Detects the NAT, again if need be.
     pub(super) fn begin_detection(&mut self, now: Instant) {
         if self.config.stun.is_empty() && self.config.service.coordinates() {
-            return;
+            return self.announce(now);
         }
         if self.detector.is_some() {
             self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));

@@ -215,8 +215,9 @@ impl Node {
         }
     }
 
-    /// Tells all connected bootstrap nodes who and what we are.
+    /// Tells neighbours and all connected bootstrap nodes who and what we are.
     pub(super) fn announce(&mut self, now: Instant) {
+        self.own_announcement(now);
         for at in 0..self.entrances.len() {
             if self.entrances[at].is_up() {
                 self.announce_to(now, at);
@@ -225,19 +226,21 @@ impl Node {
     }
 
     fn announce_to(&mut self, now: Instant, at: usize) {
-        let signed = self.announcement().sign(&self.identity);
+        let signed = self.own_announcement(now);
         let entrance = &mut self.entrances[at];
         entrance.stage = Stage::Up { announce_at: Some(now + REPEAT) };
         let id = entrance.bootstrap.id;
+        let own = self.id();
+        self.gossip.is_known_to(&id, &own);
         self.ask(now, id, &Request::Announce { signed }, Pending::Announce);
     }
 
-    fn announcement(&mut self) -> Announcement {
-        self.announcements += 1;
+    /// What we have to say of ourselves, still without a number.
+    pub(super) fn announcement(&self) -> Announcement {
         let endpoints = self.endpoints();
         Announcement {
             id: self.id(),
-            sequence: self.config.epoch.saturating_add(self.announcements),
+            sequence: 0,
             ttl: TTL.as_secs(),
             class: self.class(),
             relays: self.sessions.is_served(),

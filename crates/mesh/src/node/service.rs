@@ -5,10 +5,7 @@ use std::time::Instant;
 use natrig_stun::{Class, Message};
 use rand::Rng;
 
-use crate::announce::Announcement;
 use crate::control::{Notice, Reply, Request};
-use crate::directory::Learned;
-use crate::event::Event;
 use crate::identity::PeerId;
 use crate::net::{Path, Transmit};
 use crate::quic::StreamRef;
@@ -41,39 +38,34 @@ impl Node {
             Some(Request::Lookup { peer }) => Some(self.look_up(now, peer)),
             Some(Request::OpenSession { peer }) => self.open_session(now, from, stream, peer),
             Some(Request::Offer { session, peer }) => Some(self.take_offer(now, from, session, peer)),
+            Some(Request::Compare { sums, horizon, room }) => {
+                Some(self.answer_compare(now, from, sums, horizon, room))
+            }
+            Some(Request::Want { peers }) => Some(self.answer_want(now, from, peers)),
             None => Some(refused("not understood")),
         }
     }
 
     fn take_announcement(&mut self, now: Instant, from: PeerId, signed: Vec<u8>) -> Reply {
-        if !self.config.service.coordinates() {
+        if !self.config.service.coordinates() && !self.config.peer_contact {
             return refused("this node keeps no announcements");
         }
-        let why = match Announcement::verify(&signed) {
-            Ok(announcement) if announcement.id == from => {
-                match self.directory.learn(now, announcement, signed) {
-                    Learned::New => self.events.push_back(Event::PeerDiscovered { peer: from }),
-                    Learned::Full => return refused("there is no room for more announcements"),
-                    Learned::Renewed | Learned::Stale => {}
-                }
-                return Reply::Announced {
-                    peers: self.directory.len(now).saturating_sub(1) as u64,
-                    relays: self.sessions.is_served(),
-                };
-            }
-            Ok(_) => "it speaks of another node".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        if let Some(path) = self.peers.get(&from).and_then(|peer| peer.direct) {
-            self.reject(now, "Announcement", &why, path.remote);
+        if self.gossip.is_muted(now, &from) {
+            return refused("too much of what you said was wrong");
         }
-        refused(&why)
+        match self.hear_announcement(now, from, signed) {
+            Ok(()) => Reply::Announced {
+                peers: self.directory.len().saturating_sub(1) as u64,
+                relays: self.sessions.is_served(),
+            },
+            Err(error) => refused(&error.to_string()),
+        }
     }
 
     fn look_up(&self, now: Instant, peer: PeerId) -> Reply {
         match self.directory.find(now, &peer) {
             Some(entry) => Reply::Found {
-                signed: entry.signed.clone(),
+                signed: entry.signed.to_vec(),
                 observed: self.observed(&peer).map(|path| path.remote),
             },
             None => Reply::NotFound,

@@ -39,6 +39,8 @@ pub struct Snapshot {
     messages: Vec<MessageState>,
     /// Announcements known.
     known_announcements: usize,
+    /// Announcements refused, by who passed them on.
+    refused_announcements: Vec<(PeerId, u64)>,
     timers: Timers,
     counters: Counters,
 }
@@ -50,6 +52,7 @@ struct Timers {
     quic: Option<i64>,
     entrances: Option<i64>,
     peers: Option<i64>,
+    gossip: Option<i64>,
     sessions: Option<i64>,
 }
 
@@ -132,6 +135,8 @@ impl Node {
             let (what, about) = match pending {
                 Pending::Announce => ("announce", None),
                 Pending::Lookup { peer } => ("lookup", Some(*peer)),
+                Pending::Compare => ("compare", None),
+                Pending::Want { .. } => ("want", None),
                 Pending::Session { peer } => ("session", Some(*peer)),
                 Pending::Offer { requester, .. } => ("offer", Some(*requester)),
             };
@@ -163,12 +168,14 @@ impl Node {
                 .collect(),
             pending: pending.collect(),
             messages: self.messages.values().map(|&(to, bytes)| MessageState { to, bytes }).collect(),
-            known_announcements: self.directory.len(now),
+            known_announcements: self.directory.len(),
+            refused_announcements: self.gossip.rejected().map(|(peer, count)| (*peer, count)).collect(),
             timers: Timers {
                 detector: self.detector.as_ref().and_then(Detector::poll_timeout).map(micros),
                 quic: self.quic.poll_timeout().map(micros),
                 entrances: self.entrances_timeout().map(micros),
                 peers: self.peers.first_deadline().map(micros),
+                gossip: self.gossip_timeout().map(micros),
                 sessions: self.sessions.poll_timeout().map(micros),
             },
             counters: self.counters.clone(),
