@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionIdGenerator,
+    ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionIdGenerator,
     DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
     ValidationTokenConfig, VarInt,
 };
@@ -29,11 +29,12 @@ use crate::table::Table;
 use streams::Streams;
 pub(crate) use streams::{RequestId, StreamEvent, StreamRef};
 
-/// Both sides ping after this much silence.
-const KEEPALIVE: Duration = Duration::from_secs(12);
+/// Both sides ping after this much silence. A ping without an answer is repeated, the first times sooner than after 1, 2
+/// and 4 s: QUIC's probe timeout begins at two round trips and doubles.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// A connection is dead when this long after the first unanswered packet nothing has come: with the ping before it, a
 /// silent peer is noticed within 30 s.
-const IDLE: Duration = Duration::from_secs(17);
+const IDLE: Duration = Duration::from_secs(14);
 /// A connection attempt from a peer, this soon after our own has succeeded, is the loser of two that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -45,9 +46,29 @@ pub(crate) enum QuicEvent {
     /// Established, and the peer has proven its ID.
     Connected(PeerId),
     /// Gone.
-    Lost(PeerId, String),
+    Lost(PeerId, Loss),
     /// Something on a stream.
     Stream(PeerId, StreamEvent),
+}
+
+/// Why a connection is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The other side has ended it, as it said.
+    Ended(String),
+    /// The peer has started anew and knows nothing of it.
+    BegunAnew,
+    /// It broke: nothing came for too long, or what came was wrong.
+    Broken(String),
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended(reason) | Self::Broken(reason) => f.write_str(reason),
+            Self::BegunAnew => f.write_str("the peer has begun anew"),
+        }
+    }
 }
 
 /// A QUIC packet for a peer.
@@ -66,6 +87,8 @@ struct Slot {
     deadline: Deadline,
     /// Frames sent that ask for an acknowledgement.
     asked: u64,
+    /// Acknowledgements that came.
+    answers: u64,
 }
 
 /// Connections by their handles, which are small numbers that are used again.
@@ -199,13 +222,13 @@ impl Quic {
             Ok((handle, connection)) => self.install(now, handle, connection, peer),
             Err(error) => {
                 let reason = format!("cannot begin a QUIC connection: {error}");
-                self.events.push_back(QuicEvent::Lost(peer, reason));
+                self.events.push_back(QuicEvent::Lost(peer, Loss::Broken(reason)));
             }
         }
     }
 
-    /// Takes a QUIC packet that came over a path of `peer`.
-    pub fn handle_datagram(&mut self, now: Instant, peer: PeerId, packet: &[u8]) {
+    /// Takes a QUIC packet that came over a path of `peer`; whether it acknowledges something.
+    pub fn handle_datagram(&mut self, now: Instant, peer: PeerId, packet: &[u8]) -> bool {
         let address = address(&peer);
         let mut response = Vec::new();
         let data = BytesMut::from(packet);
@@ -214,7 +237,7 @@ impl Quic {
             Some(DatagramEvent::ConnectionEvent(handle, event))
                 if self.slots.get(handle).is_some_and(|slot| slot.peer == peer) =>
             {
-                self.connection_event(now, handle, event);
+                return self.connection_event(now, handle, event);
             }
             Some(DatagramEvent::ConnectionEvent(..)) | None => {}
             Some(DatagramEvent::NewConnection(incoming)) => {
@@ -225,6 +248,7 @@ impl Quic {
                 self.transmits.push_back(Packet { peer, payload: response, asks: false });
             }
         }
+        false
     }
 
     /// Both dialled: the connection that the smaller ID began stays. A new one from a peer that has one already means
@@ -242,8 +266,7 @@ impl Quic {
             Ok((handle, connection)) => {
                 if let Some(old) = self.current.remove(&peer) {
                     if self.slots.get(old).is_some_and(|slot| slot.established.is_some()) {
-                        let reason = "the peer has begun anew".to_owned();
-                        self.events.push_back(QuicEvent::Lost(peer, reason));
+                        self.events.push_back(QuicEvent::Lost(peer, Loss::BegunAnew));
                     }
                     self.abandon(now, old, b"superseded");
                 }
@@ -290,6 +313,14 @@ impl Quic {
             // The new path's round trip time is known one ping later. Without it a first stall would last 0.3 s, and
             // stalls come: quinn-proto holds acknowledgements back while its window is full, so two sides that both
             // begin to send much wait for each other until a probe timeout.
+            slot.connection.ping();
+            self.drive(now, handle);
+        }
+    }
+
+    /// Asks `peer` for a sign of life.
+    pub fn ping(&mut self, now: Instant, peer: &PeerId) {
+        if let Some((handle, slot)) = self.slot(peer) {
             slot.connection.ping();
             self.drive(now, handle);
         }
@@ -343,6 +374,14 @@ impl Quic {
         }
     }
 
+    /// Drops the connection with `peer`, which has forgotten it.
+    pub fn abandon_forgotten(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(handle) = self.current.remove(peer) {
+            self.events.push_back(QuicEvent::Lost(*peer, Loss::BegunAnew));
+            self.abandon(now, handle, b"forgotten");
+        }
+    }
+
     /// Ends all connections.
     pub fn close_all(&mut self, now: Instant, reason: &'static [u8]) {
         self.current.clear();
@@ -392,6 +431,7 @@ impl Quic {
                 established: None,
                 deadline: Deadline::default(),
                 asked: 0,
+                answers: 0,
             },
         );
         self.current.insert(peer, handle);
@@ -406,11 +446,15 @@ impl Quic {
         }
     }
 
-    fn connection_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) {
-        if let Some(slot) = self.slots.get_mut(handle) {
-            slot.connection.handle_event(event);
-            self.drive(now, handle);
-        }
+    fn connection_event(&mut self, now: Instant, handle: ConnectionHandle, event: ConnectionEvent) -> bool {
+        let Some(slot) = self.slots.get_mut(handle) else {
+            return false;
+        };
+        slot.connection.handle_event(event);
+        let answers = slot.connection.stats().frame_rx.acks;
+        let is_answer = std::mem::replace(&mut slot.answers, answers) != answers;
+        self.drive(now, handle);
+        is_answer
     }
 
     /// Lets a connection that was touched say what it has to say.
@@ -435,12 +479,13 @@ impl Quic {
                             _ => {
                                 let reason = Bytes::from_static(b"not the peer that was expected");
                                 slot.connection.close(now, VarInt::from_u32(1), reason);
-                                lost = Some("the other side is not the peer it should be".to_owned());
+                                let reason = "the other side is not the peer it should be";
+                                lost = Some(Loss::Broken(reason.to_owned()));
                             }
                         }
                     }
                     quinn_proto::Event::ConnectionLost { reason } => {
-                        lost.get_or_insert(reason.to_string());
+                        lost.get_or_insert(loss(&reason));
                     }
                     quinn_proto::Event::Stream(event) if slot.established.is_some() => {
                         slot.streams.handle_event(&mut slot.connection, event);
@@ -483,6 +528,14 @@ impl Quic {
         if drained {
             self.slots.remove(handle);
         }
+    }
+}
+
+fn loss(reason: &ConnectionError) -> Loss {
+    match reason {
+        ConnectionError::ApplicationClosed(_) => Loss::Ended(reason.to_string()),
+        ConnectionError::Reset => Loss::BegunAnew,
+        _ => Loss::Broken(reason.to_string()),
     }
 }
 

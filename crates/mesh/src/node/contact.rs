@@ -38,10 +38,13 @@ const LINK_LIMIT: Duration = Duration::from_secs(15);
 
 /// One attempt to be connected with a peer, and what became of it.
 pub(super) struct Contact {
-    role: Role,
+    pub role: Role,
     asked: Instant,
     stage: Stage,
-    relay: RelaySearch,
+    /// For relays that carry sessions with the peer.
+    pub search: Search,
+    /// Relays by which the peer can be reached, as far as it and others say.
+    pub via: Vec<Candidate>,
     /// The node that is connected to both of us.
     coordinator: Option<PeerId>,
     /// What the peer says of its NAT.
@@ -79,14 +82,6 @@ enum Stage {
     Punch(Punch),
     /// No more attempts at a direct path.
     Over,
-}
-
-/// Where the search for a relay session stands.
-enum RelaySearch {
-    /// These are still to be asked; the first is being asked.
-    Asking(Vec<PeerId>),
-    Found,
-    None,
 }
 
 /// A contact as a snapshot shows it.
@@ -129,11 +124,7 @@ impl Contact {
                 Stage::Punch(punch) => Some(punch.strategy),
                 _ => None,
             },
-            relay: match self.relay {
-                RelaySearch::Asking(_) => "asking",
-                RelaySearch::Found => "found",
-                RelaySearch::None => "none",
-            },
+            relay: if self.search.is_over() { "over" } else { "asking" },
             coordinator: self.coordinator,
             peer_class: self.peer_class,
             probes: self.probes,
@@ -152,7 +143,8 @@ impl Contact {
             role,
             asked: now,
             stage,
-            relay: RelaySearch::None,
+            search: Search::default(),
+            via: Vec::new(),
             coordinator: None,
             peer_class: NatClass::Unknown,
             probes: 0,
@@ -183,8 +175,14 @@ impl Contact {
         }
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether no attempt at a direct path is being made.
+    pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over)
+    }
+
+    /// Whether it has come to its end, which may be changed by later attempts.
+    pub fn is_settled(&self) -> bool {
+        self.settled
     }
 
     pub fn timeout(&self) -> Option<Instant> {
@@ -195,7 +193,7 @@ impl Contact {
             Stage::Punch(punch) => Some(punch.poll_timeout()),
             Stage::Over => None,
         };
-        [stage, self.give_up].into_iter().flatten().min()
+        [stage, self.give_up, self.search.poll_timeout()].into_iter().flatten().min()
     }
 }
 
@@ -235,6 +233,7 @@ impl Node {
     /// Does for a contact what is due.
     pub(super) fn drive_contact(&mut self, now: Instant, id: PeerId) {
         let alone = self.entrances.is_empty();
+        self.drive_search(now, id);
         let Some(contact) = self.contact(&id) else {
             return;
         };
@@ -315,9 +314,6 @@ impl Node {
         };
         let class = announcement.class;
         self.hear_facts(now, from, vec![Passed { age: 0, hops: 1, signed }]);
-        let mut relays = self.open_entrances();
-        relays.retain(|relay| self.entrance_relays(relay) && *relay != id);
-        relays.sort_by_key(|relay| *relay != from);
         let patience = MIN_DIAL.max(2 * self.round_trip(&from));
         self.renew_attempt(id);
         let Some(contact) = self.contact(&id) else {
@@ -327,54 +323,10 @@ impl Node {
         contact.peer_class = class;
         contact.punching = true;
         contact.stage = Stage::Dial { target, sent: 0, next: Some(now), until: now + patience };
-        contact.relay = RelaySearch::Asking(relays);
+        contact.via = via;
         self.events.push_back(Event::PunchStarted { peer: id, strategy: Strategy::Dial });
-        self.ask_relay(now, id);
+        self.search_sessions(now, id);
         self.drive_contact(now, id);
     }
 
-    fn entrance_relays(&self, id: &PeerId) -> bool {
-        self.entrance_of(id).is_some_and(|at| self.entrances[at].relays)
-    }
-
-    /// Asks the next relay for a session.
-    fn ask_relay(&mut self, now: Instant, id: PeerId) {
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        let RelaySearch::Asking(relays) = &contact.relay else {
-            return;
-        };
-        match relays.first().copied() {
-            Some(relay) => {
-                let request = Request::OpenSession { peer: id };
-                self.ask(now, relay, &request, Pending::Session { peer: id });
-            }
-            None => {
-                contact.relay = RelaySearch::None;
-                self.review(now, id);
-            }
-        }
-    }
-
-    pub(super) fn handle_session(&mut self, now: Instant, relay: PeerId, id: PeerId, reply: Reply) {
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        let RelaySearch::Asking(relays) = &mut contact.relay else {
-            return;
-        };
-        match reply {
-            Reply::Session { session } => {
-                contact.relay = RelaySearch::Found;
-                self.join_session(now, relay, id, session);
-                self.begin_connection(now, &id);
-                self.review(now, id);
-            }
-            _ => {
-                relays.retain(|asked| *asked != relay);
-                self.ask_relay(now, id);
-            }
-        }
-    }
 }

@@ -7,36 +7,26 @@ use indexmap::IndexSet;
 use crate::budget::Budget;
 use crate::event::{Event, PathKind};
 use crate::identity::PeerId;
+use crate::liveness::{Liveness, Step, patience};
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::probe::{Probe, ProbeAnswer, ProbeEcho, Purpose};
 use crate::quic::{Packet, Quic};
-use crate::relay::{SessionId, frame, unframe};
+use crate::relay::{frame, unframe};
 use crate::wire::Kind as DatagramKind;
 
 use super::Node;
 use super::contact::Contact;
 use super::entrance::Entrance;
+use super::session::SessionPath;
 
 /// Proven paths kept beside the one in use.
 const MAX_ALTERNATES: usize = 4;
-/// Silence after a packet of ours that makes a direct path suspect, at least.
-const MIN_PATIENCE: Duration = Duration::from_secs(1);
-/// A suspect path is probed this often, at this pace, before it counts as failed.
-const CHECKS: u32 = 4;
-const CHECK_GAP: Duration = Duration::from_millis(200);
-/// Where there is no other path, the checks go on after a rest.
-const CHECK_REST: Duration = Duration::from_secs(2);
 /// A node that has proven a path and then says nothing is forgotten.
 const UNLINKED: Duration = Duration::from_secs(30);
 /// A direct path silent for this long gives way to one that was proven just now.
 const STALE: Duration = Duration::from_secs(2);
-
-/// A way through a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RelayPath {
-    pub relay: PeerId,
-    pub session: SessionId,
-}
+/// A direct path silent for this long is doubted when the peer takes the relay.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What we hold of a node that we have a path to, or seek one.
 #[derive(Default)]
@@ -45,16 +35,20 @@ pub(super) struct Peer {
     pub direct: Option<Path>,
     /// Other proven direct paths, on which the peer may send.
     pub alternates: Vec<Path>,
-    pub relay: Option<RelayPath>,
+    /// Sessions by which it is reached, the one in use first.
+    pub sessions: Vec<SessionPath>,
+    /// When the others are to be kept from ending.
+    pub standby_at: Option<Instant>,
     /// The way that packets go now.
     pub carrying: Option<PathKind>,
     /// The way that the last packet came.
     pub received: Option<PathKind>,
     /// When something last came directly.
     pub heard: Option<Instant>,
-    /// When the first packet that asks for an answer was sent directly, if nothing has come back since.
-    pub unanswered: Option<Instant>,
-    pub check: Option<Check>,
+    /// Whether what goes the chosen way is answered.
+    pub liveness: Liveness,
+    /// Whether it has shown a later start than before, and has answered nothing on our connection since.
+    pub has_restarted: bool,
     /// Bounds what this node may have us do.
     pub budget: Option<Budget>,
     /// Makes the transactions of our probes fresh.
@@ -62,17 +56,14 @@ pub(super) struct Peer {
     pub contact: Option<Contact>,
 }
 
-/// The probing of a suspect path.
-pub(super) struct Check {
-    pub sent: u32,
-    next: Instant,
-}
-
 impl Peer {
     fn hear(&mut self, now: Instant) {
         self.heard = Some(now);
-        self.unanswered = None;
-        self.check = None;
+    }
+
+    /// Whether nothing has come directly for some time.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.heard.is_none_or(|heard| now >= heard + SILENCE)
     }
 }
 
@@ -94,16 +85,12 @@ impl Links<'_> {
         if self.is_unlinked(id, peer) {
             return peer.heard.map(|heard| heard + UNLINKED);
         }
-        match (peer.carrying, &peer.check, peer.unanswered) {
-            (Some(PathKind::Direct), Some(check), _) => Some(check.next),
-            (Some(PathKind::Direct), None, Some(since)) => Some(since + self.patience(id)),
-            _ => None,
-        }
+        let answer = peer.carrying.and_then(|_| peer.liveness.poll_timeout(self.patience(id)));
+        [answer, peer.standby_at].into_iter().flatten().min()
     }
 
     fn patience(self, id: &PeerId) -> Duration {
-        // A probe timeout is about two round trips.
-        MIN_PATIENCE.max(6 * self.quic.rtt(id).unwrap_or_default())
+        patience(self.quic.rtt(id).unwrap_or_default())
     }
 
     /// Whether nothing but a proven path is held of a node.
@@ -188,16 +175,28 @@ impl Node {
     }
 
     fn is_stale(&self, now: Instant, peer: &PeerId) -> bool {
-        let heard = self.peers.get(peer).and_then(|peer| peer.heard);
-        heard.is_none_or(|heard| now.saturating_duration_since(heard) > STALE)
+        let is_stale = |peer: &Peer| {
+            let is_suspect = peer.carrying == Some(PathKind::Direct) && peer.liveness.is_suspect();
+            is_suspect || peer.heard.is_none_or(|heard| now.saturating_duration_since(heard) > STALE)
+        };
+        self.peers.get(peer).is_none_or(is_stale)
     }
 
     fn path_proven(&mut self, now: Instant, id: PeerId, path: Path, proof: Proof) {
-        let stale = self.is_stale(now, &id);
+        // A node that we only serve says by its newest path where it is now.
+        let is_served = self.quic.is_begun_by_peer(&id) && self.contact(&id).is_none() && proof == Proof::Echo;
+        let stale = is_served || self.is_stale(now, &id);
         self.routes.insert(path, id);
         let peer = self.peer(id);
         match peer.direct {
-            Some(direct) if direct == path => peer.hear(now),
+            Some(direct) if direct == path => {
+                peer.hear(now);
+                // A peer that has begun anew answers probes, and nothing on the connection that it has forgotten.
+                if peer.carrying == Some(PathKind::Direct) && !peer.has_restarted && peer.liveness.is_suspect() {
+                    peer.liveness.answer();
+                    self.quic.ping(now, &id);
+                }
+            }
             Some(_) if !stale => {
                 if !peer.alternates.contains(&path) {
                     peer.alternates.push(path);
@@ -210,6 +209,9 @@ impl Node {
                 peer.alternates.extend(old);
                 let moved = old.is_some() && peer.carrying == Some(PathKind::Direct);
                 if moved {
+                    if !peer.has_restarted {
+                        peer.liveness.answer();
+                    }
                     self.quic.path_changed(now, &id);
                 }
             }
@@ -236,12 +238,15 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        let best = match (peer.direct, peer.relay) {
+        let best = match (peer.direct, peer.sessions.first()) {
             (Some(_), _) => Some(PathKind::Direct),
             (None, Some(_)) => Some(PathKind::Relay),
             (None, None) => None,
         };
         let old = std::mem::replace(&mut peer.carrying, best);
+        if old != best {
+            peer.liveness.answer();
+        }
         let announced = peer.contact.as_ref().is_some_and(|contact| contact.connected);
         if let (Some(from), Some(to)) = (old, best)
             && from != to
@@ -265,13 +270,36 @@ impl Node {
             peer.hear(now);
         }
         peer.received = Some(PathKind::Direct);
-        if follows && peer.direct.is_some_and(|direct| direct != path) {
-            // Both ways work; the side that began the connection chooses.
-            peer.alternates.retain(|alternate| *alternate != path);
-            peer.alternates.extend(peer.direct.replace(path));
-            self.quic.path_changed(now, &id);
+        match peer.direct {
+            Some(direct) if follows && direct != path => {
+                // Both ways work; the side that began the connection chooses.
+                peer.alternates.retain(|alternate| *alternate != path);
+                peer.alternates.extend(peer.direct.replace(path));
+                peer.hear(now);
+                self.quic.path_changed(now, &id);
+            }
+            // It works again from there to here; from here to there has to be seen.
+            None if peer.is_silent(now) => {
+                peer.hear(now);
+                self.renew_attempt(id);
+                self.send_probe(id, path, Purpose::Check);
+            }
+            _ => {}
         }
-        self.quic.handle_datagram(now, id, packet);
+        self.take_packet(now, id, packet);
+    }
+
+    /// Takes a QUIC packet of `id`, whichever way it came.
+    pub(super) fn take_packet(&mut self, now: Instant, id: PeerId, packet: &[u8]) {
+        let is_answer = self.quic.handle_datagram(now, id, packet);
+        if is_answer && let Some(peer) = self.peers.get_mut(&id) {
+            let was_silent = peer.liveness.has_failed();
+            peer.liveness.answer();
+            peer.has_restarted = false;
+            if was_silent {
+                self.link_speaks(now, &id);
+            }
+        }
     }
 
     /// Takes a relay's frame: to be passed on, or for us.
@@ -279,7 +307,9 @@ impl Node {
         let (Some(&sender), Some((session, packet))) = (self.routes.get(&path), unframe(datagram)) else {
             return;
         };
-        if let Some(to) = self.sessions.forward(now, session, &sender, packet.len()) {
+        // Only from where its member is known to be; a member that has moved shows where to by a probe.
+        let is_there = self.peers.get(&sender).is_some_and(|peer| peer.direct == Some(path));
+        if is_there && let Some(to) = self.sessions.forward(now, session, &sender, packet.len()) {
             if let Some(path) = self.peers.get(&to).and_then(|peer| peer.direct) {
                 let payload = datagram.to_vec();
                 self.transmits.push_back(Transmit { path, payload });
@@ -287,14 +317,7 @@ impl Node {
         } else if let Some(&membership) = self.memberships.get(&session)
             && membership.relay == sender
         {
-            let peer = self.peer(membership.peer);
-            peer.received = Some(PathKind::Relay);
-            // A peer that takes the relay now may have lost the direct path; we send on it, perhaps in vain.
-            let was_silent = peer.heard.is_none_or(|heard| now >= heard + MIN_PATIENCE);
-            if peer.carrying == Some(PathKind::Direct) && was_silent && peer.check.is_none() {
-                self.check_path(now, membership.peer);
-            }
-            self.quic.handle_datagram(now, membership.peer, packet);
+            self.handle_session_frame(now, membership.peer, session, packet);
         }
     }
 
@@ -304,56 +327,18 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let transmit = match (peer.carrying, peer.direct, peer.relay) {
-            (Some(PathKind::Direct), Some(path), _) => {
-                if asks {
-                    peer.unanswered.get_or_insert(now);
-                }
-                Some(Transmit { path, payload: packet })
-            }
-            (Some(PathKind::Relay), _, Some(relay)) => {
-                let path = self.peers.get(&relay.relay).and_then(|relay| relay.direct);
-                path.map(|path| Transmit { path, payload: frame(relay.session, &packet) })
+        if asks {
+            peer.liveness.ask(now);
+        }
+        let transmit = match (peer.carrying, peer.direct, peer.sessions.first().copied()) {
+            (Some(PathKind::Direct), Some(path), _) => Some(Transmit { path, payload: packet }),
+            (Some(PathKind::Relay), _, Some(SessionPath { relay, session, .. })) => {
+                let path = self.peers.get(&relay).and_then(|relay| relay.direct);
+                path.map(|path| Transmit { path, payload: frame(session, &packet) })
             }
             _ => None,
         };
         self.transmits.extend(transmit);
-    }
-
-    /// Enters a session that `relay` has opened between us and `id`.
-    pub(super) fn join_session(&mut self, now: Instant, relay: PeerId, id: PeerId, session: SessionId) {
-        self.memberships.insert(session, super::Membership { relay, peer: id });
-        self.peer(id).relay = Some(RelayPath { relay, session });
-        self.choose_path(now, &id, "a relay session was opened");
-    }
-
-    /// A relay is gone: so are the sessions on it.
-    pub(super) fn leave_relay(&mut self, now: Instant, relay: &PeerId) {
-        let mut peers = Vec::new();
-        self.memberships.retain(|_, membership| {
-            let lost = membership.relay == *relay;
-            if lost {
-                peers.push(membership.peer);
-            }
-            !lost
-        });
-        for peer in peers {
-            self.lose_relay_path(now, &peer, "the relay is gone");
-        }
-    }
-
-    pub(super) fn lose_relay_path(&mut self, now: Instant, id: &PeerId, reason: &str) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
-        if peer.relay.take().is_some() && peer.carrying == Some(PathKind::Relay) {
-            self.events.push_back(Event::PathFailed {
-                peer: *id,
-                path: PathKind::Relay,
-                reason: reason.to_owned(),
-            });
-        }
-        self.choose_path(now, id, reason);
     }
 
     /// Closes those of `sockets` that no path of `id` uses.
@@ -367,11 +352,11 @@ impl Node {
     }
 
     /// Drops all that is held of a peer.
-    pub(super) fn forget_peer(&mut self, id: &PeerId) {
+    pub(super) fn forget_peer(&mut self, now: Instant, id: &PeerId) {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
-        self.memberships.retain(|_, membership| membership.peer != *id);
+        self.leave_sessions(now, &peer.sessions);
         let mut extra: IndexSet<SocketId> = IndexSet::new();
         for path in peer.direct.iter().chain(&peer.alternates) {
             self.routes.remove(path);
@@ -382,56 +367,77 @@ impl Node {
         self.sockets.extend(extra.into_iter().map(SocketRequest::Close));
     }
 
-    /// Probes a direct path on which packets stay unanswered, and gives up one that fails.
+    /// Sees after the way to a peer: checks it where packets stay unanswered, and leaves one that fails.
     pub(super) fn drive_path(&mut self, now: Instant, id: PeerId) {
         let links = self.links();
-        let timeout = self.peers.get(&id).and_then(|peer| links.path_timeout(&id, peer));
+        let patience = links.patience(&id);
         let is_unlinked = self.peers.get(&id).is_some_and(|peer| links.is_unlinked(&id, peer));
+        let timeout = self.peers.get(&id).and_then(|peer| links.path_timeout(&id, peer));
+        // Touched in any case: what was known before may hold no more, because a round trip takes longer now.
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if timeout.is_none_or(|at| at > now) {
-            // What was known when it was last touched holds no more: a round trip takes longer now.
-            self.peers.get_mut(&id);
-        } else if is_unlinked {
-            self.forget_peer(&id);
-        } else {
-            self.check_path(now, id);
+            return;
         }
+        if is_unlinked {
+            return self.forget_peer(now, &id);
+        }
+        let step = if peer.carrying.is_some() { peer.liveness.poll(now, patience) } else { Step::Wait };
+        match step {
+            Step::Wait => {}
+            Step::Check => self.check_path(now, id),
+            Step::Fail => self.fail_path(now, id),
+        }
+        self.keep_standby(now, id);
     }
 
     pub(super) fn links(&self) -> Links<'_> {
         Links { quic: &self.quic, entrances: &self.entrances }
     }
 
+    /// Asks on all direct paths that there are or were. A relay is no receiver of probes: QUIC's own must do.
     fn check_path(&mut self, now: Instant, id: PeerId) {
-        let fresh = self.peers.get(&id).is_some_and(|peer| peer.check.is_none());
-        if fresh {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let paths: Vec<Path> = peer.direct.iter().chain(&peer.alternates).copied().collect();
+        if peer.liveness.checks() == Some(1) {
             self.renew_attempt(id);
+            self.search_sessions(now, id);
         }
+        for path in paths {
+            self.send_probe(id, path, Purpose::Check);
+        }
+    }
+
+    /// The way to a peer does not answer: takes another, if there is one.
+    fn fail_path(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let Some(path) = peer.direct else {
-            return;
-        };
-        let check = peer.check.get_or_insert(Check { sent: 0, next: now });
-        if check.sent < CHECKS {
-            check.sent += 1;
-            check.next = now + CHECK_GAP;
-            self.send_probe(id, path, Purpose::Check);
-        } else if peer.relay.is_some() {
-            peer.check = None;
-            peer.unanswered = None;
-            peer.direct = None;
-            // The peer may find it working again before we do.
-            peer.alternates.push(path);
-            self.events.push_back(Event::PathFailed {
-                peer: id,
-                path: PathKind::Direct,
-                reason: "packets and probes stay unanswered".to_owned(),
-            });
-            self.bound_alternates(&id);
-            self.choose_path(now, &id, "the direct path failed");
-        } else {
-            *check = Check { sent: 0, next: now + CHECK_REST };
+        if peer.has_restarted {
+            return self.quic.abandon_forgotten(now, &id);
+        }
+        match (peer.carrying, peer.direct) {
+            (Some(PathKind::Direct), Some(path)) if !peer.sessions.is_empty() => {
+                peer.direct = None;
+                // The peer may find it working again before we do.
+                peer.alternates.push(path);
+                self.events.push_back(Event::PathFailed {
+                    peer: id,
+                    path: PathKind::Direct,
+                    reason: "packets and probes stay unanswered".to_owned(),
+                });
+                self.bound_alternates(&id);
+                self.choose_path(now, &id, "the direct path failed");
+                self.search_sessions(now, id);
+            }
+            (Some(PathKind::Direct), _) => {
+                self.link_silent(now, &id);
+                self.search_sessions(now, id);
+            }
+            _ => self.fall_back(now, id),
         }
     }
 

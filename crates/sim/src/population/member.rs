@@ -159,6 +159,7 @@ impl Member {
             Some(Bootstrap { id: plan.relay(number)?.id, address })
         };
         config.bootstrap = relays.into_iter().filter_map(bootstrap).collect();
+        config.relays = config.bootstrap.len();
         config.max_message = 1 << 16;
         let crypto = Arc::new(StandInCrypto::new(identity.id(), &self.random.random()));
         let now = io.now();
