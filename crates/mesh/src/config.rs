@@ -30,6 +30,8 @@ pub struct Config {
     pub max_message: usize,
     /// Nodes known from an earlier run, tried beside the bootstrap nodes.
     pub known: Vec<Bootstrap>,
+    /// Relays held behind a NAT; at least one is.
+    pub relays: usize,
     /// Announcements of others that are kept; nodes beyond them are found by lookup.
     pub view: usize,
     /// Whether to gossip with ordinary peers, too, and not with public nodes that serve others alone.
@@ -50,6 +52,7 @@ impl Config {
             epoch,
             max_message: 256 << 20,
             known: Vec::new(),
+            relays: 3,
             view: 1000,
             peer_contact: true,
         }

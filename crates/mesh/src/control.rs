@@ -77,6 +77,9 @@ pub(crate) enum Reply {
         /// Whether sessions can be had here.
         #[n(1)]
         relays: bool,
+        /// Sessions in use, in per cent of those that are served.
+        #[n(2)]
+        load: Option<u8>,
     },
     #[n(1)]
     Found {
@@ -115,6 +118,12 @@ pub(crate) enum Reply {
         #[n(0)]
         facts: Vec<Passed>,
     },
+    /// There is no room for a session now, or none for this requester; others may have some.
+    #[n(20)]
+    Full {
+        #[n(0)]
+        reason: String,
+    },
 }
 
 /// Said without an answer.
@@ -132,6 +141,12 @@ pub(crate) enum Notice {
     /// From a relay: a session is no more.
     #[n(2)]
     SessionClosed {
+        #[n(0)]
+        session: SessionId,
+    },
+    /// To a relay: a session of mine is not needed any more.
+    #[n(20)]
+    CloseSession {
         #[n(0)]
         session: SessionId,
     },

@@ -19,6 +19,7 @@
 
 mod announce;
 mod budget;
+mod choice;
 mod config;
 mod control;
 mod coordination;
@@ -31,6 +32,7 @@ mod event;
 mod gossip;
 mod identity;
 mod line;
+mod liveness;
 mod nat;
 #[allow(dead_code, reason = "the lookup comes next")]
 mod nearness;
@@ -44,6 +46,7 @@ mod punch;
 mod quic;
 mod relay;
 mod replay;
+mod search;
 mod strategy;
 mod table;
 mod wire;

@@ -7,7 +7,9 @@ mod entrance;
 mod gossip;
 mod path;
 mod peers;
+mod relays;
 mod service;
+mod session;
 mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,16 +40,17 @@ use crate::nat::NatClass;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::observe::Observations;
 use crate::probe::Tokens;
-use crate::quic::{Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
+use crate::quic::{Loss, Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
 use crate::relay::{SessionId, Sessions};
 use crate::replay::Start;
 use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
-use entrance::Entrance;
+use entrance::{Entrance, Errand};
 use gossip::Own;
 use path::Links;
 use peers::Peers;
+use relays::Relays;
 pub use snapshot::Snapshot;
 
 /// Below are the main socket and that of the NAT detection.
@@ -75,6 +78,7 @@ pub struct Node {
     /// Whether the view has filled up, and when neighbours were last told what we want to hear of.
     horizon_moved: bool,
     horizon_told: Instant,
+    relays: Relays,
     directory: Directory,
     peers: Peers,
     /// Whose a proven path is.
@@ -149,7 +153,7 @@ impl Node {
                 .bootstrap
                 .iter()
                 .filter(|bootstrap| bootstrap.id != identity.id())
-                .map(|&bootstrap| Entrance::new(now, bootstrap))
+                .map(|&bootstrap| Entrance::new(now, bootstrap, Errand::Bootstrap))
                 .collect(),
             announcements: 0,
             own: None,
@@ -157,6 +161,7 @@ impl Node {
             horizon_moved: false,
             horizon_told: now,
             directory: Directory::new(identity.id(), config.view, hashes),
+            relays: Relays::default(),
             peers: Peers::new(hashes),
             routes: Table::with_hasher(hashes),
             sessions: Sessions::new(config.service.sessions()),
@@ -251,6 +256,7 @@ impl Node {
         }
         self.quic.handle_timeout(now);
         self.drive_entrances(now);
+        self.drive_relays(now);
         self.drive_peers(now);
         self.drive_gossip(now);
         self.end_idle_sessions(now);
@@ -298,6 +304,7 @@ impl Node {
             self.detector.as_ref().and_then(Detector::poll_timeout),
             self.quic.poll_timeout(),
             self.entrances_timeout(),
+            self.relays.poll_timeout(),
             self.peers.first_deadline(),
             self.gossip_timeout(),
             self.sessions.poll_timeout(),
@@ -390,7 +397,7 @@ impl Node {
             }
             match self.quic.poll_event() {
                 Some(QuicEvent::Connected(peer)) => self.handle_connected(now, peer),
-                Some(QuicEvent::Lost(peer, reason)) => self.handle_lost(now, peer, reason),
+                Some(QuicEvent::Lost(peer, loss)) => self.handle_lost(now, peer, loss),
                 Some(QuicEvent::Stream(peer, event)) => self.handle_stream(now, peer, event),
                 None => break,
             }
@@ -414,7 +421,8 @@ impl Node {
     }
 
     /// A connection is gone, and with it all that hung on it.
-    fn handle_lost(&mut self, now: Instant, peer: PeerId, reason: String) {
+    fn handle_lost(&mut self, now: Instant, peer: PeerId, loss: Loss) {
+        let reason = loss.to_string();
         let unanswered: Vec<(PeerId, RequestId)> =
             self.pending.keys().filter(|(whom, _)| *whom == peer).copied().collect();
         for key in unanswered {
@@ -431,9 +439,9 @@ impl Node {
         self.gossip_lost(&peer);
         self.end_sessions_of(now, &peer);
         self.entrance_lost(now, &peer);
-        self.leave_relay(now, &peer);
-        self.contact_lost(&peer, reason);
-        self.forget_peer(&peer);
+        self.leave_relay(now, &peer, "the relay is gone");
+        self.contact_lost(now, &peer, reason);
+        self.forget_peer(now, &peer);
     }
 
     fn handle_stream(&mut self, now: Instant, peer: PeerId, event: StreamEvent) {
@@ -514,8 +522,12 @@ impl Node {
             Notice::SessionClosed { session } => {
                 let ours = |membership: &&Membership| membership.relay == peer;
                 if let Some(&membership) = self.memberships.get(&session).filter(ours) {
-                    self.memberships.shift_remove(&session);
-                    self.lose_relay_path(now, &membership.peer, "the relay has ended the session");
+                    self.lose_session(now, &membership.peer, session, "the relay has ended the session");
+                }
+            }
+            Notice::CloseSession { session } => {
+                if let Some(other) = self.sessions.leave(session, &peer) {
+                    self.notify(now, &other, &Notice::SessionClosed { session });
                 }
             }
         }
@@ -556,7 +568,7 @@ impl Node {
     /// Where what a connected node says comes from.
     fn address_of(&self, id: &PeerId) -> SocketAddr {
         let direct = |id: &PeerId| Some(self.peers.get(id)?.direct?.remote);
-        let relayed = || direct(&self.peers.get(id)?.relay?.relay);
+        let relayed = || direct(&self.peers.get(id)?.sessions.first()?.relay);
         direct(id).or_else(relayed).unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionId, ConnectionIdGenerator,
-    DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
-    ValidationTokenConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionId,
+    ConnectionIdGenerator, DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig,
+    TransportConfig, ValidationTokenConfig, VarInt,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,9 +32,11 @@ pub(crate) use streams::{RequestId, StreamEvent, StreamRef};
 /// Both sides ping after this much silence. A ping without an answer is repeated, the first times sooner than after 1, 2
 /// and 4 s: QUIC's probe timeout begins at two round trips and doubles.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// A connection is dead when this long after the first unanswered packet nothing has come: with the ping before it, a
-/// silent peer is noticed within 30 s.
-const IDLE: Duration = Duration::from_secs(14);
+/// A connection is dead when this long after the first unanswered packet no answer has come: with the silence before a
+/// ping, a dead peer is noticed within 30 s.
+const UNANSWERED: Duration = Duration::from_secs(14);
+/// QUIC's own limit runs when nothing is asked, too, and so has to be longer than the silence between pings.
+const IDLE: Duration = Duration::from_secs(30);
 /// A connection attempt from a peer, this soon after our own has succeeded, is the loser of two that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -89,6 +91,8 @@ struct Slot {
     asked: u64,
     /// Acknowledgements that came.
     answers: u64,
+    /// When the first packet was sent that is not acknowledged.
+    unanswered: Option<Instant>,
 }
 
 /// Connections by their handles, which are small numbers that are used again.
@@ -284,11 +288,29 @@ impl Quic {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         for handle in self.deadlines.due(now) {
-            if let Some(slot) = self.slots.get_mut(handle) {
-                slot.connection.handle_timeout(now);
-                self.drive(now, handle);
+            let Some(slot) = self.slots.get_mut(handle) else {
+                continue;
+            };
+            slot.connection.handle_timeout(now);
+            let peer = slot.peer;
+            let is_dead = slot.unanswered.is_some_and(|since| since + UNANSWERED <= now);
+            self.drive(now, handle);
+            if is_dead {
+                self.lose(now, handle, peer);
             }
         }
+    }
+
+    /// Gives up a connection on which nothing is answered.
+    fn lose(&mut self, now: Instant, handle: ConnectionHandle, peer: PeerId) {
+        if let Some(slot) = self.slots.get_mut(handle) {
+            slot.unanswered = None;
+        }
+        if self.current.get(&peer) == Some(&handle) {
+            self.current.remove(&peer);
+            self.events.push_back(QuicEvent::Lost(peer, Loss::Broken("timed out".to_owned())));
+        }
+        self.abandon(now, handle, b"timed out");
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -432,6 +454,7 @@ impl Quic {
                 deadline: Deadline::default(),
                 asked: 0,
                 answers: 0,
+                unanswered: None,
             },
         );
         self.current.insert(peer, handle);
@@ -453,6 +476,9 @@ impl Quic {
         slot.connection.handle_event(event);
         let answers = slot.connection.stats().frame_rx.acks;
         let is_answer = std::mem::replace(&mut slot.answers, answers) != answers;
+        if is_answer {
+            slot.unanswered = None;
+        }
         self.drive(now, handle);
         is_answer
     }
@@ -502,6 +528,9 @@ impl Quic {
                 let payload = self.scratch.get(..transmit.size).unwrap_or_default().to_vec();
                 let asked = frames_that_ask(&slot.connection);
                 let asks = std::mem::replace(&mut slot.asked, asked) != asked;
+                if asks {
+                    slot.unanswered.get_or_insert(now);
+                }
                 self.transmits.push_back(Packet { peer, payload, asks });
                 self.scratch.clear();
             }
@@ -517,7 +546,8 @@ impl Quic {
             }
         }
         let drained = slot.connection.is_drained();
-        let timeout = slot.connection.poll_timeout().filter(|_| !drained);
+        let dead = slot.unanswered.map(|since| since + UNANSWERED);
+        let timeout = slot.connection.poll_timeout().into_iter().chain(dead).min().filter(|_| !drained);
         self.deadlines.change(handle, &mut slot.deadline, timeout);
         if let Some(reason) = lost
             && is_current

@@ -49,7 +49,7 @@ pub(crate) fn unframe(frame: &[u8]) -> Option<(SessionId, &[u8])> {
 pub(crate) enum RelayError {
     #[error("this node does not relay")]
     NotServed,
-    #[error("this relay is full")]
+    #[error("this relay is full; another may have room")]
     Full,
     #[error("you hold as many sessions here as one node may")]
     Quota,
@@ -99,6 +99,11 @@ impl Sessions {
         self.open.len()
     }
 
+    /// How many there are, in per cent of how many there may be.
+    pub fn load(&self) -> u8 {
+        (100 * self.open.len() / self.capacity.max(1)).min(100) as u8
+    }
+
     /// The session of these two: the one that is open, or a new one under the ID `fresh`.
     pub fn open(
         &mut self,
@@ -140,6 +145,12 @@ impl Sessions {
     /// All open sessions.
     pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
         self.open.iter()
+    }
+
+    /// Ends a session that a member does not need any more; the other member.
+    pub fn leave(&mut self, id: SessionId, member: &PeerId) -> Option<PeerId> {
+        let other = self.open.get(&id)?.other(member)?;
+        self.close(id).map(|_| other)
     }
 
     /// Ends one session.

@@ -107,6 +107,11 @@ impl Search {
         self.again.is_some_and(|again| again <= now)
     }
 
+    /// Whether it waits to begin again.
+    pub fn is_resting(&self) -> bool {
+        self.again.is_some()
+    }
+
     /// There may be others than before.
     pub fn hurry(&mut self, now: Instant) {
         self.fruitless = 0;

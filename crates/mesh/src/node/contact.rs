@@ -20,6 +20,7 @@ use crate::nat::NatClass;
 use crate::net::{Path, SocketId};
 use crate::probe::{Purpose, Token};
 use crate::punch::{Punch, Role};
+use crate::search::{Candidate, Search};
 use crate::strategy::Strategy;
 
 use super::snapshot::micros;
@@ -35,6 +36,9 @@ const ASK_LIMIT: Duration = Duration::from_secs(3);
 const MAX_SEARCHES: usize = 4;
 /// For a connection to come about once there is a path, and for what nobody speaks of any more.
 const LINK_LIMIT: Duration = Duration::from_secs(15);
+
+/// Relays remembered of a peer.
+const MAX_VIA: usize = 8;
 
 /// One attempt to be connected with a peer, and what became of it.
 pub(super) struct Contact {
@@ -185,6 +189,16 @@ impl Contact {
         self.settled
     }
 
+    fn add_via(&mut self, more: Vec<Candidate>) {
+        for candidate in more {
+            match self.via.iter().position(|known| known.relay == candidate.relay) {
+                Some(at) => self.via[at].address = self.via[at].address.or(candidate.address),
+                None if self.via.len() < MAX_VIA => self.via.push(candidate),
+                None => {}
+            }
+        }
+    }
+
     pub fn timeout(&self) -> Option<Instant> {
         let stage = match &self.stage {
             Stage::Lookup { next, until } => Some(*next.min(until)),
@@ -251,7 +265,7 @@ impl Node {
                     } else {
                         "no bootstrap node knows this peer"
                     };
-                    self.contact_failed(&id, reason);
+                    self.contact_failed(now, &id, reason);
                 } else if *next <= now {
                     *next = now + LOOKUP_GAP;
                     for entrance in self.open_entrances() {
@@ -309,6 +323,14 @@ impl Node {
         };
         let looking = matches!(self.contact(&id), Some(Contact { stage: Stage::Lookup { .. }, .. }));
         let claimed = announcement.endpoints.first().copied();
+        let announced = announcement.via.iter().map(|path| (path.relay, Some(path.address)));
+        let via = announced.chain(observed.map(|_| (from, None)));
+        let via: Vec<Candidate> = via.map(|(relay, address)| Candidate { relay, address }).collect();
+        if let Some(contact) = self.contact(&id).filter(|_| !looking) {
+            // Others know it, too: where it is seen, it can be reached.
+            contact.add_via(via);
+            return;
+        }
         let Some(target) = observed.or(claimed).filter(|_| looking) else {
             return;
         };
@@ -323,10 +345,9 @@ impl Node {
         contact.peer_class = class;
         contact.punching = true;
         contact.stage = Stage::Dial { target, sent: 0, next: Some(now), until: now + patience };
-        contact.via = via;
+        contact.add_via(via);
         self.events.push_back(Event::PunchStarted { peer: id, strategy: Strategy::Dial });
         self.search_sessions(now, id);
         self.drive_contact(now, id);
     }
-
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use serde::Serialize;
 
-use crate::announce::{Announcement, REPEAT, RelayPath, TTL, is_possible};
+use crate::announce::{Announcement, REPEAT, TTL, is_possible};
 use crate::config::Bootstrap;
 use crate::control::{Reply, Request};
 use crate::event::Event;
@@ -14,6 +14,7 @@ use crate::identity::PeerId;
 use crate::net::Path;
 use crate::probe::Purpose;
 
+use super::relays::Standing;
 use super::snapshot::micros;
 use super::{Node, Pending};
 
@@ -25,21 +26,35 @@ const DIAL_GAPS: [Duration; 5] = [
     Duration::from_millis(800),
     Duration::from_millis(1500),
 ];
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
+/// A node that others told of is given up after so many tries.
+const MAX_FAILURES: u32 = 2;
 /// A change is announced this long after it, with all others that it brings about.
 const CHANGE_DELAY: Duration = Duration::from_millis(200);
-/// Relays that are named in an announcement.
-const RELAYS_HELD: usize = 3;
 /// Own addresses that are named in an announcement.
 const MAX_ENDPOINTS: usize = 4;
 
-/// A bootstrap node and how far we are with it.
+/// Why we are connected to a node that serves others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Errand {
+    /// We were told to.
+    Bootstrap,
+    /// It was announced as a relay, and we need some.
+    Relay,
+    /// It reaches a peer that we want to reach.
+    Visit,
+}
+
+/// A bootstrap node, or a relay, and how far we are with it.
 pub(super) struct Entrance {
     pub bootstrap: Bootstrap,
+    pub errand: Errand,
     stage: Stage,
     failures: u32,
     /// Whether it takes relay sessions, once it has said so.
     pub relays: bool,
+    pub standing: Standing,
     /// Whether it has taken our announcement since the connection began.
     knows_us: bool,
 }
@@ -64,9 +79,12 @@ enum Stage {
 pub(super) struct EntranceState {
     id: PeerId,
     address: SocketAddr,
+    errand: Errand,
     stage: &'static str,
     failures: u32,
     relays: bool,
+    load: u8,
+    silent: bool,
     due: Option<i64>,
 }
 
@@ -75,6 +93,7 @@ impl Entrance {
         EntranceState {
             id: self.bootstrap.id,
             address: self.bootstrap.address,
+            errand: self.errand,
             stage: match self.stage {
                 Stage::Dialling { .. } => "dialling",
                 Stage::Linking => "linking",
@@ -83,18 +102,27 @@ impl Entrance {
             },
             failures: self.failures,
             relays: self.relays,
+            load: self.standing.load,
+            silent: self.standing.is_silent,
             due: self.timeout().map(|at| micros(now, at)),
         }
     }
 
-    pub fn new(now: Instant, bootstrap: Bootstrap) -> Self {
+    pub fn new(now: Instant, bootstrap: Bootstrap, errand: Errand) -> Self {
         Self {
             bootstrap,
+            errand,
             stage: Stage::Dialling { sent: 0, next: now },
             failures: 0,
             relays: false,
             knows_us: false,
+            standing: Standing::default(),
         }
+    }
+
+    /// Whether we are on our way to it, for its relaying.
+    pub fn is_sought(&self) -> bool {
+        self.errand == Errand::Relay && !(self.is_up() && self.knows_us)
     }
 
     pub fn is_up(&self) -> bool {
@@ -117,8 +145,18 @@ impl Node {
     }
 
     pub(super) fn drive_entrances(&mut self, now: Instant) {
-        for at in 0..self.entrances.len() {
-            self.drive_entrance(now, at);
+        let due = |entrance: &Entrance| entrance.timeout().is_some_and(|at| at <= now);
+        let due: Vec<PeerId> = self
+            .entrances
+            .iter()
+            .filter(|entrance| due(entrance))
+            .map(|entrance| entrance.bootstrap.id)
+            .collect();
+        for id in due {
+            // One may be given up while another is seen to.
+            if let Some(at) = self.entrance_of(&id) {
+                self.drive_entrance(now, at);
+            }
         }
     }
 
@@ -151,10 +189,14 @@ impl Node {
         let jitter = self.rng.random_range(0.8..1.2);
         entrance.stage = Stage::Waiting { until: now + backoff.min(MAX_BACKOFF).mul_f64(jitter) };
         let Bootstrap { id, address } = entrance.bootstrap;
-        if self.peers.get(&id).is_none_or(|peer| peer.contact.is_none()) {
-            self.forget_peer(&id);
+        if entrance.errand != Errand::Bootstrap && entrance.failures >= MAX_FAILURES {
+            return self.shun(now, &id);
         }
-        let none_left = self.entrances.iter().all(|entrance| matches!(entrance.stage, Stage::Waiting { .. }));
+        if self.peers.get(&id).is_none_or(|peer| peer.contact.is_none()) {
+            self.forget_peer(now, &id);
+        }
+        let mut bootstrap = self.entrances.iter().filter(|entrance| entrance.errand == Errand::Bootstrap);
+        let none_left = bootstrap.all(|entrance| matches!(entrance.stage, Stage::Waiting { .. }));
         if none_left {
             self.events.push_back(Event::Error {
                 message: format!(
@@ -186,9 +228,11 @@ impl Node {
         };
         self.entrances[at].stage = Stage::Up { announce_at: None };
         self.entrances[at].knows_us = false;
+        self.entrances[at].standing.is_silent = false;
         if self.detector.is_none() {
             self.announce_to(now, at);
         }
+        self.ask_visited(now, *id);
     }
 
     pub(super) fn entrance_lost(&mut self, now: Instant, id: &PeerId) {
@@ -198,8 +242,7 @@ impl Node {
         let entrance = &mut self.entrances[at];
         entrance.stage = Stage::Dialling { sent: 0, next: now + Duration::from_millis(200) };
         if std::mem::take(&mut entrance.relays) {
-            self.events.push_back(Event::RelayLost { relay: *id });
-            self.relays_changed(now);
+            self.review_relays(now);
         }
     }
 
@@ -263,32 +306,20 @@ impl Node {
         endpoints.into_iter().filter(is_possible).collect()
     }
 
-    /// The relays that we hold, the nearest first.
-    fn relays_held(&self) -> Vec<RelayPath> {
-        let held = self.open_entrances().into_iter().filter_map(|id| {
-            let entrance = &self.entrances[self.entrance_of(&id)?];
-            let path = RelayPath { relay: id, address: entrance.bootstrap.address };
-            (entrance.relays && is_possible(&path.address)).then_some(path)
-        });
-        held.take(RELAYS_HELD).collect()
-    }
-
     pub(super) fn handle_announced(&mut self, now: Instant, from: PeerId, reply: Reply) {
         let Some(at) = self.entrance_of(&from) else {
             return;
         };
         match reply {
-            Reply::Announced { peers, relays } => {
+            Reply::Announced { peers, relays, load } => {
                 let entrance = &mut self.entrances[at];
                 entrance.failures = 0;
-                let newly_relays = relays && !entrance.relays;
                 entrance.relays = relays;
+                entrance.standing.load = load.unwrap_or_default();
                 let newly_known = !std::mem::replace(&mut entrance.knows_us, true);
-                if newly_relays {
-                    self.events.push_back(Event::RelaySelected { relay: from });
-                    self.relays_changed(now);
-                }
-                if newly_known {
+                let is_bootstrap = entrance.errand == Errand::Bootstrap;
+                self.review_relays(now);
+                if newly_known && is_bootstrap {
                     self.events.push_back(Event::Bootstrapped { peers });
                 }
             }

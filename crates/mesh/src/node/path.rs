@@ -184,7 +184,8 @@ impl Node {
 
     fn path_proven(&mut self, now: Instant, id: PeerId, path: Path, proof: Proof) {
         // A node that we only serve says by its newest path where it is now.
-        let is_served = self.quic.is_begun_by_peer(&id) && self.contact(&id).is_none() && proof == Proof::Echo;
+        let is_served =
+            self.quic.is_begun_by_peer(&id) && self.contact(&id).is_none() && proof == Proof::Echo;
         let stale = is_served || self.is_stale(now, &id);
         self.routes.insert(path, id);
         let peer = self.peer(id);
@@ -192,7 +193,10 @@ impl Node {
             Some(direct) if direct == path => {
                 peer.hear(now);
                 // A peer that has begun anew answers probes, and nothing on the connection that it has forgotten.
-                if peer.carrying == Some(PathKind::Direct) && !peer.has_restarted && peer.liveness.is_suspect() {
+                if peer.carrying == Some(PathKind::Direct)
+                    && !peer.has_restarted
+                    && peer.liveness.is_suspect()
+                {
                     peer.liveness.answer();
                     self.quic.ping(now, &id);
                 }

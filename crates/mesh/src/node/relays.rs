@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
-use rand::seq::SliceRandom;
+use rand::Rng;
 
 use crate::announce::{RelayPath, is_possible};
 use crate::choice::{Rated, challenge, choose, cost};
@@ -26,6 +26,8 @@ const LACK: Duration = Duration::from_secs(5);
 const SHUN: Duration = Duration::from_secs(60);
 /// A connection that was made for sessions is kept for this long without any.
 const LINGER: Duration = Duration::from_secs(30);
+/// Announced nodes looked at in one search for relays.
+const MAX_SOUGHT: usize = 16;
 /// Relays remembered as not worth asking.
 const MAX_SHUNNED: usize = 64;
 
@@ -154,19 +156,24 @@ impl Node {
             return;
         }
         self.relays.shunned.retain(|_, until| *until > now);
+        let anywhere: [u8; 32] = self.rng.random();
         let under_way = self.entrances.iter().filter(|entrance| entrance.is_sought()).count();
         let known =
             |relay: &PeerId| self.entrance_of(relay).is_some() || self.relays.shunned.contains_key(relay);
-        let mut announced: Vec<Bootstrap> = self
+        let relays = |id: &PeerId| {
+            let announcement = self.directory.find(now, id)?.announcement()?;
+            Some(announcement.relays)
+        };
+        let anywhere = PeerId::from_bytes(anywhere);
+        let announced: Vec<Bootstrap> = self
             .directory
-            .relays(now)
+            .servers_near(&anywhere, MAX_SOUGHT)
+            .into_iter()
+            .filter(|(id, _)| *id != self.id() && !known(id) && relays(id) == Some(true))
             .map(|(id, address)| Bootstrap { id, address })
-            .filter(|relay| relay.id != self.id() && !known(&relay.id))
+            .take(lack.saturating_sub(under_way))
             .collect();
-        announced.shuffle(&mut self.rng);
-        let wanted = lack.saturating_sub(under_way);
-        self.entrances
-            .extend(announced.into_iter().take(wanted).map(|relay| Entrance::new(now, relay, Errand::Relay)));
+        self.entrances.extend(announced.into_iter().map(|relay| Entrance::new(now, relay, Errand::Relay)));
         self.relays.look_again(now + LACK);
     }
 

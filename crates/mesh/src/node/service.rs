@@ -9,7 +9,7 @@ use crate::control::{Notice, Reply, Request};
 use crate::identity::PeerId;
 use crate::net::{Path, Transmit};
 use crate::quic::StreamRef;
-use crate::relay::{Session, SessionId};
+use crate::relay::{RelayError, Session, SessionId};
 
 use super::{Node, Pending};
 
@@ -57,6 +57,7 @@ impl Node {
             Ok(()) => Reply::Announced {
                 peers: self.directory.len().saturating_sub(1) as u64,
                 relays: self.sessions.is_served(),
+                load: Some(self.sessions.load()),
             },
             Err(error) => refused(&error.to_string()),
         }
@@ -94,6 +95,9 @@ impl Node {
                 let pending = Pending::Offer { session, requester, stream };
                 self.ask(now, peer, &offer, pending);
                 None
+            }
+            Err(error @ (RelayError::Full | RelayError::Quota)) => {
+                Some(Reply::Full { reason: error.to_string() })
             }
             Err(error) => Some(refused(&error.to_string())),
         }

@@ -62,7 +62,8 @@ impl Node {
 
     /// A relay is gone: so are the sessions on it.
     pub(super) fn leave_relay(&mut self, now: Instant, relay: &PeerId, reason: &str) {
-        let of_relay = |(id, held): (&SessionId, &Membership)| (held.relay == *relay).then_some((*id, held.peer));
+        let of_relay =
+            |(id, held): (&SessionId, &Membership)| (held.relay == *relay).then_some((*id, held.peer));
         let lost: Vec<(SessionId, PeerId)> = self.memberships.iter().filter_map(of_relay).collect();
         for (session, peer) in lost {
             self.lose_session(now, &peer, session, reason);
@@ -89,7 +90,13 @@ impl Node {
     }
 
     /// What comes by a session shows that it works, and which one the peer takes.
-    pub(super) fn handle_session_frame(&mut self, now: Instant, id: PeerId, session: SessionId, packet: &[u8]) {
+    pub(super) fn handle_session_frame(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        session: SessionId,
+        packet: &[u8],
+    ) {
         let follows = self.quic.is_begun_by_peer(&id);
         let peer = self.peer(id);
         let Some(at) = peer.sessions.iter().position(|path| path.session == session) else {
@@ -128,8 +135,7 @@ impl Node {
         if let Some(path) = peer.sessions.first_mut() {
             path.failed = Some(now);
             let relay = path.relay;
-            let others = peer.sessions.iter().enumerate().skip(1);
-            let other = others.min_by_key(|(_, path)| path.failed).map(|(at, _)| at);
+            let other = self.next_session(&id);
             // Perhaps the relay is gone, and perhaps it only drops what it should pass on.
             self.doubt_relay(now, &relay);
             if let Some(at) = other {
@@ -138,6 +144,35 @@ impl Node {
             }
         }
         self.search_sessions(now, id);
+    }
+
+    /// What goes by this relay is not answered by the relay itself: those who have another way take it before they miss
+    /// anything.
+    pub(super) fn leave_silent(&mut self, now: Instant, relay: &PeerId) {
+        let uses = |(id, peer): (&PeerId, &super::path::Peer)| {
+            let in_use = peer.carrying == Some(PathKind::Relay);
+            let path = peer.sessions.first().filter(|path| in_use && path.relay == *relay);
+            path.map(|_| *id)
+        };
+        let users: Vec<PeerId> = self.peers.iter().filter_map(uses).collect();
+        for id in users {
+            let other = self.next_session(&id);
+            let is_better = |at: &usize| {
+                let path = self.peers.get(&id).and_then(|peer| peer.sessions.get(*at));
+                path.is_some_and(|path| !self.is_silent_relay(&path.relay))
+            };
+            if let Some(at) = other.filter(is_better) {
+                self.path_failed(id, PathKind::Relay, "the relay does not answer");
+                self.take_session(now, id, at, "the relay does not answer");
+            }
+            self.search_sessions(now, id);
+        }
+    }
+
+    /// The session to fall back on: one whose relay is there, and that did not fail just now.
+    fn next_session(&self, id: &PeerId) -> Option<usize> {
+        let others = self.peers.get(id)?.sessions.iter().enumerate().skip(1);
+        others.min_by_key(|(_, path)| (self.is_silent_relay(&path.relay), path.failed)).map(|(at, _)| at)
     }
 
     fn take_session(&mut self, now: Instant, id: PeerId, at: usize, reason: &str) {
@@ -155,7 +190,8 @@ impl Node {
 
     /// Keeps the sessions that carry nothing.
     pub(super) fn keep_standby(&mut self, now: Instant, id: PeerId) {
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.standby_at.is_some_and(|at| at <= now)) else {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.standby_at.is_some_and(|at| at <= now))
+        else {
             return;
         };
         peer.standby_at = (peer.sessions.len() > 1).then_some(now + STANDBY_GAP);
@@ -188,7 +224,7 @@ impl Node {
         if contact.role != Role::Initiator || !contact.search.is_over() || !lacks {
             return;
         }
-        let mut candidates = self.session_candidates(&id, &contact.via);
+        let mut candidates = self.session_candidates(now, &id, &contact.via);
         candidates.retain(|candidate| !held.contains(&candidate.relay));
         let is_urgent = held.is_empty() || has_failed;
         let Some(contact) = self.contact(&id) else {
@@ -212,7 +248,8 @@ impl Node {
             return self.search_sessions(now, id);
         }
         let was_over = contact.search.is_over();
-        while let Some(Candidate { relay, address }) = self.contact(&id).and_then(|contact| contact.search.poll(now))
+        while let Some(Candidate { relay, address }) =
+            self.contact(&id).and_then(|contact| contact.search.poll(now))
         {
             if self.quic.is_connected(&relay) {
                 self.ask_session(now, relay, id);
@@ -256,7 +293,7 @@ impl Node {
     /// A relay answers our request for a session with `id`.
     pub(super) fn handle_session(&mut self, now: Instant, relay: PeerId, id: PeerId, reply: Reply) {
         let Some(contact) = self.contact(&id) else {
-            if let Reply::Session { session, .. } = reply {
+            if let Reply::Session { session } = reply {
                 self.notify(now, &relay, &Notice::CloseSession { session });
             }
             return;

@@ -28,6 +28,8 @@ pub struct Snapshot {
     detecting: bool,
     detection: Option<Detection>,
     entrances: Vec<EntranceState>,
+    /// Relays held, the best first.
+    relays: Vec<PeerId>,
     peers: Vec<PeerState>,
     /// Sessions that it serves.
     sessions: Vec<SessionState>,
@@ -62,7 +64,8 @@ struct PeerState {
     id: PeerId,
     direct: Option<PathState>,
     alternates: Vec<PathState>,
-    relay: Option<MembershipState>,
+    /// Its relay sessions, the one in use first.
+    relays: Vec<MembershipState>,
     /// The way that packets to it go.
     carrying: Option<PathKind>,
     /// The way that its last packet came.
@@ -148,6 +151,7 @@ impl Node {
             detecting: self.detector.is_some(),
             detection: self.detection,
             entrances: self.entrances.iter().map(|entrance| entrance.state(now)).collect(),
+            relays: self.relays.held().to_vec(),
             peers: self.peers.iter().map(|(id, peer)| self.peer_state(now, *id, peer)).collect(),
             sessions: self
                 .sessions
@@ -189,16 +193,20 @@ impl Node {
             id,
             direct: peer.direct.as_ref().map(Into::into),
             alternates: peer.alternates.iter().map(Into::into).collect(),
-            relay: peer.relay.map(|way| MembershipState {
-                session: format!("{:016x}", way.session.0),
-                relay: way.relay,
-                peer: id,
-            }),
+            relays: peer
+                .sessions
+                .iter()
+                .map(|way| MembershipState {
+                    session: format!("{:016x}", way.session.0),
+                    relay: way.relay,
+                    peer: id,
+                })
+                .collect(),
             carrying: peer.carrying,
             received: peer.received,
             heard: peer.heard.map(micros),
-            unanswered_since: peer.unanswered.map(micros),
-            checks: peer.check.as_ref().map(|check| check.sent),
+            unanswered_since: peer.liveness.asked().map(micros),
+            checks: peer.liveness.checks(),
             due: links.timeout(&id, peer).map(micros),
             contact: peer.contact.as_ref().map(|contact| contact.state(now)),
             connection: self.quic.state(now, &id),

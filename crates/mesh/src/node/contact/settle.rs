@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{LINK_LIMIT, RelaySearch, Stage};
+use super::{LINK_LIMIT, Stage};
 use crate::control::Notice;
 use crate::event::{Event, Kind, PathKind};
 use crate::identity::PeerId;
@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// The initiator begins the connection as soon as there is any path.
-    pub(super) fn begin_connection(&mut self, now: Instant, id: &PeerId) {
+    pub(in crate::node) fn begin_connection(&mut self, now: Instant, id: &PeerId) {
         let has_path = self.peers.get(id).is_some_and(|peer| peer.carrying.is_some());
         let initiator = self.contact(id).is_some_and(|contact| contact.role == Role::Initiator);
         if has_path && initiator && !self.quic.has_connection(id) {
@@ -112,11 +112,11 @@ impl Node {
     }
 
     /// Settles the contact, or fails it, once nothing more can change.
-    pub(super) fn review(&mut self, now: Instant, id: PeerId) {
+    pub(in crate::node) fn review(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let (direct, relay) = (peer.direct.is_some(), peer.relay.is_some());
+        let (direct, relay) = (peer.direct.is_some(), !peer.sessions.is_empty());
         let Some(contact) = &mut peer.contact else {
             return;
         };
@@ -125,14 +125,12 @@ impl Node {
         }
         let kind = match contact.role {
             Role::Initiator if direct => contact.kind.or(Some(Kind::Direct)),
-            Role::Initiator => match &contact.relay {
-                RelaySearch::Found if relay => Some(Kind::Relay),
-                RelaySearch::Found | RelaySearch::None => {
-                    let reason = "no direct path was found and no relay carries it";
-                    return self.contact_failed(&id, reason);
-                }
-                RelaySearch::Asking(_) => None,
-            },
+            Role::Initiator if relay => Some(Kind::Relay),
+            Role::Initiator if contact.search.is_over() => {
+                let reason = "no direct path was found and no relay carries it";
+                return self.contact_failed(now, &id, reason);
+            }
+            Role::Initiator => None,
             Role::Responder => contact.verdict.filter(|verdict| *verdict == Kind::Relay || direct),
         };
         match kind {
@@ -169,7 +167,7 @@ impl Node {
         match contact.role {
             Role::Initiator => {
                 self.quic.close(now, &id, b"gave up");
-                self.contact_failed(&id, "the peer does not complete the connection");
+                self.contact_failed(now, &id, "the peer does not complete the connection");
             }
             Role::Responder if contact.connected => {
                 // The initiator never said that it has settled; what there is stays.
@@ -178,12 +176,12 @@ impl Node {
             }
             Role::Responder => {
                 self.end_attempt(now, id, false);
-                self.forget_peer(&id);
+                self.forget_peer(now, &id);
             }
         }
     }
 
-    pub(super) fn contact_failed(&mut self, id: &PeerId, reason: &str) {
+    pub(super) fn contact_failed(&mut self, now: Instant, id: &PeerId, reason: &str) {
         let Some(contact) = self.peers.get_mut(id).and_then(|peer| peer.contact.take()) else {
             return;
         };
@@ -192,19 +190,19 @@ impl Node {
         }
         self.events.push_back(Event::ConnectFailed { peer: *id, reason: reason.to_owned() });
         if !self.quic.has_connection(id) && self.entrance_of(id).is_none() {
-            self.forget_peer(id);
+            self.forget_peer(now, id);
         }
     }
 
     /// The connection is gone.
-    pub(in crate::node) fn contact_lost(&mut self, id: &PeerId, reason: String) {
+    pub(in crate::node) fn contact_lost(&mut self, now: Instant, id: &PeerId, reason: String) {
         let Some(contact) = self.contact(id) else {
             return;
         };
         if contact.connected {
             self.events.push_back(Event::Disconnected { peer: *id, reason });
         } else if contact.role == Role::Initiator {
-            self.contact_failed(id, &reason);
+            self.contact_failed(now, id, &reason);
         }
     }
 }
