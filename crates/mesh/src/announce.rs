@@ -116,6 +116,11 @@ impl Announcement {
         Ok(unverified.announcement)
     }
 
+    /// Whether it says how the node is reached.
+    pub fn leads_to_it(&self) -> bool {
+        !self.endpoints.is_empty() || !self.via.is_empty()
+    }
+
     /// A number that two announcements have in common if they say the same of the same node.
     pub fn content(&self) -> u64 {
         let timeless = Self { sequence: 0, ttl: 0, ..self.clone() };

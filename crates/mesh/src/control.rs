@@ -189,6 +189,7 @@ mod tests {
             let _ = minicbor::decode::<Reply>(&bytes);
             let _ = minicbor::decode::<Notice>(&bytes);
             let _ = minicbor::decode::<Coordination>(&bytes);
+            let _ = minicbor::decode::<crate::lookup::LookupMessage>(&bytes);
             let _ = minicbor::decode::<Probe>(&bytes);
             let _ = minicbor::decode::<ProbeAnswer>(&bytes);
             let _ = minicbor::decode::<ProbeEcho>(&bytes);

@@ -25,6 +25,8 @@ pub struct Traffic {
     pub probe: Count,
     /// Frames of relay sessions: our own, and those that we pass on.
     pub relay: Count,
+    /// Lookups and their answers.
+    pub lookup: Count,
     /// QUIC packets that go straight.
     pub quic: Count,
     /// Nothing that we speak.
@@ -43,7 +45,8 @@ pub struct Count {
 impl Traffic {
     /// All kinds together.
     pub fn total(&self) -> Count {
-        let kinds = [self.stun, self.coordination, self.probe, self.relay, self.quic, self.other];
+        let kinds =
+            [self.stun, self.coordination, self.probe, self.relay, self.lookup, self.quic, self.other];
         Count {
             datagrams: kinds.iter().map(|kind| kind.datagrams).sum(),
             bytes: kinds.iter().map(|kind| kind.bytes).sum(),
@@ -56,6 +59,7 @@ impl Traffic {
             Some(Protocol::Mesh(Kind::Coordinate)) => &mut self.coordination,
             Some(Protocol::Mesh(Kind::Probe | Kind::ProbeAnswer | Kind::ProbeEcho)) => &mut self.probe,
             Some(Protocol::Mesh(Kind::RelayData)) => &mut self.relay,
+            Some(Protocol::Mesh(Kind::Lookup)) => &mut self.lookup,
             Some(Protocol::Quic) => &mut self.quic,
             None => &mut self.other,
         };

@@ -50,7 +50,6 @@ impl Entry {
     }
 
     /// What it says.
-    #[allow(dead_code, reason = "the lookup comes next")]
     pub fn announcement(&self) -> Option<Announcement> {
         Some(Unverified::read(&self.signed).ok()?.announcement)
     }
@@ -214,6 +213,11 @@ impl Directory {
         outcome
     }
 
+    /// Takes note of a genuine announcement that its node has sent us, though it is no neighbour.
+    pub fn learn_of_stranger(&mut self, now: Instant, heard: Unverified, told: Told) -> Learned {
+        self.learn(now, heard, Told { teller: self.own, ..told })
+    }
+
     /// Drops what is known of a peer.
     pub fn forget(&mut self, id: &PeerId) {
         let Some(entry) = self.entries.swap_remove(id) else {
@@ -302,7 +306,6 @@ impl Directory {
         self.entries.len()
     }
 
-    #[allow(dead_code, reason = "the lookup comes next")]
     /// Peers that anybody can ask, the nearest to `target` first.
     pub fn servers_near(&self, target: &PeerId, count: usize) -> Vec<(PeerId, SocketAddr)> {
         self.servers.nearest(target, count).into_iter().map(|(id, address)| (id, *address)).collect()

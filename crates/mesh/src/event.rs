@@ -63,6 +63,15 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
+    /// A lookup that our owner asked for has ended.
+    LookedUp {
+        /// Who was sought.
+        peer: PeerId,
+        /// Whether it was found; it can be connected to then.
+        found: bool,
+        /// How many nodes were asked.
+        asked: u64,
+    },
     /// This relay can carry sessions for us.
     RelaySelected {
         /// The relay.

@@ -232,6 +232,11 @@ impl Gossip {
         told.is_some_and(|told| std::mem::replace(told, bits) != bits)
     }
 
+    /// Whether there is a neighbour that does not want to hear of everybody.
+    pub fn is_any_bounded(&self) -> bool {
+        self.neighbours.values().any(|neighbour| neighbour.horizon > 0)
+    }
+
     /// What we have told a neighbour that we want to hear of.
     pub fn told_horizon(&self, peer: &PeerId) -> u8 {
         self.neighbours.get(peer).map_or(0, |neighbour| neighbour.told_horizon)

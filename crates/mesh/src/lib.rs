@@ -33,8 +33,8 @@ mod gossip;
 mod identity;
 mod line;
 mod liveness;
+mod lookup;
 mod nat;
-#[allow(dead_code, reason = "the lookup comes next")]
 mod nearness;
 mod net;
 mod node;

@@ -5,6 +5,7 @@ mod coordinate;
 mod detection;
 mod entrance;
 mod gossip;
+mod lookup;
 mod path;
 mod peers;
 mod relays;
@@ -36,6 +37,7 @@ use crate::directory::Directory;
 use crate::event::{Event, MessageId, PathKind};
 use crate::gossip::Gossip;
 use crate::identity::{Identity, PeerId};
+use crate::lookup::{KEPT, LookupMessage};
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::observe::Observations;
@@ -48,6 +50,7 @@ use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
 use entrance::{Entrance, Errand};
 use gossip::Own;
+use lookup::Search;
 use path::Links;
 use peers::Peers;
 use relays::Relays;
@@ -75,6 +78,15 @@ pub struct Node {
     announcements: u64,
     own: Option<Own>,
     gossip: Gossip,
+    /// Announcements that are kept for others, and found ones.
+    kept: Directory,
+    searches: IndexMap<PeerId, Search>,
+    /// When lookups for these ended.
+    sought: IndexMap<PeerId, Instant>,
+    /// When others are asked to keep ours.
+    keep_at: Option<Instant>,
+    /// Bounds the lookups that we answer.
+    asked: Budget,
     /// Whether the view has filled up, and when neighbours were last told what we want to hear of.
     horizon_moved: bool,
     horizon_told: Instant,
@@ -158,6 +170,11 @@ impl Node {
             announcements: 0,
             own: None,
             gossip: Gossip::new(now, StdRng::from_seed(rng.random()), hashes),
+            kept: Directory::new(identity.id(), KEPT, hashes),
+            searches: IndexMap::new(),
+            sought: IndexMap::new(),
+            keep_at: None,
+            asked: Budget::new(now, 500.0, 1000.0),
             horizon_moved: false,
             horizon_told: now,
             directory: Directory::new(identity.id(), config.view, hashes),
@@ -259,6 +276,7 @@ impl Node {
         self.drive_relays(now);
         self.drive_peers(now);
         self.drive_gossip(now);
+        self.drive_lookups(now);
         self.end_idle_sessions(now);
         self.drive(now);
     }
@@ -307,6 +325,7 @@ impl Node {
             self.relays.poll_timeout(),
             self.peers.first_deadline(),
             self.gossip_timeout(),
+            self.lookups_timeout(),
             self.sessions.poll_timeout(),
         ]
         .into_iter()
@@ -349,6 +368,9 @@ impl Node {
             }
             DatagramKind::Coordinate => minicbor::decode::<Coordination>(&body)
                 .map(|coordination| self.handle_coordination(now, peer, path, coordination))
+                .is_ok(),
+            DatagramKind::Lookup => minicbor::decode::<LookupMessage>(&body)
+                .map(|message| self.handle_lookup_message(now, peer, path, datagram.len(), message))
                 .is_ok(),
             DatagramKind::RelayData => false,
         };

@@ -43,6 +43,8 @@ pub enum Kind {
     Coordinate = 7,
     /// A relay's data frame.
     RelayData = 8,
+    /// Asks for a node that is not known, or answers.
+    Lookup = 10,
 }
 
 impl Kind {
@@ -54,6 +56,7 @@ impl Kind {
             6 => Self::ProbeEcho,
             7 => Self::Coordinate,
             8 => Self::RelayData,
+            10 => Self::Lookup,
             _ => return None,
         })
     }

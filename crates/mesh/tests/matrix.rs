@@ -98,7 +98,7 @@ fn check_claim_against_frames(world: &World, initiator: Profile, kind: Kind) {
         return;
     };
     let ports: std::collections::HashSet<_> = frames.iter().map(|frame| frame.target).collect();
-    let computed = if ports.len() > 16 {
+    let computed = if ports.len() > 4 {
         Kind::Birthday
     } else if frames[first].from == A && frames[..first].iter().all(|frame| frame.from != B) {
         Kind::Direct

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::announce::{Announcement, Passed};
-use crate::control::{Reply, Request};
+use crate::control::Reply;
 use crate::event::{Event, Kind, MessageId};
 use crate::identity::PeerId;
 use crate::nat::NatClass;
@@ -23,10 +23,12 @@ use crate::punch::{Punch, Role};
 use crate::search::{Candidate, Search};
 use crate::strategy::Strategy;
 
+use super::Node;
 use super::snapshot::micros;
-use super::{Node, Pending};
 
 const LOOKUP_GAP: Duration = Duration::from_millis(250);
+/// Bootstrap nodes have so long to answer before we go by what we know ourselves.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 const DIAL_GAP: Duration = Duration::from_millis(100);
 const DIAL_PROBES: u32 = 3;
@@ -246,7 +248,7 @@ impl Node {
 
     /// Does for a contact what is due.
     pub(super) fn drive_contact(&mut self, now: Instant, id: PeerId) {
-        let alone = self.entrances.is_empty();
+        let alone = self.entrances.is_empty() && self.directory.len() == 0;
         self.drive_search(now, id);
         let Some(contact) = self.contact(&id) else {
             return;
@@ -263,14 +265,15 @@ impl Node {
                     } else if self.open_entrances().is_empty() {
                         "not connected to any bootstrap node"
                     } else {
-                        "no bootstrap node knows this peer"
+                        "nobody who was asked knows this peer"
                     };
                     self.contact_failed(now, &id, reason);
                 } else if *next <= now {
                     *next = now + LOOKUP_GAP;
-                    for entrance in self.open_entrances() {
-                        let lookup = Request::Lookup { peer: id };
-                        self.ask(now, entrance, &lookup, Pending::Lookup { peer: id });
+                    let is_late = contact.asked + LOOKUP_PATIENCE <= now;
+                    self.ask_for(now, id);
+                    if is_late || self.open_entrances().is_empty() {
+                        self.go_on_from_view(now, id);
                     }
                 }
             }
@@ -312,16 +315,21 @@ impl Node {
         }
     }
 
+    /// Whether a contact waits to hear where the peer is.
+    pub(super) fn is_looking_for(&mut self, id: &PeerId) -> bool {
+        matches!(self.contact(id), Some(Contact { stage: Stage::Lookup { .. }, .. }))
+    }
+
     /// A bootstrap node tells of a peer that we look for.
     pub(super) fn handle_lookup(&mut self, now: Instant, from: PeerId, id: PeerId, reply: Reply) {
         let Reply::Found { signed, observed } = reply else {
-            return;
+            return self.go_on_from_view(now, id);
         };
         let announcement = match Announcement::verify(&signed) {
             Ok(announcement) if announcement.id == id => announcement,
             _ => return,
         };
-        let looking = matches!(self.contact(&id), Some(Contact { stage: Stage::Lookup { .. }, .. }));
+        let looking = self.is_looking_for(&id);
         let claimed = announcement.endpoints.first().copied();
         let announced = announcement.via.iter().map(|path| (path.relay, Some(path.address)));
         let via = announced.chain(observed.map(|_| (from, None)));

@@ -10,6 +10,7 @@ use crate::gossip::{Haste, Held, MAX_FACTS, MAX_HELD, PASS_ON, Sums};
 use crate::identity::PeerId;
 use crate::nearness::{common_bits, distance};
 
+use super::entrance::Errand;
 use super::{Node, Pending};
 
 /// A newer word of a node that says the same is fetched when ours is so old.
@@ -46,16 +47,23 @@ impl Node {
         self.config.peer_contact || self.entrance_of(peer).is_some() || self.directory.serves(peer)
     }
 
+    /// Whether we are connected with `peer` for a moment and for another's sake.
+    fn is_visited(&self, peer: &PeerId) -> bool {
+        self.entrance_of(peer).is_some_and(|at| self.entrances[at].errand == Errand::Visit)
+    }
+
     pub(super) fn gossip_connected(&mut self, now: Instant, peer: PeerId) {
-        if !self.gossips_with(&peer) {
-            return;
-        }
-        self.gossip.join(now, peer);
-        self.directory.set_neighbour(&peer, true);
-        // The side that began the connection compares; a bootstrap node takes our own announcement by itself.
-        if !self.quic.is_begun_by_peer(&peer) {
+        // The side that began the connection says whether it is for gossip, too, by comparing.
+        if !self.quic.is_begun_by_peer(&peer) && self.gossips_with(&peer) && !self.is_visited(&peer) {
+            self.join_gossip(now, peer);
             self.compare(now, peer);
         }
+    }
+
+    fn join_gossip(&mut self, now: Instant, peer: PeerId) {
+        self.gossip.join(now, peer);
+        self.directory.set_neighbour(&peer, true);
+        // A bootstrap node takes our own announcement by itself.
         if self.own.is_some() && self.entrance_of(&peer).is_none() {
             self.gossip.tell(now, &peer, self.id());
         }
@@ -68,6 +76,7 @@ impl Node {
 
     pub(super) fn drive_gossip(&mut self, now: Instant) {
         self.directory.expire(now);
+        self.kept.expire(now);
         if self.own.as_ref().is_some_and(|own| own.made + REPEAT <= now) {
             self.announce(now);
         }
@@ -105,16 +114,21 @@ impl Node {
         let passed = old.map(|own| own.passed).filter(|passed| now < *passed + PASS_ON);
         let serves = !announcement.endpoints.is_empty();
         let haste = if old.is_some() { Haste::Lazy } else { Haste::Now };
-        if passed.is_none() {
+        // As long as there is no way to us, there is nothing that others could do with it.
+        let is_news = passed.is_none() && announcement.leads_to_it();
+        if is_news {
             self.gossip.spread(now, self.id(), serves, None, haste);
         }
         let passed = passed.unwrap_or(now);
+        if is_news && (self.keep_at.is_none() || haste == Haste::Now) {
+            self.keep_soon(now);
+        }
         self.own = Some(Own { announcement, content, signed: signed.clone(), made: now, passed });
         signed
     }
 
     /// An announcement in the form in which it is passed on.
-    fn fact(&self, now: Instant, id: &PeerId) -> Option<Passed> {
+    pub(super) fn fact(&self, now: Instant, id: &PeerId) -> Option<Passed> {
         if *id == self.id() {
             let own = self.own.as_ref()?;
             let age = now.saturating_duration_since(own.made).as_secs();
@@ -186,17 +200,20 @@ impl Node {
             }
         }
         let serves = !heard.announcement.endpoints.is_empty();
+        let leads_to_it = heard.announcement.leads_to_it();
         let outcome = self.directory.learn(now, heard, told);
         if self.gossip.has(&id) {
             self.directory.set_neighbour(&id, true);
         }
         self.gossip.is_known_to(&from, &id);
         match outcome {
-            Learned::New => {
-                self.events.push_back(Event::PeerDiscovered { peer: id });
-                self.gossip.spread(now, id, serves, Some(from), Haste::Soon);
-            }
-            Learned::Changed => self.gossip.spread(now, id, serves, Some(from), Haste::Soon),
+            Learned::New => self.events.push_back(Event::PeerDiscovered { peer: id }),
+            Learned::Stale | Learned::Full => return Ok(()),
+            Learned::Changed | Learned::Repeated => {}
+        }
+        match outcome {
+            _ if !leads_to_it => {}
+            Learned::New | Learned::Changed => self.gossip.spread(now, id, serves, Some(from), Haste::Soon),
             Learned::Repeated => {
                 let entry = self.directory.find_mut(&id).filter(|entry| entry.passed + PASS_ON <= now);
                 if let Some(entry) = entry {
@@ -274,8 +291,11 @@ impl Node {
         horizon: u8,
         room: u64,
     ) -> Reply {
-        if !self.gossip.has(&from) || self.gossip.is_muted(now, &from) {
+        if !self.gossips_with(&from) || self.gossip.is_muted(now, &from) {
             return Reply::Refused { reason: "we do not gossip".to_owned() };
+        }
+        if !self.gossip.has(&from) {
+            self.join_gossip(now, from);
         }
         self.gossip.set_horizon(&from, horizon);
         let scope = Scope { ends: [(self.id(), self.gossip.told_horizon(&from)), (from, horizon)] };
