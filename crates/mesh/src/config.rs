@@ -22,6 +22,10 @@ pub struct Config {
     pub service: Service,
     /// Whether to take part in birthday searches.
     pub birthday: bool,
+    /// Whether to tell and believe which port a NAT will give next, where that follows a rule.
+    pub prediction: bool,
+    /// Endpoints told to a peer, beside the one that is seen, at most: addresses in the LAN, mapped ports. At most 8 count.
+    pub candidates: usize,
     /// Source of everything random: fresh for each start, or fixed to repeat a run.
     pub seed: [u8; 32],
     /// Larger at each start of the same identity (say, microseconds since 1970): guards against replays.
@@ -48,6 +52,8 @@ impl Config {
             host_addresses: Vec::new(),
             service: Service::None,
             birthday: true,
+            prediction: true,
+            candidates: 8,
             seed,
             epoch,
             max_message: 256 << 20,

@@ -64,6 +64,12 @@ pub(crate) enum Request {
         #[n(0)]
         peers: Vec<PeerId>,
     },
+    /// Are you connected to this peer, too, so that you could bring us together?
+    #[n(30)]
+    Acquainted {
+        #[n(0)]
+        peer: PeerId,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -123,6 +129,15 @@ pub(crate) enum Reply {
     Full {
         #[n(0)]
         reason: String,
+    },
+    #[n(30)]
+    Acquainted {
+        /// Where the peer is seen.
+        #[n(0)]
+        observed: SocketAddr,
+        /// Microseconds to the peer and back.
+        #[n(1)]
+        round_trip: u64,
     },
 }
 

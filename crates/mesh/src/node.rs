@@ -14,7 +14,7 @@ mod session;
 mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use crate::announce::encoded;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::control::{MESSAGE, NOTICE, Notice, Reply, Request};
-use crate::coordination::{Coordination, Side};
+use crate::coordination::Coordination;
 use crate::counters::Counters;
 use crate::crypto::QuicCrypto;
 use crate::detect::{Detection, Detector};
@@ -37,11 +37,13 @@ use crate::directory::Directory;
 use crate::event::{Event, MessageId, PathKind};
 use crate::gossip::Gossip;
 use crate::identity::{Identity, PeerId};
+use crate::limits::Limits;
 use crate::lookup::{KEPT, LookupMessage};
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::observe::Observations;
 use crate::probe::Tokens;
+use crate::punch;
 use crate::quic::{Loss, Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
 use crate::relay::{SessionId, Sessions};
 use crate::replay::Start;
@@ -105,6 +107,20 @@ pub struct Node {
     next_message: u64,
     next_socket: u32,
     attempts: u64,
+    /// Whose attempts the sockets belong to that ask what the NAT makes of them.
+    sounded: Table<SocketId, PeerId>,
+    /// Endpoints that our gateway has mapped to us.
+    mapped: Vec<SocketAddr>,
+    /// What all searches together may send.
+    search_pace: Budget,
+    /// Probes of a search that our NAT has room for, once it was seen to have too little.
+    flow_room: Option<u64>,
+    /// Probes of searches to one address.
+    search_limits: Limits<IpAddr>,
+    /// Other probes of attempts to one address.
+    probe_limits: Limits<IpAddr>,
+    /// Attempts that one peer may have us join.
+    callers: Limits<PeerId>,
     /// Bounds the key agreements that datagrams of unknown senders cost us.
     strangers: Budget,
     rejections: Budget,
@@ -136,6 +152,10 @@ enum Pending {
     /// News that we have asked for, and of whom we ask next.
     Want {
         rest: Vec<PeerId>,
+    },
+    /// Whether somebody is connected to it, too.
+    Survey {
+        peer: PeerId,
     },
     /// We relay: a session waits for its second member.
     Offer {
@@ -188,6 +208,13 @@ impl Node {
             next_message: 0,
             next_socket: FIRST_FREE_SOCKET,
             attempts: 0,
+            sounded: Table::with_hasher(hashes),
+            mapped: Vec::new(),
+            search_pace: punch::pace(now),
+            flow_room: None,
+            search_limits: Limits::new(10.0, 5000.0, hashes),
+            probe_limits: Limits::new(20.0, 200.0, hashes),
+            callers: Limits::new(0.1, 6.0, hashes),
             strangers: Budget::new(now, 100.0, 200.0),
             rejections: Budget::new(now, 2.0, 10.0),
             transmits: VecDeque::new(),
@@ -239,6 +266,11 @@ impl Node {
         self.send_or_queue(now, peer, message, data.into());
         self.drive(now);
         message
+    }
+
+    /// Our gateway forwards these endpoints to our main socket, as port mapping protocols arrange it: peers are told.
+    pub fn set_mapped_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
+        self.mapped = endpoints;
     }
 
     /// Says goodbye to everybody. What [`Self::poll_transmit`] still gives should be sent.
@@ -331,11 +363,6 @@ impl Node {
         .into_iter()
         .flatten()
         .min();
-    }
-
-    /// What others shall know of our side of an attempt.
-    fn side(&self) -> Side {
-        Side { class: self.class(), birthday: self.config.birthday }
     }
 
     fn class(&self) -> NatClass {
@@ -524,6 +551,7 @@ impl Node {
                     self.handle_wanted(now, from, facts, rest);
                 }
             }
+            Pending::Survey { peer } => self.handle_acquainted(now, from, peer, reply),
             Pending::Session { peer } => self.handle_session(now, from, peer, reply),
             Pending::Offer { session, requester, stream } => {
                 let reply = self.conclude_offer(session, reply);

@@ -57,12 +57,14 @@ pub(crate) enum Purpose {
     Dial,
     /// After.
     Punch,
+    /// After, where the peer claims to be.
+    Claimed,
     /// To see whether a path still works.
     Check,
 }
 
 impl Purpose {
-    pub const ALL: [Self; 3] = [Self::Dial, Self::Punch, Self::Check];
+    pub const ALL: [Self; 4] = [Self::Dial, Self::Punch, Self::Claimed, Self::Check];
 }
 
 /// Makes and recognises this node's transactions and nonces.

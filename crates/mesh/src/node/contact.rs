@@ -4,9 +4,10 @@
 //! answers, punches, and says in the end how the path came to be. The responder follows the coordinator's call.
 
 mod attempt;
+mod punching;
 mod settle;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,11 +18,16 @@ use crate::control::Reply;
 use crate::event::{Event, Kind, MessageId};
 use crate::identity::PeerId;
 use crate::nat::NatClass;
-use crate::net::{Path, SocketId};
-use crate::probe::{Purpose, Token};
+use crate::net::SocketId;
+use crate::probe::Token;
 use crate::punch::{Punch, Role};
 use crate::search::{Candidate, Search};
+use crate::sounding::Sounding;
 use crate::strategy::Strategy;
+
+use attempt::{Attempt, Then};
+pub(in crate::node) use punching::Call;
+use punching::Question;
 
 use super::Node;
 use super::snapshot::micros;
@@ -30,12 +36,6 @@ const LOOKUP_GAP: Duration = Duration::from_millis(250);
 /// Bootstrap nodes have so long to answer before we go by what we know ourselves.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
-const DIAL_GAP: Duration = Duration::from_millis(100);
-const DIAL_PROBES: u32 = 3;
-const MIN_DIAL: Duration = Duration::from_millis(300);
-const ASK_GAP: Duration = Duration::from_millis(200);
-const ASK_LIMIT: Duration = Duration::from_secs(3);
-const MAX_SEARCHES: usize = 4;
 /// For a connection to come about once there is a path, and for what nobody speaks of any more.
 const LINK_LIMIT: Duration = Duration::from_secs(15);
 
@@ -57,6 +57,7 @@ pub(super) struct Contact {
     peer_class: NatClass,
     probes: u64,
     punching: bool,
+    attempt: Attempt,
     /// How the direct path came to be.
     kind: Option<Kind>,
     /// The initiator's last word, if we are the responder.
@@ -75,10 +76,14 @@ enum Stage {
         until: Instant,
     },
     Dial {
-        target: SocketAddr,
         sent: u32,
         next: Option<Instant>,
         until: Instant,
+    },
+    /// We find out which port our next mapping gets.
+    Sound {
+        sounding: Sounding,
+        then: Then,
     },
     Ask {
         transaction: Token,
@@ -122,6 +127,7 @@ impl Contact {
             stage: match &self.stage {
                 Stage::Lookup { .. } => "lookup",
                 Stage::Dial { .. } => "dial",
+                Stage::Sound { .. } => "sound",
                 Stage::Ask { .. } => "ask",
                 Stage::Punch(_) => "punch",
                 Stage::Over => "over",
@@ -155,6 +161,7 @@ impl Contact {
             peer_class: NatClass::Unknown,
             probes: 0,
             punching: false,
+            attempt: Attempt::default(),
             kind: None,
             verdict: None,
             connected: false,
@@ -167,18 +174,20 @@ impl Contact {
     /// Whether probes go to this address.
     pub fn is_towards(&self, address: IpAddr) -> bool {
         match &self.stage {
-            Stage::Dial { target, .. } => target.ip() == address,
+            Stage::Dial { .. } => self.attempt.target.is_some_and(|target| target.ip() == address),
             Stage::Punch(punch) => punch.is_towards(address),
             _ => false,
         }
     }
 
-    /// Sockets that were opened for its punch.
-    pub fn sockets(&self) -> &[SocketId] {
-        match &self.stage {
+    /// Sockets that were opened for its attempts.
+    pub fn sockets(&self) -> Vec<SocketId> {
+        let stage: &[SocketId] = match &self.stage {
             Stage::Punch(punch) => punch.sockets(),
+            Stage::Sound { sounding, .. } => std::slice::from_ref(&sounding.path.socket),
             _ => &[],
-        }
+        };
+        stage.iter().copied().chain(self.attempt.sockets()).collect()
     }
 
     /// Whether no attempt at a direct path is being made.
@@ -205,9 +214,13 @@ impl Contact {
         let stage = match &self.stage {
             Stage::Lookup { next, until } => Some(*next.min(until)),
             Stage::Dial { next, until, .. } => Some(next.map_or(*until, |next| next.min(*until))),
+            Stage::Sound { sounding, .. } => Some(sounding.poll_timeout()),
             Stage::Ask { next, until, .. } => Some(*next.min(until)),
-            Stage::Punch(punch) => Some(punch.poll_timeout()),
-            Stage::Over => None,
+            Stage::Punch(punch) => {
+                let question = self.attempt.question.as_ref().map(Question::poll_timeout);
+                question.into_iter().chain([punch.poll_timeout()]).min()
+            }
+            Stage::Over => self.attempt.retry_at,
         };
         [stage, self.give_up, self.search.poll_timeout()].into_iter().flatten().min()
     }
@@ -277,40 +290,11 @@ impl Node {
                     }
                 }
             }
-            Stage::Dial { target, sent, next, until } => {
-                let target = *target;
-                if *until <= now {
-                    self.ask_coordinator(now, id);
-                } else if next.is_some_and(|next| next <= now) {
-                    *sent += 1;
-                    *next = (*sent < DIAL_PROBES).then(|| now + DIAL_GAP);
-                    contact.probes += 1;
-                    self.send_probe(id, Path::main(target), Purpose::Dial);
-                }
-            }
-            Stage::Ask { transaction, next, until } => {
-                if *until <= now {
-                    self.end_attempt(now, id, false);
-                } else if *next <= now {
-                    *next = now + ASK_GAP;
-                    let transaction = *transaction;
-                    let coordinator = contact.coordinator;
-                    self.send_ask(id, coordinator, transaction);
-                }
-            }
-            Stage::Punch(punch) => {
-                if punch.is_over(now) {
-                    return self.end_attempt(now, id, false);
-                }
-                let mut due = Vec::new();
-                while let Some(path) = punch.poll_probe(now) {
-                    due.push(path);
-                }
-                contact.probes += due.len() as u64;
-                for path in due {
-                    self.send_probe(id, path, Purpose::Punch);
-                }
-            }
+            Stage::Dial { .. } => self.drive_dial(now, id),
+            Stage::Sound { .. } => self.drive_sounding(now, id),
+            Stage::Ask { .. } => self.drive_ask(now, id),
+            Stage::Punch(_) => self.drive_punch(now, id),
+            Stage::Over if contact.attempt.retry_at.is_some_and(|at| at <= now) => self.retry(now, id),
             Stage::Over => {}
         }
     }
@@ -344,18 +328,10 @@ impl Node {
         };
         let class = announcement.class;
         self.hear_facts(now, from, vec![Passed { age: 0, hops: 1, signed }]);
-        let patience = MIN_DIAL.max(2 * self.round_trip(&from));
-        self.renew_attempt(id);
-        let Some(contact) = self.contact(&id) else {
-            return;
-        };
-        contact.coordinator = observed.map(|_| from);
-        contact.peer_class = class;
-        contact.punching = true;
-        contact.stage = Stage::Dial { target, sent: 0, next: Some(now), until: now + patience };
-        contact.add_via(via);
-        self.events.push_back(Event::PunchStarted { peer: id, strategy: Strategy::Dial });
+        if let Some(contact) = self.contact(&id) {
+            contact.add_via(via);
+        }
         self.search_sessions(now, id);
-        self.drive_contact(now, id);
+        self.begin_dial(now, id, Some(target), class, observed.map(|_| from));
     }
 }

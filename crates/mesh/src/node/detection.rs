@@ -1,6 +1,6 @@
 //! What we know of our NAT: measured with STUN servers, and held against what peers see.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use natrig_stun::{Class, Message};
@@ -24,6 +24,7 @@ impl Node {
     /// Detects the NAT again: the network is another one, and what is known holds no more.
     pub fn detect_again(&mut self, now: Instant) {
         self.observations.clear();
+        self.flow_room = None;
         self.begin_detection(now);
         self.drive(now);
     }
@@ -74,6 +75,8 @@ impl Node {
         };
         if message.class == Class::Request {
             self.answer_stun(path, message);
+        } else if self.sounded.contains_key(&path.socket) {
+            self.handle_sounded(now, path, &message);
         } else if let Some(detector) = &mut self.detector {
             detector.handle_message(now, path.socket, path.remote, &message);
         }
@@ -103,6 +106,13 @@ impl Node {
         self.detection = Some(detection);
         self.events.push_back(Event::NatDetected(detection));
         self.announce(now);
+    }
+
+    /// The address that the outside sees us at.
+    pub(super) fn outside_address(&self) -> Option<IpAddr> {
+        let seen = self.observations.verdict().map(|verdict| verdict.endpoint);
+        let observed = self.detection.and_then(|detection| detection.observed).or(seen);
+        observed.map(|endpoint| endpoint.ip())
     }
 
     /// What was measured, in the light of what peers say.

@@ -174,7 +174,7 @@ impl Node {
         }
     }
 
-    fn is_stale(&self, now: Instant, peer: &PeerId) -> bool {
+    pub(super) fn is_stale(&self, now: Instant, peer: &PeerId) -> bool {
         let is_stale = |peer: &Peer| {
             let is_suspect = peer.carrying == Some(PathKind::Direct) && peer.liveness.is_suspect();
             is_suspect || peer.heard.is_none_or(|heard| now.saturating_duration_since(heard) > STALE)
@@ -367,6 +367,9 @@ impl Node {
             extra.insert(path.socket);
         }
         extra.extend(peer.contact.iter().flat_map(Contact::sockets));
+        for socket in &extra {
+            self.sounded.remove(socket);
+        }
         extra.shift_remove(&SocketId::MAIN);
         self.sockets.extend(extra.into_iter().map(SocketRequest::Close));
     }

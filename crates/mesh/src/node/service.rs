@@ -42,6 +42,7 @@ impl Node {
                 Some(self.answer_compare(now, from, sums, horizon, room))
             }
             Some(Request::Want { peers }) => Some(self.answer_want(now, from, peers)),
+            Some(Request::Acquainted { peer }) => Some(self.acquainted(&from, &peer)),
             None => Some(refused("not understood")),
         }
     }

@@ -140,6 +140,7 @@ impl Node {
                 Pending::Lookup { peer } => ("lookup", Some(*peer)),
                 Pending::Compare => ("compare", None),
                 Pending::Want { .. } => ("want", None),
+                Pending::Survey { peer } => ("survey", Some(*peer)),
                 Pending::Session { peer } => ("session", Some(*peer)),
                 Pending::Offer { requester, .. } => ("offer", Some(*requester)),
             };

@@ -1,158 +1,368 @@
-//! The attempt at a direct path, once dialling was in vain: a coordinator is asked, both sides punch.
+//! The attempt at a direct path, until it is known what both sides shall do: the peer is dialled, those who know it are
+//! looked for meanwhile, and if nobody answers the best of them is asked to bring the two together.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 
-use super::{ASK_GAP, ASK_LIMIT, Contact, LINK_LIMIT, MAX_SEARCHES, Stage};
-use crate::coordination::{Coordination, Side};
-use crate::event::Event;
+use super::{Contact, Stage, punching::Question};
+use crate::control::{Reply, Request};
+use crate::coordination::{Coordination, Predicted, Side};
+use crate::event::{Event, PathKind};
 use crate::identity::PeerId;
-use crate::nat::NatClass;
-use crate::node::{Node, path};
-use crate::probe::Token;
-use crate::punch::{Punch, Role};
+use crate::nat::{Allocation, Mapping, NatClass, is_private};
+use crate::net::{Path, SocketId};
+use crate::node::{Node, Pending};
+use crate::probe::{Purpose, Token};
+use crate::punch::Role;
+use crate::sounding::{Sounding, Step};
 use crate::strategy::Strategy;
 use crate::wire::Kind as DatagramKind;
 
+const DIAL_GAP: Duration = Duration::from_millis(100);
+const DIAL_PROBES: u32 = 3;
+const MIN_DIAL: Duration = Duration::from_millis(300);
+const ASK_GAP: Duration = Duration::from_millis(200);
+/// Silence after which another coordinator is asked, at least.
+const MIN_ASK: Duration = Duration::from_millis(800);
+/// How many are asked whether they know the peer.
+const MAX_COORDINATORS: usize = 4;
+/// From a failed attempt to the next; twice as long after each.
+const FIRST_RETRY: Duration = Duration::from_secs(30);
+const MAX_RETRY: Duration = Duration::from_secs(1800);
+
+/// What the attempts at a direct path go by.
+#[derive(Default)]
+pub(super) struct Attempt {
+    /// Where the peer is dialled.
+    pub target: Option<SocketAddr>,
+    /// Nodes that are connected to both of us, and the round trip by way of them.
+    acquainted: Vec<(Duration, PeerId)>,
+    /// Those that were asked in vain.
+    tried: Vec<PeerId>,
+    /// Where the coordinator sees the peer, and what the peer says of itself.
+    pub other: Option<(SocketAddr, Side)>,
+    /// A socket whose next port the peer was told.
+    pub foretold: Option<(SocketId, Predicted)>,
+    /// The call that we follow.
+    pub call: Option<Token>,
+    /// Whether a birthday search was made: it is not made twice.
+    pub has_searched: bool,
+    /// Whether a search floods our gateway.
+    pub question: Option<Question>,
+    failures: u32,
+    pub retry_at: Option<Instant>,
+}
+
+/// What follows when it is known which port the next mapping gets.
+pub(super) enum Then {
+    Ask,
+    Follow,
+}
+
+impl Attempt {
+    /// The coordinator to ask next: the one through which the way is shortest.
+    fn best(&self) -> Option<PeerId> {
+        let untried = self.acquainted.iter().filter(|(_, id)| !self.tried.contains(id));
+        untried.min().map(|(_, id)| *id)
+    }
+
+    /// Sockets that are open for it, beside those of a punch.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketId> {
+        let question = self.question.as_ref().map(Question::socket);
+        self.foretold.map(|(socket, _)| socket).into_iter().chain(question)
+    }
+}
+
 impl Node {
-    pub(super) fn ask_coordinator(&mut self, now: Instant, id: PeerId) {
-        let transaction: Token = self.rng.random();
+    /// Probes the peer where it is said to be, and finds out who could bring us together. Without `target` it is probed
+    /// as soon as somebody says where it is.
+    pub(super) fn begin_dial(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        target: Option<SocketAddr>,
+        class: NatClass,
+        knows: Option<PeerId>,
+    ) {
+        let mut coordinators = self.open_entrances();
+        coordinators.retain(|coordinator| *coordinator != id);
+        coordinators.truncate(MAX_COORDINATORS);
+        let farthest = coordinators.iter().map(|coordinator| self.round_trip(coordinator)).max();
+        let patience = MIN_DIAL.max(2 * farthest.unwrap_or_default());
+        let known = knows.map(|coordinator| (self.round_trip(&coordinator), coordinator));
+        self.renew_attempt(id);
         let Some(contact) = self.contact(&id) else {
             return;
         };
-        let Some(coordinator) = contact.coordinator else {
-            return self.end_attempt(now, id, false);
-        };
-        contact.stage = Stage::Ask { transaction, next: now + ASK_GAP, until: now + ASK_LIMIT };
-        self.send_ask(id, Some(coordinator), transaction);
-    }
-
-    pub(super) fn send_ask(&mut self, target: PeerId, coordinator: Option<PeerId>, transaction: Token) {
-        let side = self.side();
-        let ask = Coordination::Ask { transaction, target, side };
-        let way = coordinator.and_then(|id| Some((id, self.peers.get(&id)?.direct?)));
-        if let Some((id, path)) = way {
-            self.send_sealed(DatagramKind::Coordinate, &id, path, &ask);
+        contact.peer_class = class;
+        contact.punching = true;
+        contact.coordinator = None;
+        contact.probes = 0;
+        contact.attempt.target = target;
+        contact.attempt.tried.clear();
+        contact.attempt.acquainted.clear();
+        contact.attempt.retry_at = None;
+        contact.stage = Stage::Dial { sent: 0, next: target.map(|_| now), until: now + patience };
+        self.events.push_back(Event::PunchStarted { peer: id, strategy: Strategy::Dial });
+        match known {
+            // There is no choice.
+            Some(known) if coordinators == [known.1] => {
+                if let Some(contact) = self.contact(&id) {
+                    contact.attempt.acquainted.push(known);
+                }
+            }
+            _ => {
+                for coordinator in coordinators {
+                    let request = Request::Acquainted { peer: id };
+                    self.ask(now, coordinator, &request, Pending::Survey { peer: id });
+                }
+            }
         }
+        self.drive_contact(now, id);
     }
 
-    /// The coordinator tells us where the peer is and that it has been called.
-    pub(in crate::node) fn handle_coordinated(
+    /// Somebody says whether it is connected to the peer, too.
+    pub(in crate::node) fn handle_acquainted(
         &mut self,
         now: Instant,
         from: PeerId,
-        answered: Token,
         id: PeerId,
-        endpoint: SocketAddr,
-        side: Side,
+        reply: Reply,
     ) {
-        let asked = matches!(
-            self.contact(&id),
-            Some(Contact { stage: Stage::Ask { transaction, .. }, coordinator, .. })
-                if *transaction == answered && *coordinator == Some(from)
-        );
-        if asked {
-            let strategy = self.strategy(Role::Initiator, side);
-            self.begin_punch(now, id, strategy, endpoint, side.class, from);
+        let Reply::Acquainted { observed, round_trip } = reply else {
+            return;
+        };
+        let round_trip = self.round_trip(&from).saturating_add(Duration::from_micros(round_trip));
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let attempt = &mut contact.attempt;
+        if attempt.acquainted.len() < MAX_COORDINATORS
+            && !attempt.acquainted.iter().any(|known| known.1 == from)
+        {
+            attempt.acquainted.push((round_trip, from));
+        }
+        if let (Stage::Dial { next, until, .. }, None) = (&mut contact.stage, attempt.target) {
+            *next = Some(now);
+            *until = (*until).max(now + MIN_DIAL);
+            attempt.target = Some(observed);
+            self.drive_contact(now, id);
+        }
+    }
+
+    pub(super) fn drive_dial(&mut self, now: Instant, id: PeerId) {
+        let Some(Contact { stage: Stage::Dial { sent, next, until }, attempt, probes, .. }) =
+            self.contact(&id)
+        else {
+            return;
+        };
+        if *until <= now {
+            return self.ask_coordinator(now, id);
+        }
+        let target = attempt.target;
+        if let Some(target) = target.filter(|_| next.is_some_and(|next| next <= now)) {
+            *sent += 1;
+            *next = (*sent < DIAL_PROBES).then(|| now + DIAL_GAP);
+            *probes += 1;
+            self.send_probe_within_limits(now, id, Path::main(target), Purpose::Dial);
+        }
+    }
+
+    /// Nobody answers at the known endpoint: asks the next coordinator for help.
+    fn ask_coordinator(&mut self, now: Instant, id: PeerId) {
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let Some(coordinator) = contact.attempt.best() else {
+            return self.end_attempt(now, id, false);
+        };
+        contact.attempt.tried.push(coordinator);
+        contact.coordinator = Some(coordinator);
+        // What was not found out counts as strict.
+        let is_strict = matches!(contact.peer_class, NatClass::PortRestrict | NatClass::Unknown);
+        if is_strict && self.is_foreseeable() && self.begin_sounding(now, id, coordinator, Then::Ask) {
+            return;
+        }
+        self.begin_ask(now, id);
+    }
+
+    pub(super) fn begin_ask(&mut self, now: Instant, id: PeerId) {
+        let transaction: Token = self.rng.random();
+        let Some(coordinator) = self.contact(&id).and_then(|contact| contact.coordinator) else {
+            return;
+        };
+        let until = now + MIN_ASK.max(4 * self.round_trip(&coordinator));
+        if let Some(contact) = self.contact(&id) {
+            contact.stage = Stage::Ask { transaction, next: now, until };
+        }
+        self.drive_ask(now, id);
+    }
+
+    pub(super) fn drive_ask(&mut self, now: Instant, id: PeerId) {
+        let Some(Contact { stage: Stage::Ask { transaction, next, until }, coordinator, .. }) =
+            self.contact(&id)
+        else {
+            return;
+        };
+        if *until <= now {
+            return self.ask_coordinator(now, id);
+        }
+        if *next <= now {
+            *next = now + ASK_GAP;
+            let (transaction, coordinator) = (*transaction, *coordinator);
+            let ask = Coordination::Ask { transaction, target: id, side: self.own_side(&id) };
+            if let Some(coordinator) = coordinator {
+                self.send_coordination(&coordinator, &ask);
+            }
+        }
+    }
+
+    pub(super) fn send_coordination(&mut self, coordinator: &PeerId, message: &Coordination) {
+        if let Some(path) = self.peers.get(coordinator).and_then(|peer| peer.direct) {
+            self.send_sealed(DatagramKind::Coordinate, coordinator, path, message);
         }
     }
 
     pub(in crate::node) fn handle_coordination_refused(&mut self, now: Instant, refused: Token, id: PeerId) {
-        let asked = matches!(
-            self.contact(&id),
-            Some(Contact { stage: Stage::Ask { transaction, .. }, .. }) if *transaction == refused
-        );
-        if asked {
-            self.end_attempt(now, id, false);
+        if self.is_asking(&id, refused) {
+            self.ask_coordinator(now, id);
         }
     }
 
-    /// A coordinator says that `asker` wants to be connected with us.
-    pub(in crate::node) fn handle_call(
-        &mut self,
-        now: Instant,
-        coordinator: PeerId,
-        asker: PeerId,
-        endpoint: SocketAddr,
-        side: Side,
-    ) {
-        let contact = self.peers.get(&asker).and_then(|peer| peer.contact.as_ref());
-        let busy = contact.is_some_and(|contact| match &contact.stage {
-            Stage::Punch(_) => true,
-            // Over for good, or because the initiator has said so; a fresh responder begins with `Over`, too.
-            Stage::Over => contact.punching || contact.settled || contact.kind.is_some(),
-            Stage::Lookup { .. } | Stage::Dial { .. } | Stage::Ask { .. } => false,
-        });
-        let reached = self.peers.get(&asker).is_some_and(|peer| peer.direct.is_some());
-        if busy || reached || asker == self.id() {
-            return;
+    pub(super) fn is_asking(&self, id: &PeerId, about: Token) -> bool {
+        let contact = self.peers.get(id).and_then(|peer| peer.contact.as_ref());
+        contact.is_some_and(
+            |contact| matches!(&contact.stage, Stage::Ask { transaction, .. } if *transaction == about),
+        )
+    }
+
+    /// What the other shall know of our side of an attempt.
+    pub(super) fn own_side(&self, id: &PeerId) -> Side {
+        let attempt =
+            self.peers.get(id).and_then(|peer| peer.contact.as_ref()).map(|contact| &contact.attempt);
+        let searched = attempt.is_some_and(|attempt| attempt.has_searched);
+        Side {
+            class: self.class(),
+            mapping: self.detection.map_or(Mapping::Unknown, |detection| detection.mapping),
+            birthday: self.config.birthday && !searched,
+            prediction: self.config.prediction,
+            predicted: attempt.and_then(|attempt| attempt.foretold).map(|(_, predicted)| predicted),
+            candidates: self.own_candidates(),
         }
-        let role = self.join_contact(now, asker);
-        let strategy = match role {
-            // Both have asked: we go by our own view of it.
-            Role::Initiator => self.strategy(Role::Initiator, side),
-            Role::Responder => self.strategy(Role::Responder, side),
+    }
+
+    /// Where we may be reached besides where we are seen.
+    fn own_candidates(&self) -> Vec<SocketAddr> {
+        if self.class() == NatClass::Public {
+            return Vec::new();
+        }
+        let lan = self.config.host_addresses.iter().filter(|ip| is_private(**ip));
+        let lan = lan.map(|&ip| SocketAddr::new(ip, self.config.port));
+        self.mapped.iter().copied().chain(lan).take(self.config.candidates).collect()
+    }
+
+    /// Whether we can tell which port our next mapping gets.
+    pub(super) fn is_foreseeable(&self) -> bool {
+        let sequential = |allocation| matches!(allocation, Allocation::Sequential { .. });
+        self.config.prediction
+            && self.class() == NatClass::Symmetric
+            && self.detection.is_some_and(|detection| sequential(detection.allocation))
+    }
+
+    /// Asks from a fresh socket which port it gets: the next one follows from it. False if there is nobody to ask.
+    pub(super) fn begin_sounding(&mut self, now: Instant, id: PeerId, server: PeerId, then: Then) -> bool {
+        let Some(path) = self.peers.get(&server).and_then(|server| server.direct) else {
+            return false;
         };
-        self.renew_attempt(asker);
-        self.begin_punch(now, asker, strategy, endpoint, side.class, coordinator);
-    }
-
-    /// The contact with `id`: the one there is, or a new one as its responder.
-    pub(super) fn join_contact(&mut self, now: Instant, id: PeerId) -> Role {
-        let contact = self.peer(id).contact.get_or_insert_with(|| {
-            let mut contact = Contact::new(now, Role::Responder, Stage::Over);
-            contact.give_up = Some(now + 2 * LINK_LIMIT);
-            contact
-        });
-        contact.role
-    }
-
-    fn strategy(&self, role: Role, other: Side) -> Strategy {
-        let birthday = self.config.birthday && other.birthday;
-        match role {
-            Role::Initiator => Strategy::between(self.class(), other.class, birthday),
-            Role::Responder => Strategy::between(other.class, self.class(), birthday),
-        }
-    }
-
-    fn begin_punch(
-        &mut self,
-        now: Instant,
-        id: PeerId,
-        strategy: Strategy,
-        target: SocketAddr,
-        peer_class: NatClass,
-        coordinator: PeerId,
-    ) {
-        let class = self.class();
-        let round_trip = self.round_trip(&coordinator);
-        // Searches are costly to us and to the network, and others can ask for them.
-        let strategy = match strategy {
-            Strategy::Birthday if self.searches() >= MAX_SEARCHES => Strategy::Impossible,
-            other => other,
-        };
-        let mut rng = StdRng::from_seed(self.rng.random());
-        let open = || self.open_socket();
-        let punch = Punch::new(now, strategy, class, target, round_trip, &mut rng, open);
+        self.close_foretold(&id);
+        let (socket, transaction) = (self.open_socket(), self.rng.random());
+        self.sounded.insert(socket, id);
+        let sounding = Sounding::new(now, socket, path.remote, transaction);
         if let Some(contact) = self.contact(&id) {
-            contact.stage = Stage::Punch(punch);
-            contact.punching = true;
-            contact.peer_class = peer_class;
-            contact.coordinator = Some(coordinator);
+            contact.stage = Stage::Sound { sounding, then };
         }
-        self.events.push_back(Event::PunchStarted { peer: id, strategy });
-        self.drive_contact(now, id);
+        self.drive_sounding(now, id);
+        true
     }
 
-    /// Birthday searches going on.
-    fn searches(&self) -> usize {
-        let searches = |(_, peer): &(&PeerId, &path::Peer)| {
-            let stage = peer.contact.as_ref().map(|contact| &contact.stage);
-            matches!(stage, Some(Stage::Punch(punch)) if punch.strategy == Strategy::Birthday)
+    pub(super) fn drive_sounding(&mut self, now: Instant, id: PeerId) {
+        let Some(Contact { stage: Stage::Sound { sounding, .. }, .. }) = self.contact(&id) else {
+            return;
         };
-        self.peers.iter().filter(searches).count()
+        match sounding.step(now) {
+            Step::Send(transmit) => self.transmits.push_back(transmit),
+            Step::Wait => {}
+            Step::Lost => self.end_sounding(now, id, None),
+        }
+    }
+
+    /// The sounding's socket was seen at `endpoint`: now the next port is known.
+    pub(super) fn end_sounding(&mut self, now: Instant, id: PeerId, endpoint: Option<SocketAddr>) {
+        let delta = match self.detection.map(|detection| detection.allocation) {
+            Some(Allocation::Sequential { delta }) => delta,
+            _ => 0,
+        };
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        let Stage::Sound { sounding, then } = std::mem::replace(&mut contact.stage, Stage::Over) else {
+            return;
+        };
+        let socket = sounding.path.socket;
+        let port = endpoint.and_then(|seen| u16::try_from(i32::from(seen.port()) + delta).ok());
+        contact.attempt.foretold = port.map(|port| (socket, Predicted { port, delta }));
+        let target = match then {
+            Then::Ask => contact.attempt.target,
+            Then::Follow => contact.attempt.other.as_ref().map(|(endpoint, _)| *endpoint),
+        };
+        self.sounded.remove(&socket);
+        match target.filter(|_| port.is_some()) {
+            // At once, before anybody else gets that port.
+            Some(remote) => {
+                self.send_probe_within_limits(now, id, Path { socket, remote }, Purpose::Punch);
+            }
+            None => self.close_unused(&id, &[socket]),
+        }
+        match then {
+            Then::Ask => self.begin_ask(now, id),
+            Then::Follow => self.follow_call(now, id),
+        }
+    }
+
+    /// Closes the socket of an earlier prediction.
+    pub(super) fn close_foretold(&mut self, id: &PeerId) {
+        let foretold = self.contact(id).and_then(|contact| contact.attempt.foretold.take());
+        if let Some((socket, _)) = foretold {
+            self.close_unused(id, &[socket]);
+        }
+    }
+
+    /// An attempt has failed: there will be another, later each time.
+    pub(super) fn schedule_retry(&mut self, now: Instant, id: &PeerId) {
+        let jitter = self.rng.random_range(0.8..1.2);
+        if let Some(contact) = self.contact(id).filter(|contact| contact.role == Role::Initiator) {
+            let attempt = &mut contact.attempt;
+            let delay = FIRST_RETRY.saturating_mul(2u32.saturating_pow(attempt.failures)).min(MAX_RETRY);
+            attempt.failures = attempt.failures.saturating_add(1);
+            attempt.retry_at = Some(now + delay.mul_f64(jitter));
+        }
+    }
+
+    /// Tries again to get from the relay to a direct path, if that is still wanted.
+    pub(super) fn retry(&mut self, now: Instant, id: PeerId) {
+        let on_relay = self.peers.get(&id).is_some_and(|peer| peer.carrying == Some(PathKind::Relay));
+        let Some(contact) = self.contact(&id) else {
+            return;
+        };
+        contact.attempt.retry_at = None;
+        let (target, class) = match &contact.attempt.other {
+            Some((endpoint, side)) => (Some(*endpoint), side.class),
+            None => (contact.attempt.target, contact.peer_class),
+        };
+        if contact.connected && on_relay {
+            self.begin_dial(now, id, target, class, None);
+        }
     }
 }

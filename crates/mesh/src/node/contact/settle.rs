@@ -10,22 +10,30 @@ use crate::nat::NatClass;
 use crate::node::{Node, path::Proof};
 use crate::probe::Purpose;
 use crate::punch::Role;
-use crate::strategy::Strategy;
+use crate::strategy::{Means, Strategy};
 
 impl Node {
     /// A direct path to `id` was proven.
     pub(in crate::node) fn contact_reached(&mut self, now: Instant, id: PeerId, proof: Proof) {
         let class = self.class();
-        let birthday = self.config.birthday;
+        let means = Means { prediction: false, birthday: self.config.birthday };
+        let direct = self.peers.get(&id).and_then(|peer| peer.direct);
         let Some(contact) = self.contact(&id) else {
             return;
         };
         if contact.kind.is_none() {
             let strategy = match &contact.stage {
                 Stage::Punch(punch) => punch.strategy,
-                _ => Strategy::between(class, contact.peer_class, birthday),
+                _ => Strategy::between(class, contact.peer_class, means),
             };
-            contact.kind = Some(kind_of(proof, strategy, class));
+            let claimed = contact.attempt.other.as_ref().map(|(_, side)| &side.candidates);
+            let is_claimed =
+                direct.is_some_and(|path| claimed.is_some_and(|claimed| claimed.contains(&path.remote)));
+            contact.kind = Some(match proof {
+                // Where the peer claims to be nobody filters: whoever came first came through.
+                Proof::Echo if is_claimed => Kind::Reversal,
+                _ => kind_of(proof, strategy, class),
+            });
         }
         self.end_attempt(now, id, true);
         self.begin_connection(now, &id);
@@ -43,14 +51,24 @@ impl Node {
         let initiator = contact.role == Role::Initiator;
         if !matches!(stage, Stage::Over) && contact.punching {
             self.events.push_back(Event::PunchResult { peer: id, success, probes });
-            let asked = matches!(stage, Stage::Ask { .. } | Stage::Punch(_));
+            let asked = matches!(stage, Stage::Ask { .. } | Stage::Sound { .. } | Stage::Punch(_));
             if let Some(coordinator) = coordinator.filter(|_| initiator && asked) {
                 let outcome = Notice::Outcome { target: id, success, probes };
                 self.notify(now, &coordinator, &outcome);
             }
         }
-        if let Stage::Punch(punch) = stage {
-            self.close_unused(&id, punch.sockets());
+        match stage {
+            Stage::Punch(punch) => self.close_unused(&id, punch.sockets()),
+            Stage::Sound { sounding, .. } => {
+                self.sounded.remove(&sounding.path.socket);
+                self.close_unused(&id, &[sounding.path.socket]);
+            }
+            _ => {}
+        }
+        self.end_question(&id);
+        self.close_foretold(&id);
+        if !success {
+            self.schedule_retry(now, &id);
         }
         self.review(now, id);
     }
@@ -210,12 +228,12 @@ impl Node {
 /// How a path came to be, from how it was proven to the initiator.
 fn kind_of(proof: Proof, strategy: Strategy, class: NatClass) -> Kind {
     match (proof, strategy) {
-        (Proof::Answer(Purpose::Dial), _) => Kind::Direct,
+        (Proof::Answer(Purpose::Dial | Purpose::Claimed), _) => Kind::Direct,
         (_, Strategy::ResponderFirst) => Kind::Reversal,
         (_, Strategy::Birthday) => Kind::Birthday,
         // It could be reached all along; only the first packets were lost.
-        (Proof::Answer(_), Strategy::Dial) => Kind::Direct,
-        (Proof::Echo, Strategy::Dial) if class.is_reachable() => Kind::Reversal,
+        (Proof::Answer(_), Strategy::Dial | Strategy::InitiatorFirst) => Kind::Direct,
+        (Proof::Echo, Strategy::Dial | Strategy::InitiatorFirst) if class.is_reachable() => Kind::Reversal,
         _ => Kind::Punch,
     }
 }
