@@ -7,7 +7,7 @@
 
 use natrig_nat::{
     Filtering, Mapping, Profile,
-    profile::{Pooling, Unsolicited},
+    profile::{Allocation, Pooling, Unsolicited},
 };
 use natrig_record::Kind;
 
@@ -71,7 +71,14 @@ fn search([one, two]: [&Nat; 2], birthday: bool) -> Result<Kind, &'static str> {
         (false, true) => (two, one),
         _ => return Ok(Kind::Relay),
     };
-    if !birthday || poisons(easy) {
+    if poisons(easy) {
+        return Ok(Kind::Relay);
+    }
+    if is_foreseeable(hard) {
+        // Its next port can be told to the other side, which has to try a few at most.
+        return Ok(Kind::Punch);
+    }
+    if !birthday {
         return Ok(Kind::Relay);
     }
     if room(hard) < SEARCHED || room(easy) < PROBES {
@@ -86,6 +93,15 @@ fn any(nat: &Nat, is: impl Fn(&Profile) -> bool) -> bool {
 
 fn maps_eim(nat: &Nat) -> bool {
     nat.mapping().is_none_or(|mapping| mapping == Mapping::EndpointIndependent)
+}
+
+/// Whether all that map by destination give ports in a row.
+fn is_foreseeable(nat: &Nat) -> bool {
+    let dependent = |profile: &&Profile| {
+        profile.mapping.is_some_and(|mapping| mapping != Mapping::EndpointIndependent)
+    };
+    let mut dependent = nat.gateways.iter().map(|gateway| &gateway.profile).filter(dependent);
+    dependent.all(|profile| matches!(profile.ports.allocation, Allocation::Sequential { .. }))
 }
 
 fn wanders(nat: &Nat) -> bool {
@@ -151,7 +167,8 @@ mod tests {
     fn gateways_beyond_the_table() {
         check("cgn", "cgn", Ok(Kind::Punch));
         check("cgn", "full-cone", Ok(Kind::Direct));
-        check("symmetric-sequential", "port-restrict", Ok(Kind::Birthday));
+        check("symmetric-sequential", "port-restrict", Ok(Kind::Punch));
+        check("symmetric-sequential", "poison", Ok(Kind::Relay));
         check("symmetric-sequential", "symmetric", Ok(Kind::Relay));
         check("reject", "short-timer", Ok(Kind::Punch));
         check("udp-blocked", "public", Err("one of them passes no UDP"));
