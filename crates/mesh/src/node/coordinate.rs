@@ -72,7 +72,7 @@ impl Node {
 
     /// Whether we have chosen this node to coordinate for us. Others may have us do nothing.
     fn is_coordinator(&self, id: &PeerId) -> bool {
-        self.entrance_of(id).is_some()
+        self.entrance_of(id).is_some() || self.directory.serves(id) && !self.quic.is_begun_by_peer(id)
     }
 
     /// Where `other` is, if we may bring it together with one that is at `path`.

@@ -97,9 +97,8 @@ fn maps_eim(nat: &Nat) -> bool {
 
 /// Whether all that map by destination give ports in a row.
 fn is_foreseeable(nat: &Nat) -> bool {
-    let dependent = |profile: &&Profile| {
-        profile.mapping.is_some_and(|mapping| mapping != Mapping::EndpointIndependent)
-    };
+    let dependent =
+        |profile: &&Profile| profile.mapping.is_some_and(|mapping| mapping != Mapping::EndpointIndependent);
     let mut dependent = nat.gateways.iter().map(|gateway| &gateway.profile).filter(dependent);
     dependent.all(|profile| matches!(profile.ports.allocation, Allocation::Sequential { .. }))
 }

@@ -86,9 +86,7 @@ impl Node {
         class: NatClass,
         knows: Option<PeerId>,
     ) {
-        let mut coordinators = self.open_entrances();
-        coordinators.retain(|coordinator| *coordinator != id);
-        coordinators.truncate(MAX_COORDINATORS);
+        let coordinators = self.coordinators(&id, knows);
         let farthest = coordinators.iter().map(|coordinator| self.round_trip(coordinator)).max();
         let patience = MIN_DIAL.max(2 * farthest.unwrap_or_default());
         let known = knows.map(|coordinator| (self.round_trip(&coordinator), coordinator));
@@ -121,6 +119,20 @@ impl Node {
             }
         }
         self.drive_contact(now, id);
+    }
+
+    /// Nodes that we are connected to and that may know the peer, the nearest first.
+    fn coordinators(&self, id: &PeerId, knows: Option<PeerId>) -> Vec<PeerId> {
+        let contact = self.peers.get(id).and_then(|peer| peer.contact.as_ref());
+        let via = contact.map_or(&[][..], |contact| &contact.via).iter().map(|candidate| candidate.relay);
+        let mut coordinators = self.open_entrances();
+        coordinators.extend(via.filter(|relay| self.quic.is_connected(relay)));
+        coordinators.extend(knows);
+        coordinators.retain(|coordinator| coordinator != id);
+        coordinators.sort_by_key(|coordinator| (self.round_trip(coordinator), *coordinator));
+        coordinators.dedup();
+        coordinators.truncate(MAX_COORDINATORS);
+        coordinators
     }
 
     /// Somebody says whether it is connected to the peer, too.
