@@ -15,11 +15,20 @@ const MARGIN_PERCENT: u32 = 70;
 pub(crate) struct Rated {
     pub relay: PeerId,
     pub cost: Duration,
+    /// Decides between equals, differently for each node: else all would take the same.
+    pub lot: u64,
 }
 
-/// What a relay costs us: its round trip time, up to twice that if it is loaded (in per cent).
+/// What a relay costs us: its round trip time, up to twice that if it is loaded (in per cent). Small differences are none.
 pub(crate) fn cost(round_trip: Duration, load: u8) -> Duration {
-    round_trip.max(FLOOR) * (100 + u32::from(load.min(100))) / 100
+    let cost = round_trip.max(FLOOR) * (100 + u32::from(load.min(100))) / 100;
+    FLOOR * cost.div_duration_f64(FLOOR).round() as u32
+}
+
+/// The lot of a relay, drawn by somebody.
+pub(crate) fn lot(by: &PeerId, relay: &PeerId) -> u64 {
+    let bytes = by.as_bytes().iter().zip(relay.as_bytes()).map(|(a, b)| a ^ b);
+    bytes.take(8).fold(0, |lot, byte| lot << 8 | u64::from(byte))
 }
 
 /// Whether it is worth leaving a relay for another.
@@ -31,9 +40,9 @@ pub(crate) fn is_clearly_better(new: Duration, old: Duration) -> bool {
 /// taken by the cheapest others.
 pub(crate) fn choose(held: &[PeerId], rated: &[Rated], places: usize) -> Vec<PeerId> {
     let mut chosen: Vec<Rated> = rated.to_vec();
-    chosen.sort_by_key(|rated| (!held.contains(&rated.relay), rated.cost, rated.relay));
+    chosen.sort_by_key(|rated| (!held.contains(&rated.relay), rated.cost, rated.lot));
     chosen.truncate(places.max(1));
-    chosen.sort_by_key(|rated| (rated.cost, rated.relay));
+    chosen.sort_by_key(|rated| (rated.cost, rated.lot));
     chosen.into_iter().map(|rated| rated.relay).collect()
 }
 
@@ -51,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rated(n: u8, millis: u64) -> Rated {
-        Rated { relay: PeerId::from_bytes([n; 32]), cost: Duration::from_millis(millis) }
+        Rated { relay: PeerId::from_bytes([n; 32]), cost: Duration::from_millis(millis), lot: n.into() }
     }
 
     fn ids(rated: &[Rated]) -> Vec<PeerId> {

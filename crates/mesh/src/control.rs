@@ -102,6 +102,9 @@ pub(crate) enum Reply {
     Session {
         #[n(0)]
         session: SessionId,
+        /// Sessions in use, in per cent of those that are served.
+        #[n(1)]
+        load: Option<u8>,
     },
     #[n(4)]
     Accepted,

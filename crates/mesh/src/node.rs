@@ -8,6 +8,7 @@ mod gossip;
 mod lookup;
 mod path;
 mod peers;
+mod recovery;
 mod relays;
 mod service;
 mod session;
@@ -236,6 +237,17 @@ impl Node {
         self.identity.id()
     }
 
+    /// The relays that it holds, the best first.
+    pub fn relays(&self) -> &[PeerId] {
+        self.relays.held()
+    }
+
+    /// The relays by which it reaches `peer`, the one in use first.
+    pub fn relays_to(&self, peer: &PeerId) -> Vec<PeerId> {
+        let sessions = self.peers.get(peer).map_or(&[][..], |peer| &peer.sessions[..]);
+        sessions.iter().map(|path| path.relay).collect()
+    }
+
     /// How many relay sessions are open that this node serves.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
@@ -383,6 +395,9 @@ impl Node {
             Ok(opened) => opened,
             Err(error) => return self.reject(now, kind, error, path.remote),
         };
+        if let Some(restarted) = self.sealer.poll_restart() {
+            self.peer_restarted(now, &restarted);
+        }
         let understood = match kind {
             DatagramKind::Probe => {
                 minicbor::decode(&body).map(|probe| self.handle_probe(peer, path, probe)).is_ok()
@@ -472,6 +487,8 @@ impl Node {
     /// A connection is gone, and with it all that hung on it.
     fn handle_lost(&mut self, now: Instant, peer: PeerId, loss: Loss) {
         let reason = loss.to_string();
+        let resumption = self.resumption(now, &peer, &loss);
+        let role = self.contact(&peer).map(|contact| contact.role);
         let unanswered: Vec<(PeerId, RequestId)> =
             self.pending.keys().filter(|(whom, _)| *whom == peer).copied().collect();
         for key in unanswered {
@@ -491,6 +508,9 @@ impl Node {
         self.leave_relay(now, &peer, "the relay is gone");
         self.contact_lost(now, &peer, reason);
         self.forget_peer(now, &peer);
+        if let (Some(resumption), Some(role)) = (resumption, role) {
+            self.resume(now, peer, role, resumption);
+        }
     }
 
     fn handle_stream(&mut self, now: Instant, peer: PeerId, event: StreamEvent) {

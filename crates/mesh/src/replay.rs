@@ -22,6 +22,11 @@ pub(crate) struct ReplayWindow {
 }
 
 impl ReplayWindow {
+    /// The start that the sender last showed.
+    pub fn start(&self) -> Option<Start> {
+        self.start
+    }
+
     /// Takes note of an authenticated datagram; false if it is a repeat or from an earlier start.
     pub fn accept(&mut self, start: Start, counter: u64) -> bool {
         match self.start {

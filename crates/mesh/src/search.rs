@@ -112,10 +112,10 @@ impl Search {
         self.again.is_some()
     }
 
-    /// There may be others than before.
-    pub fn hurry(&mut self, now: Instant) {
+    /// There may be others than before: whoever waits to search again does so now.
+    pub fn hurry_resting(&mut self, now: Instant) {
         self.fruitless = 0;
-        if self.is_over() {
+        if self.is_resting() {
             self.again = Some(now);
         }
     }

@@ -123,6 +123,8 @@ pub(crate) struct Sealer {
     identity: Identity,
     start: Start,
     counter: u64,
+    /// Whose last datagram was the first of a later start than before.
+    restarted: Option<PeerId>,
     recent: Table<PeerId, PeerKeys>,
     older: Table<PeerId, PeerKeys>,
 }
@@ -130,12 +132,17 @@ pub(crate) struct Sealer {
 impl Sealer {
     pub fn new(identity: Identity, start: Start, hashes: FixedState) -> Self {
         let (recent, older) = (Table::with_hasher(hashes), Table::with_hasher(hashes));
-        Self { identity, start, counter: 0, recent, older }
+        Self { identity, start, counter: 0, restarted: None, recent, older }
     }
 
     /// Whether opening a datagram of `peer` costs no key agreement.
     pub fn knows(&self, peer: &PeerId) -> bool {
         self.recent.contains_key(peer) || self.older.contains_key(peer)
+    }
+
+    /// The sender whose datagram was the first since it started anew.
+    pub fn poll_restart(&mut self) -> Option<PeerId> {
+        self.restarted.take()
     }
 
     /// `body` sealed for `peer`, unless its ID is no usable key.
@@ -174,7 +181,12 @@ impl Sealer {
         let keys = self.keys(&sender).ok_or(OpenError::Sender)?;
         let payload = Payload { msg: sealed, aad: &aad };
         let opened = keys.receive.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| OpenError::Seal);
-        let fresh = opened.is_ok() && keys.window.accept(start_of(nonce), word(nonce, 16));
+        let start = start_of(nonce);
+        let before = keys.window.start();
+        let fresh = opened.is_ok() && keys.window.accept(start, word(nonce, 16));
+        if fresh && before.is_some_and(|before| before != start) {
+            self.restarted = Some(sender);
+        }
         if opened.is_err() && !known {
             // A forger must not fill the cache with IDs.
             self.recent.remove(&sender);

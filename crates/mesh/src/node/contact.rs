@@ -30,6 +30,7 @@ pub(in crate::node) use punching::Call;
 use punching::Question;
 
 use super::Node;
+use super::recovery::Resumption;
 use super::snapshot::micros;
 
 const LOOKUP_GAP: Duration = Duration::from_millis(250);
@@ -41,6 +42,9 @@ const LINK_LIMIT: Duration = Duration::from_secs(15);
 
 /// Relays remembered of a peer.
 const MAX_VIA: usize = 8;
+
+/// Relays of a peer that we connect to in order to reach it.
+const MAX_VISITS: usize = 3;
 
 /// One attempt to be connected with a peer, and what became of it.
 pub(super) struct Contact {
@@ -66,6 +70,8 @@ pub(super) struct Contact {
     settled: bool,
     /// When a stage without an end of its own is given up.
     give_up: Option<Instant>,
+    /// The wish to have a lost connection back, until it is.
+    resumption: Option<Resumption>,
     /// Messages that wait for the connection.
     pub outbox: Vec<(MessageId, Bytes)>,
 }
@@ -167,8 +173,15 @@ impl Contact {
             connected: false,
             settled: false,
             give_up: None,
+            resumption: None,
             outbox: Vec::new(),
         }
+    }
+
+    /// For a connection that was lost, to be begun anew at `start`.
+    pub fn resumed(now: Instant, start: Instant, resumption: Resumption) -> Self {
+        let stage = Stage::Lookup { next: start, until: start + LOOKUP_LIMIT };
+        Self { resumption: Some(resumption), ..Self::new(now, Role::Initiator, stage) }
     }
 
     /// Whether probes go to this address.
@@ -321,9 +334,16 @@ impl Node {
         if let Some(contact) = self.contact(&id).filter(|_| !looking) {
             // Others know it, too: where it is seen, it can be reached.
             contact.add_via(via);
+            contact.search.hurry_resting(now);
             return;
         }
         let Some(target) = observed.or(claimed).filter(|_| looking) else {
+            // Its relays see where it is, and can bring us together.
+            for candidate in via.into_iter().take(MAX_VISITS).filter(|_| looking) {
+                if let Some(address) = candidate.address {
+                    self.visit(now, candidate.relay, address);
+                }
+            }
             return;
         };
         let class = announcement.class;

@@ -105,6 +105,7 @@ impl Node {
     fn detected(&mut self, now: Instant, detection: Detection) {
         self.detection = Some(detection);
         self.events.push_back(Event::NatDetected(detection));
+        self.review_relays(now);
         self.announce(now);
     }
 

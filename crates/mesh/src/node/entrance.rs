@@ -258,6 +258,16 @@ impl Node {
         }
     }
 
+    /// Those that could not be reached may be reachable now.
+    pub(super) fn redial_entrances(&mut self, now: Instant) {
+        for entrance in &mut self.entrances {
+            if matches!(entrance.stage, Stage::Waiting { .. }) {
+                entrance.failures = 0;
+                entrance.stage = Stage::Dialling { sent: 0, next: now };
+            }
+        }
+    }
+
     /// Tells neighbours and all connected bootstrap nodes who and what we are.
     pub(super) fn announce(&mut self, now: Instant) {
         self.own_announcement(now);

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use rand::Rng;
 
 use crate::announce::{RelayPath, is_possible};
-use crate::choice::{Rated, challenge, choose, cost};
+use crate::choice::{Rated, challenge, choose, cost, lot};
 use crate::config::Bootstrap;
 use crate::event::Event;
 use crate::identity::PeerId;
@@ -80,13 +80,14 @@ impl Node {
 
     /// Chooses anew which relays to hold, and looks for more where they lack.
     pub(super) fn review_relays(&mut self, now: Instant) {
+        let seeks = self.seeks_relays();
         let rated: Vec<Rated> = self
             .entrances
             .iter()
-            .filter(|entrance| is_usable(entrance))
+            .filter(|entrance| is_usable(entrance) && (seeks || entrance.errand == Errand::Bootstrap))
             .map(|entrance| {
                 let relay = entrance.bootstrap.id;
-                Rated { relay, cost: self.relay_cost(now, entrance) }
+                Rated { relay, cost: self.relay_cost(now, entrance), lot: lot(&self.id(), &relay) }
             })
             .collect();
         let mut chosen = choose(&self.relays.held, &rated, self.config.relays);
@@ -109,7 +110,7 @@ impl Node {
         }
         self.hold(now, chosen);
         self.drop_unused(now);
-        if rated.len() < self.config.relays {
+        if seeks && rated.len() < self.config.relays {
             self.seek_relays(now, self.config.relays - rated.len());
         }
     }
@@ -137,7 +138,7 @@ impl Node {
         let lacking: Vec<PeerId> = self.peers.iter().filter_map(lacks).collect();
         for id in lacking {
             if let Some(contact) = self.contact(&id) {
-                contact.search.hurry(now);
+                contact.search.hurry_resting(now);
             }
         }
     }
@@ -148,13 +149,13 @@ impl Node {
         if is_doubted { cost + SHUN } else { cost }
     }
 
-    /// Connects to relays that others have told of. Whoever can be reached needs none.
+    /// Whether we look for relays beyond those that we were told of. Whoever can be reached needs none.
+    fn seeks_relays(&self) -> bool {
+        !self.config.service.coordinates() && self.detector.is_none() && !self.class().is_reachable()
+    }
+
+    /// Connects to relays that others have told of.
     fn seek_relays(&mut self, now: Instant, lack: usize) {
-        let needs =
-            !self.config.service.coordinates() && self.detector.is_none() && !self.class().is_reachable();
-        if !needs {
-            return;
-        }
         self.relays.shunned.retain(|_, until| *until > now);
         let anywhere: [u8; 32] = self.rng.random();
         let under_way = self.entrances.iter().filter(|entrance| entrance.is_sought()).count();
@@ -259,6 +260,12 @@ impl Node {
         }
     }
 
+    pub(super) fn relay_has_load(&mut self, relay: &PeerId, load: u8) {
+        if let Some(at) = self.entrance_of(relay) {
+            self.entrances[at].standing.load = load;
+        }
+    }
+
     /// A relay has no room.
     pub(super) fn relay_is_full(&mut self, now: Instant, relay: &PeerId) {
         if let Some(at) = self.entrance_of(relay) {
@@ -298,7 +305,8 @@ impl Node {
         let far = |candidate: &Candidate| ((false, SHUN / 2), *candidate);
         rated.extend(visits.filter(|candidate| candidate.address.is_some()).map(far));
         rated.retain(|(_, candidate)| candidate.relay != *peer);
-        rated.sort_by_key(|(key, candidate)| (*key, candidate.relay));
+        // Equals are taken by lot, or the same relay would carry everybody.
+        rated.sort_by_key(|(key, candidate)| (*key, lot(peer, &candidate.relay)));
         rated.into_iter().map(|(_, candidate)| candidate).collect()
     }
 }

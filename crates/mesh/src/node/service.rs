@@ -107,7 +107,7 @@ impl Node {
     /// What to tell the requester now that the other member has answered.
     pub(super) fn conclude_offer(&mut self, session: SessionId, reply: Reply) -> Reply {
         match reply {
-            Reply::Accepted => Reply::Session { session },
+            Reply::Accepted => Reply::Session { session, load: Some(self.sessions.load()) },
             _ => {
                 self.sessions.close(session);
                 refused("the peer does not want the session")

@@ -293,14 +293,15 @@ impl Node {
     /// A relay answers our request for a session with `id`.
     pub(super) fn handle_session(&mut self, now: Instant, relay: PeerId, id: PeerId, reply: Reply) {
         let Some(contact) = self.contact(&id) else {
-            if let Reply::Session { session } = reply {
+            if let Reply::Session { session, .. } = reply {
                 self.notify(now, &relay, &Notice::CloseSession { session });
             }
             return;
         };
         match reply {
-            Reply::Session { session } => {
+            Reply::Session { session, load } => {
                 contact.search.found(&relay);
+                self.relay_has_load(&relay, load.unwrap_or_default());
                 self.join_session(now, relay, id, session);
                 self.begin_connection(now, &id);
                 self.review(now, id);
@@ -325,9 +326,5 @@ impl Node {
             self.memberships.shift_remove(session);
             self.notify(now, relay, &Notice::CloseSession { session: *session });
         }
-    }
-
-    fn path_failed(&mut self, peer: PeerId, path: PathKind, reason: &str) {
-        self.events.push_back(Event::PathFailed { peer, path, reason: reason.to_owned() });
     }
 }

@@ -24,6 +24,7 @@ pub struct Village {
     pub world: World,
     internet: SegmentId,
     pub all: Vec<Villager>,
+    settings: Vec<([u8; 32], Config)>,
 }
 
 /// A host with a node.
@@ -46,7 +47,7 @@ impl Village {
     pub fn new(seed: u64, delay: Duration) -> Self {
         let mut world = World::divided(seed, 1);
         let internet = world.wide_segment("internet", Distances::between(1, |_, _| delay));
-        Village { world, internet, all: Vec::new() }
+        Village { world, internet, all: Vec::new(), settings: Vec::new() }
     }
 
     /// Adds a public node that serves others, with these bootstrap nodes.
@@ -98,19 +99,31 @@ impl Village {
             }
         };
         let mut random = StdRng::seed_from_u64(self.world.seed_of(&name));
-        let identity = Identity::from_seed(&random.random());
+        let key = random.random();
+        let identity = Identity::from_seed(&key);
         let mut config = Config::new(random.random(), 1);
         config.port = PORT;
         config.host_addresses = vec![own.into()];
         config.bootstrap = bootstrap.iter().map(Villager::bootstrap).collect();
         change(&mut config);
         let id = identity.id();
+        self.settings.push((key, config.clone()));
         let crypto = Arc::new(StandInCrypto::new(id, &config.seed));
         self.world.start(host, MeshNode::new(identity, config, crypto)).unwrap();
         let address = SocketAddr::new(outside.into(), PORT);
         let villager = Villager { number, host, id, address };
         self.all.push(villager);
         villager
+    }
+
+    /// Ends a node without a word and starts it again: the same identity, and no memory.
+    pub fn restart(&mut self, whom: Villager) {
+        let (key, config) = &mut self.settings[whom.number];
+        config.epoch += 1_000_000;
+        config.seed[0] = config.seed[0].wrapping_add(1);
+        let (identity, config) = (Identity::from_seed(key), config.clone());
+        let crypto = Arc::new(StandInCrypto::new(identity.id(), &config.seed));
+        self.world.restart(whom.host, 0, MeshNode::new(identity, config, crypto));
     }
 
     pub fn run_for(&mut self, time: Duration) {
@@ -137,6 +150,18 @@ impl Village {
 
     pub fn events(&mut self, of: Villager) -> Vec<(Duration, Event)> {
         self.tell(of, |node, _| std::iter::from_fn(|| node.poll_event()).collect())
+    }
+
+    /// The relays by which `of` reaches `peer`, the one in use first.
+    pub fn sessions(&self, of: Villager, peer: Villager) -> Vec<PeerId> {
+        let node = self.world.program::<MeshNode>(of.host, 0).and_then(MeshNode::as_node);
+        node.map_or(Vec::new(), |node| node.relays_to(&peer.id))
+    }
+
+    /// How many sessions a relay serves.
+    pub fn served(&self, relay: Villager) -> usize {
+        let node = self.world.program::<MeshNode>(relay.host, 0).and_then(MeshNode::as_node);
+        node.map_or(0, |node| node.sessions())
     }
 
     /// Whom a node knows of now.

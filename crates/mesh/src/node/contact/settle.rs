@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{LINK_LIMIT, Stage};
+use super::{Contact, LINK_LIMIT, Stage};
 use crate::control::Notice;
 use crate::event::{Event, Kind, PathKind};
 use crate::identity::PeerId;
@@ -105,6 +105,7 @@ impl Node {
         };
         if !std::mem::replace(&mut contact.connected, true) {
             contact.give_up = None;
+            contact.resumption = None;
             let elapsed = now.saturating_duration_since(contact.asked);
             let outbox = std::mem::take(&mut contact.outbox);
             self.events.push_back(Event::Connected { peer: id, kind: path, elapsed });
@@ -170,6 +171,7 @@ impl Node {
                 if says {
                     self.notify(now, &id, &Notice::Settled { kind });
                 }
+                self.search_sessions(now, id);
             }
             // A path, or the hope for one, but no connection yet.
             _ => {
@@ -203,6 +205,13 @@ impl Node {
         let Some(contact) = self.peers.get_mut(id).and_then(|peer| peer.contact.take()) else {
             return;
         };
+        if let Some((resumption, start)) = contact.resumption.and_then(|resumption| resumption.next(now)) {
+            let asked = contact.asked;
+            let again = Contact::resumed(asked, start, resumption);
+            self.close_unused(id, contact.sockets());
+            self.peer(*id).contact = Some(Contact { outbox: contact.outbox, ..again });
+            return;
+        }
         for (message, _) in contact.outbox {
             self.fail_message(message, reason);
         }
