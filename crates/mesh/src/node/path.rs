@@ -438,6 +438,7 @@ impl Node {
                 });
                 self.bound_alternates(&id);
                 self.choose_path(now, &id, "the direct path failed");
+                self.attempt_again(now, &id);
                 self.search_sessions(now, id);
             }
             (Some(PathKind::Direct), _) => {

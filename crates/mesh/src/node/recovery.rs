@@ -101,7 +101,7 @@ impl Node {
     pub(super) fn attempt_again(&mut self, now: Instant, id: &PeerId) {
         let on_relay = self.peers.get(id).is_some_and(|peer| peer.carrying == Some(PathKind::Relay));
         if let Some(contact) = self.contact(id).filter(|_| on_relay) {
-            let _ = (contact, now);
+            contact.retry_soon(now);
         }
     }
 

@@ -30,6 +30,8 @@ const MIN_ASK: Duration = Duration::from_millis(800);
 const MAX_COORDINATORS: usize = 4;
 /// From a failed attempt to the next; twice as long after each.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
+/// From the loss of a direct path to the attempt at another.
+const SOON: Duration = Duration::from_secs(2);
 const MAX_RETRY: Duration = Duration::from_secs(1800);
 
 /// What the attempts at a direct path go by.
@@ -59,6 +61,17 @@ pub(super) struct Attempt {
 pub(super) enum Then {
     Ask,
     Follow,
+}
+
+impl Contact {
+    /// There was a direct path, or there may be one now: it is looked for soon, and ever later if in vain.
+    pub(in crate::node) fn retry_soon(&mut self, now: Instant) {
+        if self.role == Role::Initiator && self.is_over() {
+            self.attempt.failures = 0;
+            self.attempt.has_searched = false;
+            self.attempt.retry_at = Some(now + SOON);
+        }
+    }
 }
 
 impl Attempt {

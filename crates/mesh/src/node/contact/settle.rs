@@ -208,7 +208,7 @@ impl Node {
         if let Some((resumption, start)) = contact.resumption.and_then(|resumption| resumption.next(now)) {
             let asked = contact.asked;
             let again = Contact::resumed(asked, start, resumption);
-            self.close_unused(id, contact.sockets());
+            self.close_unused(id, &contact.sockets());
             self.peer(*id).contact = Some(Contact { outbox: contact.outbox, ..again });
             return;
         }
