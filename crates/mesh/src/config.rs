@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::identity::PeerId;
+use crate::lie::Lie;
 
 /// A node's settings.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Config {
     pub view: usize,
     /// Whether to gossip with ordinary peers, too, and not with public nodes that serve others alone.
     pub peer_contact: bool,
+    /// For tests of a lab: lie.
+    pub lie: Option<Lie>,
 }
 
 impl Config {
@@ -61,6 +64,7 @@ impl Config {
             relays: 3,
             view: 1000,
             peer_contact: true,
+            lie: None,
         }
     }
 }

@@ -31,8 +31,8 @@ const BURST: f64 = 8.0;
 const SENT_RATE: f64 = 1.0;
 /// When there was no leave to send.
 const RETRY: Duration = Duration::from_millis(500);
-const HEARD_RATE: f64 = 200.0;
-const HEARD_BURST: f64 = 4000.0;
+const HEARD_RATE: f64 = 100.0;
+const HEARD_BURST: f64 = 1500.0;
 /// News wait so long for each neighbour that there is, half of it on average, for others to be told with them.
 const DELAY: Duration = Duration::from_millis(20);
 const MAX_DELAY: Duration = Duration::from_secs(3);

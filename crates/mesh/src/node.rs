@@ -5,6 +5,7 @@ mod coordinate;
 mod detection;
 mod entrance;
 mod gossip;
+mod hostile;
 mod lookup;
 mod path;
 mod peers;
@@ -51,7 +52,7 @@ use crate::replay::Start;
 use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
 
-use entrance::{Entrance, Errand};
+use entrance::{Entrance, beginnings};
 use gossip::Own;
 use lookup::Search;
 use path::Links;
@@ -84,6 +85,8 @@ pub struct Node {
     /// Announcements that are kept for others, and found ones.
     kept: Directory,
     searches: IndexMap<PeerId, Search>,
+    /// When to lie again, if we were told to.
+    lie_at: Instant,
     /// When lookups for these ended.
     sought: IndexMap<PeerId, Instant>,
     /// When others are asked to keep ours.
@@ -182,17 +185,13 @@ impl Node {
             measured_at: now,
             observations: Observations::default(),
             detection: None,
-            entrances: config
-                .bootstrap
-                .iter()
-                .filter(|bootstrap| bootstrap.id != identity.id())
-                .map(|&bootstrap| Entrance::new(now, bootstrap, Errand::Bootstrap))
-                .collect(),
+            entrances: beginnings(now, identity.id(), &config),
             announcements: 0,
             own: None,
             gossip: Gossip::new(now, StdRng::from_seed(rng.random()), hashes),
             kept: Directory::new(identity.id(), KEPT, hashes),
             searches: IndexMap::new(),
+            lie_at: now,
             sought: IndexMap::new(),
             keep_at: None,
             asked: Budget::new(now, 500.0, 1000.0),
@@ -256,6 +255,11 @@ impl Node {
     /// How many other nodes it knows of; there may be more, which it finds when it is asked for them.
     pub fn known_peers(&self) -> usize {
         self.directory.len()
+    }
+
+    /// How many announcements were refused that this node has passed on.
+    pub fn rejected_from(&self, peer: &PeerId) -> u64 {
+        self.gossip.rejected().find(|(sender, _)| *sender == peer).map_or(0, |(_, count)| count)
     }
 
     /// What it has sent and received so far.

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser};
 
 use crate::config::{Bootstrap, Config, Service};
 use crate::identity::InvalidPeerId;
+pub use crate::lie::Lie;
 
 /// How to run a node.
 #[derive(Args, Clone, Debug)]
@@ -35,7 +36,7 @@ pub struct RunOptions {
     /// Where received messages are stored, as files 1, 2, 3 and so on; without it their content is dropped.
     #[arg(long, value_name = "DIR")]
     pub inbox: Option<PathBuf>,
-    /// No gossip with ordinary peers and no relaying for them. (This version has neither, so it changes nothing yet.)
+    /// No gossip with ordinary peers, only with nodes that anybody can reach.
     #[arg(long)]
     pub no_peer_contact: bool,
     /// Take no part in birthday searches.
@@ -50,13 +51,6 @@ pub struct RunOptions {
     /// Take commands from standard input, one JSON object a line.
     #[arg(long)]
     pub commands: bool,
-}
-
-/// What a hostile node lies about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Lie {
-    /// Every path is said to be direct.
-    LiePath,
 }
 
 /// Words that are no options of a node, and what is wrong with them.
@@ -102,6 +96,7 @@ impl RunOptions {
             service: self.service(),
             birthday: !self.no_birthday,
             peer_contact: !self.no_peer_contact,
+            lie: self.hostile,
             ..fresh
         }
     }

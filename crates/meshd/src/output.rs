@@ -38,7 +38,7 @@ impl Output {
     pub fn event(&self, event: &Event, file: Option<&Path>) -> io::Result<()> {
         let event = &match self.lie {
             Some(Lie::LiePath) => event.clone().claiming_direct(),
-            None => event.clone(),
+            _ => event.clone(),
         };
         let elapsed = self.started.elapsed();
         let line = Line::event(event, elapsed).with_file(file);

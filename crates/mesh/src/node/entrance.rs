@@ -7,7 +7,7 @@ use rand::Rng;
 use serde::Serialize;
 
 use crate::announce::{Announcement, REPEAT, TTL, is_possible};
-use crate::config::Bootstrap;
+use crate::config::{Bootstrap, Config};
 use crate::control::{Reply, Request};
 use crate::event::Event;
 use crate::identity::PeerId;
@@ -29,6 +29,8 @@ const DIAL_GAPS: [Duration; 5] = [
 const MAX_BACKOFF: Duration = Duration::from_secs(15);
 /// A node that others told of is given up after so many tries.
 const MAX_FAILURES: u32 = 2;
+/// Nodes of an earlier run that are tried.
+const MAX_KNOWN: usize = 16;
 /// A change is announced this long after it, with all others that it brings about.
 const CHANGE_DELAY: Duration = Duration::from_millis(200);
 /// Own addresses that are named in an announcement.
@@ -40,10 +42,19 @@ const MAX_ENDPOINTS: usize = 4;
 pub(super) enum Errand {
     /// We were told to.
     Bootstrap,
+    /// It was there in an earlier run.
+    Known,
     /// It was announced as a relay, and we need some.
     Relay,
     /// It reaches a peer that we want to reach.
     Visit,
+}
+
+impl Errand {
+    /// Whether it is one of those that we begin with.
+    fn is_beginning(self) -> bool {
+        matches!(self, Self::Bootstrap | Self::Known)
+    }
 }
 
 /// A bootstrap node, or a relay, and how far we are with it.
@@ -139,7 +150,33 @@ impl Entrance {
     }
 }
 
+/// The nodes that a node begins with: all at once, the fastest is the first to answer.
+pub(super) fn beginnings(now: Instant, own: PeerId, config: &Config) -> Vec<Entrance> {
+    let told = config.bootstrap.iter().map(|bootstrap| (bootstrap, Errand::Bootstrap));
+    let known = config.known.iter().take(MAX_KNOWN).map(|bootstrap| (bootstrap, Errand::Known));
+    let mut entrances: Vec<Entrance> = Vec::new();
+    for (bootstrap, errand) in told.chain(known) {
+        let is_there = entrances.iter().any(|entrance| entrance.bootstrap.id == bootstrap.id);
+        if bootstrap.id != own && !is_there {
+            entrances.push(Entrance::new(now, *bootstrap, errand));
+        }
+    }
+    entrances
+}
+
 impl Node {
+    /// Nodes that can be begun with after a restart ([`Config::known`]): those that anybody can ask and that were heard of
+    /// lately.
+    pub fn known(&self) -> Vec<Bootstrap> {
+        let mut lately: Vec<_> = self
+            .directory
+            .iter()
+            .filter_map(|(id, entry)| Some((entry.heard, Bootstrap { id: *id, address: entry.address? })))
+            .collect();
+        lately.sort_by_key(|(heard, known)| (std::cmp::Reverse(*heard), known.id));
+        lately.into_iter().map(|(_, known)| known).take(MAX_KNOWN).collect()
+    }
+
     pub(super) fn entrances_timeout(&self) -> Option<Instant> {
         self.entrances.iter().filter_map(Entrance::timeout).min()
     }
@@ -189,13 +226,16 @@ impl Node {
         let jitter = self.rng.random_range(0.8..1.2);
         entrance.stage = Stage::Waiting { until: now + backoff.min(MAX_BACKOFF).mul_f64(jitter) };
         let Bootstrap { id, address } = entrance.bootstrap;
-        if entrance.errand != Errand::Bootstrap && entrance.failures >= MAX_FAILURES {
+        let (errand, failures) = (entrance.errand, entrance.failures);
+        // As long as nobody answers, those of an earlier run may come back, too.
+        let is_hope = errand == Errand::Known && !self.entrances.iter().any(Entrance::is_up);
+        if errand != Errand::Bootstrap && failures >= MAX_FAILURES && !is_hope {
             return self.shun(now, &id);
         }
         if self.peers.get(&id).is_none_or(|peer| peer.contact.is_none()) {
             self.forget_peer(now, &id);
         }
-        let mut bootstrap = self.entrances.iter().filter(|entrance| entrance.errand == Errand::Bootstrap);
+        let mut bootstrap = self.entrances.iter().filter(|entrance| entrance.errand.is_beginning());
         let none_left = bootstrap.all(|entrance| matches!(entrance.stage, Stage::Waiting { .. }));
         if none_left {
             self.events.push_back(Event::Error {
@@ -327,7 +367,7 @@ impl Node {
                 entrance.relays = relays;
                 entrance.standing.load = load.unwrap_or_default();
                 let newly_known = !std::mem::replace(&mut entrance.knows_us, true);
-                let is_bootstrap = entrance.errand == Errand::Bootstrap;
+                let is_bootstrap = entrance.errand.is_beginning();
                 self.review_relays(now);
                 if newly_known && is_bootstrap {
                     self.events.push_back(Event::Bootstrapped { peers });

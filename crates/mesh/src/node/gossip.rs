@@ -77,6 +77,7 @@ impl Node {
     pub(super) fn drive_gossip(&mut self, now: Instant) {
         self.directory.expire(now);
         self.kept.expire(now);
+        self.tell_lies(now);
         if self.own.as_ref().is_some_and(|own| own.made + REPEAT <= now) {
             self.announce(now);
         }
@@ -94,7 +95,10 @@ impl Node {
 
     pub(super) fn gossip_timeout(&self) -> Option<Instant> {
         let own = self.own.as_ref().map(|own| own.made + REPEAT);
-        [own, self.gossip.poll_timeout(), self.directory.poll_timeout()].into_iter().flatten().min()
+        [own, self.lie_timeout(), self.gossip.poll_timeout(), self.directory.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What we say of ourselves, signed: as it was, unless it has changed or is to be repeated.

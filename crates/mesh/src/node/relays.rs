@@ -188,10 +188,13 @@ impl Node {
     /// Drops connections that were made for relaying and serve nothing.
     fn drop_unused(&mut self, now: Instant) {
         let mut unused = Vec::new();
+        let is_bootstrapped =
+            self.entrances.iter().any(|entrance| entrance.errand == Errand::Bootstrap && entrance.is_up());
         for at in 0..self.entrances.len() {
             let entrance = &self.entrances[at];
             let id = entrance.bootstrap.id;
             let is_needed = entrance.errand == Errand::Bootstrap
+                || entrance.errand == Errand::Known && !is_bootstrapped
                 || !entrance.is_up()
                 || self.relays.held.contains(&id)
                 || self.contact(&id).is_some()
