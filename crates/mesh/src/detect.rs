@@ -339,11 +339,7 @@ impl Detector {
             Mapping::EndpointIndependent if ports.clone().all(|port| port == self.port) => {
                 Allocation::Preserving
             }
-            Mapping::EndpointIndependent => {
-                let extra = self.filter.as_ref().and_then(|filter| filter.mapped);
-                let ports: Vec<u16> = ports.take(1).chain(extra.map(|mapped| mapped.port())).collect();
-                Allocation::of_sequence(&ports)
-            }
+            Mapping::EndpointIndependent => Allocation::Random,
             _ => {
                 let extra = self.filter.as_ref().and_then(|filter| filter.mapped);
                 let mut ports: Vec<u16> = ports.chain(extra.map(|mapped| mapped.port())).collect();

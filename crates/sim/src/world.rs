@@ -331,6 +331,14 @@ impl World {
         }
     }
 
+    /// Lets everything pass again from one port to another.
+    pub fn unblock(&mut self, from: PortId, to: PortId) {
+        let segment = self.map.plugs.get(from.index()).map(|plug| plug.segment.0 as usize);
+        if let Some(segment) = segment.and_then(|segment| self.map.segments.get_mut(segment)) {
+            segment.blocked.remove(&(from, to));
+        }
+    }
+
     /// Writes a capture of each cable into a folder from now on. Only of a world on one thread.
     pub fn capture(&mut self, folder: &Path) -> Result<(), FolderError> {
         if let [shard] = self.shards.as_mut_slice() {
