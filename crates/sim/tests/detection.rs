@@ -59,7 +59,10 @@ fn plain_servers_tell_as_much_as_they_can() {
         estate.detection(host).expect("a detection")
     };
     let one = told("port-restrict", 1);
-    assert_eq!((one.name, one.mapping, one.confidence), (NatClass::Unknown, Mapping::Unknown, Confidence::Low));
+    assert_eq!(
+        (one.name, one.mapping, one.confidence),
+        (NatClass::Unknown, Mapping::Unknown, Confidence::Low)
+    );
     assert!(one.observed.is_some());
     let two = told("port-restrict", 2);
     assert_eq!((two.mapping, two.filtering), (Mapping::EndpointIndependent, Filtering::Unknown));

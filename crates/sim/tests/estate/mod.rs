@@ -71,13 +71,15 @@ impl Estate {
         let mut world = World::divided(seed, 1);
         let internet = world.wide_segment("internet", Distances::between(1, |_, _| DELAY));
         let nic = nic("stun.wan", internet, STUN.map(|address| (address, 32)).into());
-        let host =
-            world.host(0, Body { name: "stun".into(), nics: vec![nic], routes: anywhere(), ..Body::default() });
+        let host = world
+            .host(0, Body { name: "stun".into(), nics: vec![nic], routes: anywhere(), ..Body::default() });
         let [primary, alternate] = stun();
         world.start(host, StunServer::new(primary, alternate)).unwrap();
         let nic = self::nic("victim.wan", internet, vec![(VICTIM, 32)]);
-        let victim = world
-            .station(0, Body { name: "victim".into(), nics: vec![nic], routes: anywhere(), ..Body::default() });
+        let victim = world.station(
+            0,
+            Body { name: "victim".into(), nics: vec![nic], routes: anywhere(), ..Body::default() },
+        );
         Estate { world, internet, relays: Vec::new(), sites: Vec::new(), victim, open_homes: 0 }
     }
 
@@ -202,7 +204,9 @@ impl Estate {
 
     /// What a node has told since it was last asked, with the time of its host's clock.
     pub fn events(&mut self, of: Host) -> Vec<(Duration, Event)> {
-        let all = |node: &mut MeshNode, _: &mut natrig_sim::Io<'_>| std::iter::from_fn(|| node.poll_event()).collect();
+        let all = |node: &mut MeshNode, _: &mut natrig_sim::Io<'_>| {
+            std::iter::from_fn(|| node.poll_event()).collect()
+        };
         self.world.tell(of.machine, 0, all).unwrap()
     }
 
