@@ -1,5 +1,7 @@
 //! What a hostile node lies about: real nodes with a switch, for the tests of a lab.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 /// What a hostile node lies about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "options", derive(clap::ValueEnum))]
@@ -15,4 +17,13 @@ pub enum Lie {
     UnroutableLists,
     /// Made-up nodes without end, in lists that are too long or too many.
     EndlessLists,
+    /// Everybody is said to be seen at [`Lie::VICTIM`].
+    FalseObservations,
+    /// It claims to be at [`Lie::VICTIM`], and has those whom it coordinates called to punch there.
+    PunchVictim,
+}
+
+impl Lie {
+    /// Somebody who has nothing to do with it all.
+    pub const VICTIM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 6666);
 }

@@ -1,5 +1,6 @@
 //! The node: everything put together.
 
+mod astray;
 mod contact;
 mod coordinate;
 mod detection;
@@ -178,7 +179,7 @@ impl Node {
         let quic = Quic::new(identity.id(), crypto, &mut rng, hashes, config.max_message);
         let mut node = Self {
             sealer: Sealer::new(identity.clone(), start, hashes),
-            tokens: Tokens::new(rng.random()),
+            tokens: Tokens::new(now, rng.random()),
             quic,
             detector: None,
             measured: None,
@@ -212,8 +213,8 @@ impl Node {
             mapped: Vec::new(),
             search_pace: punch::pace(now),
             flow_room: None,
-            search_limits: Limits::new(10.0, 5000.0, hashes),
-            probe_limits: Limits::new(20.0, 200.0, hashes),
+            search_limits: Limits::new(7.0, 4500.0, hashes),
+            probe_limits: Limits::new(10.0, 200.0, hashes),
             callers: Limits::new(0.1, 6.0, hashes),
             strangers: Budget::new(now, 100.0, 200.0),
             rejections: Budget::new(now, 2.0, 10.0),
@@ -404,7 +405,7 @@ impl Node {
         }
         let understood = match kind {
             DatagramKind::Probe => {
-                minicbor::decode(&body).map(|probe| self.handle_probe(peer, path, probe)).is_ok()
+                minicbor::decode(&body).map(|probe| self.handle_probe(now, peer, path, probe)).is_ok()
             }
             DatagramKind::ProbeAnswer => {
                 minicbor::decode(&body).map(|answer| self.handle_answer(now, peer, path, answer)).is_ok()

@@ -10,6 +10,7 @@
 //! keeps state for a probe: transactions and nonces are recomputed from a secret.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use minicbor::{Decode, Encode};
 
@@ -67,12 +68,18 @@ impl Purpose {
     pub const ALL: [Self; 4] = [Self::Dial, Self::Punch, Self::Claimed, Self::Check];
 }
 
+/// A nonce is recognised for this long at least, and not for longer than twice that.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// Makes and recognises this node's transactions and nonces.
-pub(crate) struct Tokens([u8; 32]);
+pub(crate) struct Tokens {
+    begun: Instant,
+    secret: [u8; 32],
+}
 
 impl Tokens {
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self(secret)
+    pub fn new(now: Instant, secret: [u8; 32]) -> Self {
+        Self { begun: now, secret }
     }
 
     /// The transaction of a probe; `attempt` makes it fresh.
@@ -80,13 +87,40 @@ impl Tokens {
         self.token(purpose as u8, &attempt.to_be_bytes(), peer, path)
     }
 
-    /// The nonce of an answer, fresh because the other side's transaction is.
-    pub fn nonce(&self, transaction: &Token, peer: &PeerId, path: &Path) -> Token {
-        self.token(0x80, transaction, peer, path)
+    /// The nonce of an answer. It is another one soon, whatever transactions the other side makes: who was at an address
+    /// once has no claim to it.
+    pub fn nonce(&self, now: Instant, transaction: &Token, peer: &PeerId, path: &Path) -> Token {
+        self.nonce_of(self.period(now), transaction, peer, path)
+    }
+
+    /// Whether this is a nonce that we have made not long ago.
+    pub fn recognises(
+        &self,
+        now: Instant,
+        nonce: &Token,
+        transaction: &Token,
+        peer: &PeerId,
+        path: &Path,
+    ) -> bool {
+        let period = self.period(now);
+        let made = |period| self.nonce_of(period, transaction, peer, path) == *nonce;
+        made(period) || period.checked_sub(1).is_some_and(made)
+    }
+
+    fn period(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.begun).as_secs() / FRESH.as_secs()
+    }
+
+    fn nonce_of(&self, period: u64, transaction: &Token, peer: &PeerId, path: &Path) -> Token {
+        let mut fresh = [0; 24];
+        let (first, rest) = fresh.split_at_mut(8);
+        first.copy_from_slice(&period.to_be_bytes());
+        rest.copy_from_slice(transaction);
+        self.token(0x80, &fresh, peer, path)
     }
 
     fn token(&self, label: u8, fresh: &[u8], peer: &PeerId, path: &Path) -> Token {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
         hasher.update(&[label]);
         hasher.update(fresh);
         hasher.update(peer.as_bytes());
@@ -109,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_token_is_bound_to_purpose_attempt_peer_and_path() {
-        let tokens = Tokens::new([1; 32]);
+        let now = Instant::now();
+        let tokens = Tokens::new(now, [1; 32]);
         let peer = PeerId::from_bytes([2; 32]);
         let path = Path::main("1.2.3.4:5".parse().expect("an address"));
         let token = tokens.transaction(Purpose::Dial, 1, &peer, &path);
@@ -120,7 +155,23 @@ mod tests {
         assert_ne!(token, tokens.transaction(Purpose::Dial, 1, &other, &path));
         let elsewhere = Path { socket: SocketId(9), ..path };
         assert_ne!(token, tokens.transaction(Purpose::Dial, 1, &peer, &elsewhere));
-        assert_ne!(token, Tokens::new([9; 32]).transaction(Purpose::Dial, 1, &peer, &path));
+        assert_ne!(token, Tokens::new(now, [9; 32]).transaction(Purpose::Dial, 1, &peer, &path));
+    }
+
+    #[test]
+    fn a_nonce_is_recognised_for_a_while_and_then_no_more() {
+        let now = Instant::now();
+        let tokens = Tokens::new(now, [1; 32]);
+        let peer = PeerId::from_bytes([2; 32]);
+        let [path, elsewhere] =
+            ["1.2.3.4:5", "1.2.3.4:6"].map(|text| Path::main(text.parse().expect("an address")));
+        let made = now + FRESH / 2;
+        let nonce = tokens.nonce(made, &[7; 16], &peer, &path);
+        let recognised = |at, path: &Path| tokens.recognises(at, &nonce, &[7; 16], &peer, path);
+        assert!(recognised(made, &path) && recognised(made + FRESH, &path));
+        assert!(!recognised(made + 2 * FRESH, &path));
+        assert!(!recognised(made, &elsewhere));
+        assert!(!tokens.recognises(made, &nonce, &[8; 16], &peer, &path));
     }
 
     #[test]

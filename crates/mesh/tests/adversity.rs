@@ -236,3 +236,26 @@ fn without_stun_the_class_is_unknown_and_easy_nats_are_still_crossed() {
     let (_, kind) = connected(&setup, PORT, PORT);
     assert_eq!(kind, Kind::Punch);
 }
+
+/// T4.2.1: wherever the two are and whoever asks, both begin to punch at the same moment.
+#[test]
+fn both_sides_begin_to_punch_at_once() {
+    let ms = Duration::from_millis;
+    for [far_a, far_b, far_relay] in [[0, 0, 0], [60, 5, 0], [5, 60, 0], [20, 20, 40]] {
+        let mut world = World::new(&Setup::default(), ADDR, PORT);
+        world.farther = [(A, ms(far_a)), (B, ms(far_b)), (RELAY, ms(far_relay))].into();
+        world.bootstrap();
+        world.connect(A, B);
+        assert!(world.run_until(seconds(12), both_settled), "{:#?}", world.events);
+        let probes = |from, to| {
+            let sent = |frame: &&world::Frame| (frame.from, frame.to) == (from, to);
+            world.frames.iter().filter(sent).map(|frame| frame.sent).collect::<Vec<Duration>>()
+        };
+        // The first three are the dial, which had no answer.
+        let first_a = probes(A, B)[3];
+        let first_b = probes(B, A)[0];
+        let apart = first_a.abs_diff(first_b);
+        let one_way = world::DELAY + ms(far_a + far_b);
+        assert!(apart < ms(4).max(one_way / 5), "{apart:?} apart, {one_way:?} from one to the other");
+    }
+}

@@ -71,6 +71,51 @@ fn an_attacker_is_sent_no_more_than_it_spends() {
     assert!(world.sent_to(attacker()) - before <= spent);
 }
 
+/// Probes that were never taken, from the address of somebody else: answered once each, and no path.
+#[test]
+fn a_member_that_forges_its_address_gains_nothing_by_it() {
+    let setup = Setup { keep_payloads: true, ..Setup::default() };
+    let mut world = World::new(&setup, PUBLIC, PUBLIC);
+    world.bootstrap();
+    world.blocked.push((A, B));
+    world.connect(A, B);
+    world.run_for(Duration::from_secs(2));
+    let fresh: Vec<Vec<u8>> =
+        world.stolen.iter().filter(|(to, _)| *to == B).map(|(_, payload)| payload.clone()).collect();
+    assert!(fresh.len() >= 3, "dialled and punched");
+    let spent: usize = fresh.iter().map(Vec::len).sum();
+    for payload in &fresh {
+        world.inject(B, attacker(), payload);
+    }
+    world.run_for(Duration::from_secs(10));
+    let sent = world.sent_to(attacker());
+    assert!((1..=3 * spent).contains(&sent), "{sent} bytes for {spent}");
+    // Nobody there has echoed a nonce, so nothing but answers went there.
+    assert!(sent <= 2 * spent, "each was answered once: {sent} bytes for {spent}");
+    world.send(B, A, vec![3; 1000]);
+    assert!(world.run_until(Duration::from_secs(3), |world| received(world, A) == [(1000, PathKind::Relay)]));
+}
+
+/// Whoever keeps an echo and brings it later from elsewhere proves nothing by it.
+#[test]
+fn an_echo_that_was_kept_does_not_move_a_path() {
+    let setup = Setup { keep_payloads: true, ..Setup::default() };
+    let (mut world, _) = connected(&setup, PUBLIC, FULL);
+    let echoes: Vec<Vec<u8>> = world
+        .payloads
+        .iter()
+        .filter(|(to, _, payload)| *to == B && payload.first() == Some(&6))
+        .map(|(_, _, payload)| payload.clone())
+        .collect();
+    assert!(!echoes.is_empty());
+    world.run_for(Duration::from_secs(30));
+    for echo in &echoes {
+        world.inject(B, attacker(), echo);
+    }
+    assert_unharmed(&mut world);
+    assert_eq!(world.sent_to(attacker()), 0);
+}
+
 #[test]
 fn datagrams_with_a_changed_byte_change_nothing() {
     let (mut world, payloads) = recorded();

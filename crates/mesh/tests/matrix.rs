@@ -7,7 +7,7 @@ use std::time::Duration;
 use omerta_mesh_core::{DatagramKind, Event, Kind, PathKind, Protocol};
 use world::nat::{PRESETS, Profile};
 use world::talk::{both_settled, settled};
-use world::{A, B, DELAY, RELAY, Setup, World};
+use world::{A, B, RELAY, Setup, World};
 
 const BYTES: usize = 256 << 10;
 
@@ -101,7 +101,7 @@ fn check_claim_against_frames(world: &World, initiator: Profile, kind: Kind) {
     let computed = if ports.len() > 4 {
         Kind::Birthday
     } else if frames[first].from == A
-        && frames.iter().all(|frame| frame.from != B || frame.at - DELAY >= frames[first].at)
+        && frames.iter().all(|frame| frame.from != B || frame.sent >= frames[first].at)
     {
         Kind::Direct
     } else if frames[first].from == B && initiator.filtering == world::nat::Rule::Independent {

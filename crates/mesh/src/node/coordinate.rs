@@ -32,11 +32,17 @@ impl Node {
         match coordination {
             Coordination::Ask { transaction, target, side } => match self.way_between(path, &target) {
                 Some(way) => {
+                    self.call_astray(&target, way);
                     let side = side.claimed_from(path.remote.ip(), way.remote.ip());
                     let wait = (self.round_trip(&from) + self.round_trip(&target)) / 2;
                     let wait = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
-                    let call =
-                        Coordination::Call { transaction, asker: from, endpoint: path.remote, side, wait };
+                    let call = Coordination::Call {
+                        transaction,
+                        asker: from,
+                        endpoint: self.told(path.remote),
+                        side,
+                        wait,
+                    };
                     self.send_sealed(DatagramKind::Coordinate, &target, way, &call);
                 }
                 None => {
@@ -47,8 +53,12 @@ impl Node {
             Coordination::Called { transaction, asker, side } => {
                 if let Some(way) = self.way_between(path, &asker) {
                     let side = side.claimed_from(path.remote.ip(), way.remote.ip());
-                    let answer =
-                        Coordination::Answer { transaction, target: from, endpoint: path.remote, side };
+                    let answer = Coordination::Answer {
+                        transaction,
+                        target: from,
+                        endpoint: self.told(path.remote),
+                        side,
+                    };
                     self.send_sealed(DatagramKind::Coordinate, &asker, way, &answer);
                 }
             }
@@ -88,7 +98,7 @@ impl Node {
         let path = self.observed(from);
         match path.and_then(|path| self.way_between(path, peer)) {
             Some(way) => Reply::Acquainted {
-                observed: way.remote,
+                observed: self.told(way.remote),
                 round_trip: u64::try_from(self.round_trip(peer).as_micros()).unwrap_or(u64::MAX),
             },
             None => Reply::NotFound,

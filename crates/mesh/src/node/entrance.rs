@@ -345,6 +345,9 @@ impl Node {
 
     /// Where anybody can reach us: a node that nothing is known of behind a NAT, or one whose NAT is proven to let all in.
     fn endpoints(&self) -> Vec<SocketAddr> {
+        if let Some(claims) = self.false_claims() {
+            return claims;
+        }
         if !self.class().is_reachable() {
             return Vec::new();
         }

@@ -128,11 +128,11 @@ impl Node {
         self.send_sealed(DatagramKind::Probe, &peer, path, &probe);
     }
 
-    pub(super) fn handle_probe(&mut self, peer: PeerId, path: Path, probe: Probe) {
+    pub(super) fn handle_probe(&mut self, now: Instant, peer: PeerId, path: Path, probe: Probe) {
         let answer = ProbeAnswer {
             transaction: probe.transaction,
-            observed: path.remote,
-            nonce: self.tokens.nonce(&probe.transaction, &peer, &path),
+            observed: self.told(path.remote),
+            nonce: self.tokens.nonce(now, &probe.transaction, &peer, &path),
         };
         self.send_sealed(DatagramKind::ProbeAnswer, &peer, path, &answer);
     }
@@ -169,7 +169,7 @@ impl Node {
     }
 
     pub(super) fn handle_echo(&mut self, now: Instant, peer: PeerId, path: Path, echo: ProbeEcho) {
-        if self.tokens.nonce(&echo.transaction, &peer, &path) == echo.nonce {
+        if self.tokens.recognises(now, &echo.nonce, &echo.transaction, &peer, &path) {
             self.path_proven(now, peer, path, Proof::Echo);
         }
     }

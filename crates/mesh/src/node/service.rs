@@ -20,7 +20,7 @@ impl Node {
             && request.change_request.is_none_or(|change| !change.ip && !change.port);
         if self.config.service.coordinates() && plain {
             let mut answer = Message::new(Class::Success, request.transaction);
-            answer.mapped_address = Some(path.remote);
+            answer.mapped_address = Some(self.told(path.remote));
             self.transmits.push_back(Transmit { path, payload: answer.encode() });
         }
     }
@@ -68,7 +68,7 @@ impl Node {
         match self.directory.find(now, &peer) {
             Some(entry) => Reply::Found {
                 signed: entry.signed.to_vec(),
-                observed: self.observed(&peer).map(|path| path.remote),
+                observed: self.observed(&peer).map(|path| self.told(path.remote)),
             },
             None => Reply::NotFound,
         }

@@ -43,9 +43,17 @@ struct Host {
     alive: bool,
 }
 
+impl Host {
+    /// The address at which the internet sees it.
+    fn outside(&self) -> IpAddr {
+        self.gateway.as_ref().map_or(self.address, |gateway| gateway.address)
+    }
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Flying {
     at: Instant,
+    sent: Instant,
     order: u64,
     source: SocketAddr,
     target: SocketAddr,
@@ -57,6 +65,8 @@ struct Flying {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     pub at: Duration,
+    /// When it left its sender.
+    pub sent: Duration,
     pub from: At,
     pub to: At,
     pub target: SocketAddr,
@@ -85,6 +95,10 @@ pub struct World {
     /// Bytes sent to each address.
     sent: HashMap<SocketAddr, usize>,
     pub payloads: Vec<(At, SocketAddr, Vec<u8>)>,
+    /// Datagrams that were kept from their receiver, if payloads are kept.
+    pub stolen: Vec<(At, Vec<u8>)>,
+    /// On top of the delay of all, to and from a node.
+    pub farther: HashMap<At, Duration>,
     crypto: Crypto,
 }
 
@@ -148,6 +162,8 @@ impl World {
             keep_payloads: setup.keep_payloads,
             sent: HashMap::new(),
             payloads: Vec::new(),
+            stolen: Vec::new(),
+            farther: HashMap::new(),
             crypto: setup.crypto,
         };
         let relay_address = IpAddr::from([203, 0, 113, 10]);
@@ -378,8 +394,12 @@ impl World {
     fn launch(&mut self, sender: Option<At>, source: SocketAddr, target: SocketAddr, payload: Vec<u8>) {
         self.order += 1;
         *self.sent.entry(target).or_default() += payload.len();
+        let receiver = self.hosts.iter().position(|host| host.outside() == target.ip()).map(At);
+        let ends = sender.iter().chain(receiver.iter());
+        let farther: Duration = ends.filter_map(|end| self.farther.get(end)).sum();
         self.flying.push(Reverse(Flying {
-            at: self.now + DELAY,
+            at: self.now + DELAY + farther,
+            sent: self.now,
             order: self.order,
             source,
             target,
@@ -395,16 +415,16 @@ impl World {
         if STUN.iter().any(|&ip| IpAddr::from(ip) == flying.target.ip()) {
             return self.arrive_at_stun(flying);
         }
-        let receiver = self.hosts.iter().position(|host| match &host.gateway {
-            Some(gateway) => gateway.address == flying.target.ip(),
-            None => host.address == flying.target.ip(),
-        });
+        let receiver = self.hosts.iter().position(|host| host.outside() == flying.target.ip());
         let Some(receiver) = receiver.map(At) else {
             return;
         };
         if let Some(sender) = flying.sender {
             let hit = |&(a, b): &(At, At)| (a, b) == (sender, receiver) || (b, a) == (sender, receiver);
             if self.blocked.iter().any(hit) {
+                if self.keep_payloads {
+                    self.stolen.push((receiver, flying.payload));
+                }
                 return;
             }
         }
@@ -416,6 +436,7 @@ impl World {
         if let Some(sender) = flying.sender {
             self.frames.push(Frame {
                 at: self.now - self.start,
+                sent: flying.sent - self.start,
                 from: sender,
                 to: receiver,
                 target: flying.target,

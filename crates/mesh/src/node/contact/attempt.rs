@@ -280,6 +280,9 @@ impl Node {
 
     /// Where we may be reached besides where we are seen.
     fn own_candidates(&self) -> Vec<SocketAddr> {
+        if let Some(claims) = self.false_claims() {
+            return claims;
+        }
         if self.class() == NatClass::Public {
             return Vec::new();
         }
