@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::identity::PeerId;
 use crate::lie::Lie;
+use crate::network::NetworkKey;
 
 /// A node's settings.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub struct Config {
     pub seed: [u8; 32],
     /// Larger at each start of the same identity (say, microseconds since 1970): guards against replays.
     pub epoch: u64,
-    /// Longest message taken from a peer, in bytes.
+    /// Longest message taken from a peer, in bytes; and all together that are not whole yet or wait for an earlier one.
     pub max_message: usize,
     /// Nodes known from an earlier run, tried beside the bootstrap nodes.
     pub known: Vec<Bootstrap>,
@@ -43,6 +44,12 @@ pub struct Config {
     pub peer_contact: bool,
     /// For tests of a lab: lie.
     pub lie: Option<Lie>,
+    /// Streams that a peer may have open to our owner at once; 0 refuses them.
+    pub streams: usize,
+    /// Bytes of datagrams to our owner that may wait on a connection; 0 refuses datagrams.
+    pub datagrams: usize,
+    /// The key without which a node is not of our network.
+    pub network: Option<NetworkKey>,
 }
 
 impl Config {
@@ -65,6 +72,9 @@ impl Config {
             view: 1000,
             peer_contact: true,
             lie: None,
+            streams: 16,
+            datagrams: 64 << 10,
+            network: None,
         }
     }
 }

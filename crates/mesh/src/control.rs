@@ -10,11 +10,6 @@ use crate::gossip::{Held, Sums};
 use crate::identity::PeerId;
 use crate::relay::SessionId;
 
-/// Begins a message stream: what follows is a [`Notice`].
-pub(crate) const NOTICE: u8 = 0;
-/// Begins a message stream: what follows is the owner's message.
-pub(crate) const MESSAGE: u8 = 1;
-
 /// Asked on a stream of its own.
 #[derive(Debug, PartialEq, Encode, Decode)]
 pub(crate) enum Request {

@@ -29,7 +29,7 @@ pub struct Traffic {
     pub lookup: Count,
     /// QUIC packets that go straight.
     pub quic: Count,
-    /// Nothing that we speak.
+    /// Refusals, and nothing that we speak.
     pub other: Count,
 }
 
@@ -61,7 +61,7 @@ impl Traffic {
             Some(Protocol::Mesh(Kind::RelayData)) => &mut self.relay,
             Some(Protocol::Mesh(Kind::Lookup)) => &mut self.lookup,
             Some(Protocol::Quic) => &mut self.quic,
-            None => &mut self.other,
+            Some(Protocol::Mesh(Kind::Refusal)) | None => &mut self.other,
         };
         count.datagrams += 1;
         count.bytes += datagram.len() as u64;

@@ -21,8 +21,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme, server, sign};
 
 use crate::identity::{Identity, PeerId};
+use crate::network::NetworkKey;
 
-/// Spoken over QUIC connections between nodes.
+/// Spoken over QUIC connections between nodes, with the name of the network after it where it is a private one.
 const ALPN: &[u8] = b"omerta-mesh/1";
 
 /// Makes sessions for the QUIC connections of one node.
@@ -62,8 +63,17 @@ pub struct RustlsCrypto {
 pub struct CryptoSetupError(String);
 
 impl RustlsCrypto {
-    /// For the node with this identity.
+    /// For the node with this identity, in the open network.
     pub fn new(identity: &Identity) -> Result<Self, CryptoSetupError> {
+        Self::in_network(identity, None)
+    }
+
+    /// For the node with this identity. Nodes of different networks do not come to terms.
+    pub fn in_network(identity: &Identity, network: Option<&NetworkKey>) -> Result<Self, CryptoSetupError> {
+        let spoken = match network {
+            Some(key) => [ALPN, b" ", key.tag().to_string().as_bytes()].concat(),
+            None => ALPN.to_vec(),
+        };
         let setup = |error: rustls::Error| CryptoSetupError(error.to_string());
         let provider = Arc::new(provider());
         let key = Arc::new(certified_key(identity).map_err(setup)?);
@@ -77,7 +87,7 @@ impl RustlsCrypto {
             .with_client_cert_resolver(Arc::new(rustls::client::AlwaysResolvesClientRawPublicKeys::new(
                 key.clone(),
             )));
-        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.alpn_protocols = vec![spoken.clone()];
         client.enable_sni = false;
         client.resumption = rustls::client::Resumption::disabled();
 
@@ -86,7 +96,7 @@ impl RustlsCrypto {
             .map_err(setup)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(server::AlwaysResolvesServerRawPublicKeys::new(key)));
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = vec![spoken];
         server.session_storage = Arc::new(server::NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 

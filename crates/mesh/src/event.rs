@@ -170,6 +170,16 @@ pub enum Event {
         /// The path that its last datagram took.
         path: PathKind,
     },
+    /// A datagram has arrived.
+    DatagramReceived {
+        /// The peer.
+        peer: PeerId,
+        /// Its content.
+        #[serde(skip)]
+        data: Vec<u8>,
+        /// The path that it took.
+        path: PathKind,
+    },
     /// A path no longer works.
     PathFailed {
         /// The peer.

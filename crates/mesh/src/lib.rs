@@ -6,6 +6,7 @@
 //! 1. [`Node::poll_socket`]: sockets to open and to close,
 //! 2. [`Node::poll_transmit`]: datagrams to send, each from a named socket,
 //! 3. [`Node::poll_event`]: what happened,
+//! 4. [`Node::poll_stream`]: which of the owner's streams have changed, if it uses any,
 //!
 //! and calls [`Node::handle_timeout`] at the time that [`Node::poll_timeout`] says, unless something else comes first.
 //!
@@ -39,6 +40,7 @@ mod lookup;
 mod nat;
 mod nearness;
 mod net;
+mod network;
 mod node;
 mod observe;
 #[cfg(feature = "options")]
@@ -66,6 +68,8 @@ pub use lie::Lie;
 pub use line::Line;
 pub use nat::{Allocation, Filtering, Mapping, NatClass};
 pub use net::{Path, SocketId, SocketRequest, Transmit};
+pub use network::{InvalidNetworkKey, NetworkKey, NetworkTag};
 pub use node::{Node, Snapshot};
+pub use quic::{DatagramFault, OwnedChange, OwnedStream, ReadStream, StreamFault};
 pub use strategy::Strategy;
 pub use wire::{Kind as DatagramKind, Protocol};

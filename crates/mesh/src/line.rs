@@ -41,7 +41,7 @@ impl<'a> Line<'a> {
     /// Something happened, `elapsed` after the start.
     pub fn event(event: &'a Event, elapsed: Duration) -> Self {
         let bytes = match event {
-            Event::MessageReceived { data, .. } => Some(data.len()),
+            Event::MessageReceived { data, .. } | Event::DatagramReceived { data, .. } => Some(data.len()),
             _ => None,
         };
         Self { bytes, ..Self::new(Told::Event(event), elapsed) }
@@ -64,7 +64,8 @@ impl Event {
         match &mut self {
             Self::Connected { kind: path, .. }
             | Self::Sent { path, .. }
-            | Self::MessageReceived { path, .. } => *path = PathKind::Direct,
+            | Self::MessageReceived { path, .. }
+            | Self::DatagramReceived { path, .. } => *path = PathKind::Direct,
             Self::Settled { path, kind, .. } => {
                 *path = PathKind::Direct;
                 if *kind == Kind::Relay {

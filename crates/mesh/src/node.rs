@@ -3,6 +3,7 @@
 mod astray;
 mod contact;
 mod coordinate;
+mod data;
 mod detection;
 mod entrance;
 mod gossip;
@@ -21,7 +22,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use minicbor::Encode;
@@ -31,7 +31,7 @@ use rand::{Rng, SeedableRng};
 use crate::announce::encoded;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::control::{MESSAGE, NOTICE, Notice, Reply, Request};
+use crate::control::{Notice, Reply, Request};
 use crate::coordination::Coordination;
 use crate::counters::Counters;
 use crate::crypto::QuicCrypto;
@@ -47,11 +47,11 @@ use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::observe::Observations;
 use crate::probe::Tokens;
 use crate::punch;
-use crate::quic::{Loss, Quic, QuicEvent, RequestId, StreamEvent, StreamRef};
+use crate::quic::{Loss, OwnedChange, OwnedStream, Quic, RequestId, Settings, Sizes, StreamEvent, StreamRef};
 use crate::relay::{SessionId, Sessions};
 use crate::replay::Start;
 use crate::table::Table;
-use crate::wire::{Kind as DatagramKind, Protocol, Sealer, claimed_sender};
+use crate::wire::{Kind as DatagramKind, OpenError, Protocol, Sealer, claimed_sender};
 
 use entrance::{Entrance, beginnings};
 use gossip::Own;
@@ -131,6 +131,7 @@ pub struct Node {
     rejections: Budget,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
+    streams: VecDeque<(OwnedStream, OwnedChange)>,
     sockets: VecDeque<SocketRequest>,
     counters: Counters,
     next_timeout: Option<Instant>,
@@ -176,9 +177,13 @@ impl Node {
         let mut rng = StdRng::from_seed(config.seed);
         let start = Start { epoch: config.epoch, salt: rng.random() };
         let hashes = FixedState::with_seed(rng.random());
-        let quic = Quic::new(identity.id(), crypto, &mut rng, hashes, config.max_message);
+        let settings = Settings {
+            sizes: Sizes { message: config.max_message, streams: config.streams },
+            datagrams: config.datagrams,
+        };
+        let quic = Quic::new(identity.id(), crypto, &mut rng, hashes, &settings);
         let mut node = Self {
-            sealer: Sealer::new(identity.clone(), start, hashes),
+            sealer: Sealer::new(identity.clone(), start, config.network, hashes),
             tokens: Tokens::new(now, rng.random()),
             quic,
             detector: None,
@@ -220,6 +225,7 @@ impl Node {
             rejections: Budget::new(now, 2.0, 10.0),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            streams: VecDeque::new(),
             sockets: VecDeque::new(),
             counters: Counters::default(),
             next_timeout: None,
@@ -275,16 +281,6 @@ impl Node {
         self.drive(now);
     }
 
-    /// Sends a message to a peer that is connected or being connected to.
-    pub fn send(&mut self, now: Instant, peer: PeerId, data: Vec<u8>) -> MessageId {
-        let message = MessageId(self.next_message);
-        self.next_message += 1;
-        self.messages.insert(message, (peer, data.len() as u64));
-        self.send_or_queue(now, peer, message, data.into());
-        self.drive(now);
-        message
-    }
-
     /// Our gateway forwards these endpoints to our main socket, as port mapping protocols arrange it: peers are told.
     pub fn set_mapped_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
         self.mapped = endpoints;
@@ -309,6 +305,7 @@ impl Node {
             Some(Protocol::Mesh(DatagramKind::RelayData)) => {
                 self.handle_relay_frame(now, path, datagram);
             }
+            Some(Protocol::Mesh(DatagramKind::Refusal)) => self.handle_refusal(now, path, datagram),
             Some(Protocol::Mesh(kind)) => self.handle_sealed(now, path, kind, datagram),
             None => {}
         }
@@ -398,7 +395,13 @@ impl Node {
         }
         let (peer, body) = match self.sealer.open(datagram) {
             Ok(opened) => opened,
-            Err(error) => return self.reject(now, kind, error, path.remote),
+            Err(error) => {
+                if error == OpenError::Network && self.strangers.take(now) {
+                    let payload = self.sealer.refusal(datagram);
+                    self.transmits.extend(payload.map(|payload| Transmit { path, payload }));
+                }
+                return self.reject(now, kind, error, path.remote);
+            }
         };
         if let Some(restarted) = self.sealer.poll_restart() {
             self.peer_restarted(now, &restarted);
@@ -419,10 +422,20 @@ impl Node {
             DatagramKind::Lookup => minicbor::decode::<LookupMessage>(&body)
                 .map(|message| self.handle_lookup_message(now, peer, path, datagram.len(), message))
                 .is_ok(),
-            DatagramKind::RelayData => false,
+            DatagramKind::RelayData | DatagramKind::Refusal => false,
         };
         if !understood {
             self.reject(now, kind, "malformed", path.remote);
+        }
+    }
+
+    /// Somebody says that we are of another network.
+    fn handle_refusal(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        if self.sealer.is_refused(datagram) && self.rejections.take(now) {
+            let from = path.remote;
+            self.events.push_back(Event::Error {
+                message: format!("the node at {from} is of another network; check the network key"),
+            });
         }
     }
 
@@ -446,8 +459,7 @@ impl Node {
     }
 
     fn notify(&mut self, now: Instant, peer: &PeerId, notice: &Notice) {
-        let parts = [Bytes::from_static(&[NOTICE]), encoded(notice).into()];
-        self.quic.send_message(now, peer, parts, None);
+        self.quic.notify(now, peer, encoded(notice));
     }
 
     /// Works off what one step has set in motion.
@@ -465,9 +477,7 @@ impl Node {
                 self.send_packet(now, packet);
             }
             match self.quic.poll_event() {
-                Some(QuicEvent::Connected(peer)) => self.handle_connected(now, peer),
-                Some(QuicEvent::Lost(peer, loss)) => self.handle_lost(now, peer, loss),
-                Some(QuicEvent::Stream(peer, event)) => self.handle_stream(now, peer, event),
+                Some(event) => self.handle_quic(now, event),
                 None => break,
             }
         }
@@ -520,19 +530,11 @@ impl Node {
 
     fn handle_stream(&mut self, now: Instant, peer: PeerId, event: StreamEvent) {
         match event {
-            StreamEvent::Message(mut data) => match data.first().copied() {
-                Some(MESSAGE) => {
-                    data.remove(0);
-                    let path = self.received_by(&peer);
-                    self.events.push_back(Event::MessageReceived { peer, data, path });
+            StreamEvent::Notice(notice) => {
+                if let Ok(notice) = minicbor::decode(&notice) {
+                    self.handle_notice(now, peer, notice);
                 }
-                Some(NOTICE) => {
-                    if let Ok(notice) = minicbor::decode(&data[1..]) {
-                        self.handle_notice(now, peer, notice);
-                    }
-                }
-                _ => {}
-            },
+            }
             StreamEvent::Request(stream, body) => {
                 let request = minicbor::decode(&body);
                 if let Some(reply) = self.handle_request(now, peer, stream, request.ok()) {
@@ -548,17 +550,7 @@ impl Node {
                     .unwrap_or(Reply::Refused { reason: "no answer".to_owned() });
                 self.handle_reply(now, peer, pending, reply);
             }
-            StreamEvent::Delivered(tag) => {
-                if let Some((peer, bytes)) = self.messages.remove(&MessageId(tag)) {
-                    self.events.push_back(Event::Sent {
-                        peer,
-                        message: MessageId(tag),
-                        bytes,
-                        path: self.sent_by(&peer),
-                    });
-                }
-            }
-            StreamEvent::Refused(tag) => self.fail_message(MessageId(tag), "the peer refused it"),
+            event => self.handle_message(now, peer, event),
         }
     }
 
@@ -605,23 +597,6 @@ impl Node {
                     self.notify(now, &other, &Notice::SessionClosed { session });
                 }
             }
-        }
-    }
-
-    fn send_or_queue(&mut self, now: Instant, peer: PeerId, message: MessageId, data: Bytes) {
-        if self.quic.is_connected(&peer) {
-            let parts = [Bytes::from_static(&[MESSAGE]), data];
-            self.quic.send_message(now, &peer, parts, Some(message.0));
-        } else if let Some(contact) = self.contact(&peer) {
-            contact.outbox.push((message, data));
-        } else {
-            self.fail_message(message, "not connected; connect first");
-        }
-    }
-
-    fn fail_message(&mut self, message: MessageId, reason: &str) {
-        if let Some((peer, _)) = self.messages.remove(&message) {
-            self.events.push_back(Event::SendFailed { peer, message, reason: reason.to_owned() });
         }
     }
 

@@ -3,6 +3,7 @@
 //! quinn-proto sees one made-up IPv6 address for each peer; which path a packet takes is the node's business. So a
 //! connection outlives every change of path, and only a real switch is told to it ([`Quic::path_changed`]).
 
+mod data;
 mod streams;
 
 use std::collections::VecDeque;
@@ -26,8 +27,10 @@ use crate::deadlines::{Deadline, Deadlines};
 use crate::identity::PeerId;
 use crate::table::Table;
 
+pub use data::{DatagramFault, OwnedStream};
 use streams::Streams;
-pub(crate) use streams::{RequestId, StreamEvent, StreamRef};
+pub use streams::{OwnedChange, ReadStream, StreamFault};
+pub(crate) use streams::{RequestId, Sizes, StreamEvent, StreamRef};
 
 /// Both sides ping after this much silence. A ping without an answer is repeated, the first times sooner than after 1, 2
 /// and 4 s: QUIC's probe timeout begins at two round trips and doubles.
@@ -41,6 +44,11 @@ const IDLE: Duration = Duration::from_secs(30);
 const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 const CONNECTION_ID_LENGTH: usize = 8;
+/// Requests that a peer may have open at once.
+const REQUESTS: u32 = 16;
+const MAX_STREAMS: usize = 1024;
+/// Bytes of the owner's datagrams that wait to be sent; older ones give way.
+const DATAGRAMS_TO_SEND: usize = 256 << 10;
 
 /// What the connections tell the node.
 #[derive(Debug)]
@@ -51,6 +59,10 @@ pub(crate) enum QuicEvent {
     Lost(PeerId, Loss),
     /// Something on a stream.
     Stream(PeerId, StreamEvent),
+    /// Something about an owners' stream.
+    Owned(OwnedStream, OwnedChange),
+    /// A datagram for the owner.
+    Datagram(PeerId, Bytes),
 }
 
 /// Why a connection is gone.
@@ -93,6 +105,8 @@ struct Slot {
     answers: u64,
     /// When the first packet was sent that is not acknowledged.
     unanswered: Option<Instant>,
+    /// Tells this connection from others with the same peer.
+    number: u64,
 }
 
 /// Connections by their handles, which are small numbers that are used again.
@@ -139,6 +153,13 @@ pub(crate) struct ConnectionState {
     packets_lost: u64,
 }
 
+/// What is held for each connection.
+pub(crate) struct Settings {
+    pub sizes: Sizes,
+    /// Bytes of datagrams that wait for the owner; 0 refuses them.
+    pub datagrams: usize,
+}
+
 /// All connections of a node.
 pub(crate) struct Quic {
     own: PeerId,
@@ -153,7 +174,9 @@ pub(crate) struct Quic {
     scratch: Vec<u8>,
     transmits: VecDeque<Packet>,
     events: VecDeque<QuicEvent>,
-    max_message: usize,
+    sizes: Sizes,
+    /// Connections so far.
+    count: u64,
 }
 
 impl Quic {
@@ -162,7 +185,7 @@ impl Quic {
         crypto: Arc<dyn QuicCrypto>,
         rng: &mut StdRng,
         hashes: FixedState,
-        max_message: usize,
+        settings: &Settings,
     ) -> Self {
         let mut transport = TransportConfig::default();
         transport
@@ -170,9 +193,12 @@ impl Quic {
             .keep_alive_interval(Some(KEEPALIVE))
             .initial_rtt(INITIAL_RTT)
             .mtu_discovery_config(None)
-            .max_concurrent_bidi_streams(VarInt::from_u32(16))
+            .max_concurrent_bidi_streams(VarInt::from_u32(
+                REQUESTS + settings.sizes.streams.min(MAX_STREAMS) as u32,
+            ))
             .max_concurrent_uni_streams(VarInt::from_u32(64))
-            .datagram_receive_buffer_size(None);
+            .datagram_receive_buffer_size((settings.datagrams > 0).then_some(settings.datagrams))
+            .datagram_send_buffer_size(DATAGRAMS_TO_SEND);
         let transport = Arc::new(transport);
 
         let mut config = EndpointConfig::new(Arc::new(SeededKey::new(rng.random())));
@@ -211,7 +237,8 @@ impl Quic {
             scratch: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
-            max_message,
+            sizes: settings.sizes,
+            count: 0,
         }
     }
 
@@ -412,12 +439,20 @@ impl Quic {
         }
     }
 
-    /// Sends `parts` as one message on a stream of its own; false without a connection.
-    pub fn send_message(&mut self, now: Instant, peer: &PeerId, parts: [Bytes; 2], tag: Option<u64>) -> bool {
+    /// Says something that has no answer.
+    pub fn notify(&mut self, now: Instant, peer: &PeerId, notice: Vec<u8>) {
+        if let Some((handle, slot)) = self.slot(peer) {
+            slot.streams.notify(&mut slot.connection, notice);
+            self.drive(now, handle);
+        }
+    }
+
+    /// Sends a message of our owner; false without a connection.
+    pub fn send_message(&mut self, now: Instant, peer: &PeerId, data: Bytes, tag: u64) -> bool {
         let Some((handle, slot)) = self.slot(peer) else {
             return false;
         };
-        slot.streams.send_message(&mut slot.connection, parts, tag);
+        slot.streams.send_message(&mut slot.connection, data, tag);
         self.drive(now, handle);
         true
     }
@@ -444,17 +479,19 @@ impl Quic {
     }
 
     fn install(&mut self, now: Instant, handle: ConnectionHandle, connection: Connection, peer: PeerId) {
+        self.count += 1;
         self.slots.insert(
             handle,
             Slot {
                 connection,
                 peer,
-                streams: Streams::new(self.max_message),
+                streams: Streams::new(self.sizes),
                 established: None,
                 deadline: Deadline::default(),
                 asked: 0,
                 answers: 0,
                 unanswered: None,
+                number: self.count,
             },
         );
         self.current.insert(peer, handle);
@@ -516,12 +553,24 @@ impl Quic {
                     quinn_proto::Event::Stream(event) if slot.established.is_some() => {
                         slot.streams.handle_event(&mut slot.connection, event);
                     }
+                    quinn_proto::Event::DatagramReceived if slot.established.is_some() => {
+                        while let Some(data) = slot.connection.datagrams().recv() {
+                            if is_current {
+                                self.events.push_back(QuicEvent::Datagram(peer, data));
+                            }
+                        }
+                    }
                     _ => {}
                 }
             }
             while let Some(event) = slot.streams.poll_event() {
                 if is_current {
-                    self.events.push_back(QuicEvent::Stream(peer, event));
+                    self.events.push_back(match event {
+                        StreamEvent::Owned(id, change) => {
+                            QuicEvent::Owned(OwnedStream { peer, connection: slot.number, id }, change)
+                        }
+                        event => QuicEvent::Stream(peer, event),
+                    });
                 }
             }
             while let Some(transmit) = slot.connection.poll_transmit(now, 1, &mut self.scratch) {

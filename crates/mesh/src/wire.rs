@@ -5,12 +5,14 @@
 //! byte 1      version
 //! 2..34       the sender's ID
 //! 34..58      nonce: epoch, salt and counter of the sender
-//! 58..        XChaCha20-Poly1305 ciphertext and tag, over the header and the receiver's ID
+//! 58..62      which network
+//! 62..        XChaCha20-Poly1305 ciphertext and tag, over the header and the receiver's ID
 //! ```
 //!
-//! Keys come from X25519 over the two Ed25519 keys, one for each direction. Each start of a node has its own epoch and
-//! salt and counts its datagrams over all receivers, so no nonce comes twice. A relay's data frame is the one kind that
-//! is not sealed: what it carries is QUIC (see [`crate::relay`]).
+//! Keys come from X25519 over the two Ed25519 keys and, in a private network, its key, one for each direction. Each start of a node has its own epoch and
+//! salt and counts its datagrams over all receivers, so no nonce comes twice. Two kinds are not
+//! sealed: a relay's data frame, since what it carries is QUIC (see [`crate::relay`]), and a refusal, which tells a node
+//! of another network so: kind, version, our network, and the nonce of what is refused, which only those know who saw it.
 //!
 //! Nothing here panics, whatever the bytes.
 
@@ -19,11 +21,16 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use foldhash::fast::FixedState;
 
 use crate::identity::{Identity, PeerId};
+use crate::network::{NetworkKey, NetworkTag};
 use crate::replay::{ReplayWindow, Start};
 use crate::table::Table;
 
 const VERSION: u8 = 1;
-const HEADER: usize = 58;
+const HEADER: usize = 62;
+const NONCE: std::ops::Range<usize> = 34..58;
+const REFUSAL: usize = 30;
+/// A refusal of anything sent longer ago means nothing.
+const REFUSABLE: u64 = 1024;
 const TAG: usize = 16;
 /// Peers whose keys are kept in each of the cache's two generations.
 const CACHED_PEERS: usize = 2048;
@@ -45,6 +52,8 @@ pub enum Kind {
     RelayData = 8,
     /// Asks for a node that is not known, or answers.
     Lookup = 10,
+    /// Says that a datagram was of another network.
+    Refusal = 9,
 }
 
 impl Kind {
@@ -57,6 +66,7 @@ impl Kind {
             7 => Self::Coordinate,
             8 => Self::RelayData,
             10 => Self::Lookup,
+            9 => Self::Refusal,
             _ => return None,
         })
     }
@@ -95,6 +105,9 @@ pub enum OpenError {
     /// Of a version this node does not speak.
     #[error("unknown version")]
     Version,
+    /// Of another network.
+    #[error("of another network; its network key is not ours")]
+    Network,
     /// The sender's ID is no usable key, or our own.
     #[error("the sender's ID is not a usable key")]
     Sender,
@@ -122,6 +135,8 @@ struct PeerKeys {
 pub(crate) struct Sealer {
     identity: Identity,
     start: Start,
+    network: Option<NetworkKey>,
+    tag: NetworkTag,
     counter: u64,
     /// Whose last datagram was the first of a later start than before.
     restarted: Option<PeerId>,
@@ -130,9 +145,10 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub fn new(identity: Identity, start: Start, hashes: FixedState) -> Self {
+    pub fn new(identity: Identity, start: Start, network: Option<NetworkKey>, hashes: FixedState) -> Self {
         let (recent, older) = (Table::with_hasher(hashes), Table::with_hasher(hashes));
-        Self { identity, start, counter: 0, restarted: None, recent, older }
+        let tag = network.map(|key| key.tag()).unwrap_or_default();
+        Self { identity, start, network, tag, counter: 0, restarted: None, recent, older }
     }
 
     /// Whether opening a datagram of `peer` costs no key agreement.
@@ -154,6 +170,7 @@ impl Sealer {
         datagram.extend_from_slice(&[kind as u8, VERSION]);
         datagram.extend_from_slice(own.as_bytes());
         datagram.extend_from_slice(&nonce);
+        datagram.extend_from_slice(self.tag.as_bytes());
         let aad = associated_data(&datagram, peer);
         let payload = Payload { msg: body, aad: &aad };
         let sealed = self.keys(peer)?.send.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
@@ -170,13 +187,16 @@ impl Sealer {
         if header[1] != VERSION {
             return Err(OpenError::Version);
         }
+        if header[NONCE.end..] != *self.tag.as_bytes() {
+            return Err(OpenError::Network);
+        }
         let own = self.identity.id();
         let sender = claimed_sender(datagram).ok_or(OpenError::Short)?;
         if sender == own {
             return Err(OpenError::Sender);
         }
         let aad = associated_data(header, &own);
-        let nonce = &header[34..];
+        let nonce = &header[NONCE];
         let known = self.knows(&sender);
         let keys = self.keys(&sender).ok_or(OpenError::Sender)?;
         let payload = Payload { msg: sealed, aad: &aad };
@@ -196,6 +216,29 @@ impl Sealer {
             Ok(_) => Err(OpenError::Replay),
             Err(error) => Err(error),
         }
+    }
+
+    /// The answer to a datagram of another network. It is shorter than any sealed one.
+    pub fn refusal(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let nonce = datagram.get(NONCE)?;
+        Some([&[Kind::Refusal as u8, VERSION][..], self.tag.as_bytes(), nonce].concat())
+    }
+
+    /// Whether this refuses something that we have sent not long ago.
+    pub fn is_refused(&self, datagram: &[u8]) -> bool {
+        let Some((&[_, version], rest)) = datagram.split_first_chunk() else {
+            return false;
+        };
+        let Some((tag, nonce)) = rest.split_first_chunk::<4>() else {
+            return false;
+        };
+        let counter = word(nonce, 16);
+        datagram.len() == REFUSAL
+            && version == VERSION
+            && tag != self.tag.as_bytes()
+            && start_of(nonce) == self.start
+            && counter <= self.counter
+            && counter + REFUSABLE > self.counter
     }
 
     fn keys(&mut self, peer: &PeerId) -> Option<&mut PeerKeys> {
@@ -219,6 +262,9 @@ impl Sealer {
         let key = |from: &PeerId, to: &PeerId| {
             let mut hasher = blake3::Hasher::new_derive_key("omerta-mesh bare datagram v1");
             hasher.update(&shared);
+            if let Some(network) = &self.network {
+                hasher.update(network.as_bytes());
+            }
             hasher.update(from.as_bytes());
             hasher.update(to.as_bytes());
             XChaCha20Poly1305::new(hasher.finalize().as_bytes().into())
@@ -257,7 +303,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn sealer(seed: u8, epoch: u64) -> Sealer {
-        Sealer::new(Identity::from_seed(&[seed; 32]), Start { epoch, salt: 3 }, FixedState::default())
+        within(seed, epoch, None)
+    }
+
+    fn within(seed: u8, epoch: u64, network: Option<NetworkKey>) -> Sealer {
+        let start = Start { epoch, salt: 3 };
+        Sealer::new(Identity::from_seed(&[seed; 32]), start, network, FixedState::default())
     }
 
     fn id(seed: u8) -> PeerId {
@@ -295,6 +346,27 @@ mod tests {
     }
 
     #[test]
+    fn another_network_is_refused_and_told_so() {
+        let key = |byte| Some(NetworkKey::from_bytes([byte; 32]));
+        for (ours, theirs) in [(key(1), None), (None, key(1)), (key(1), key(2))] {
+            let (mut a, mut b) = (within(1, 1, ours), within(2, 1, theirs));
+            let datagram = a.seal(Kind::Probe, &id(2), b"hello").expect("usable key");
+            assert_eq!(b.open(&datagram), Err(OpenError::Network));
+            let refusal = b.refusal(&datagram).expect("long enough");
+            assert!(refusal.len() < datagram.len());
+            assert!(a.is_refused(&refusal));
+            assert!(!b.is_refused(&refusal), "of nothing that it has sent");
+            // Somebody who knows the name of the network but not its key.
+            let mut forged = datagram.clone();
+            forged[NONCE.end..HEADER].copy_from_slice(b.tag.as_bytes());
+            assert_eq!(b.open(&forged), Err(OpenError::Seal));
+        }
+        let (mut a, mut b) = (within(1, 1, key(1)), within(2, 1, key(1)));
+        let datagram = a.seal(Kind::Probe, &id(2), b"hello").expect("usable key");
+        assert!(b.open(&datagram).is_ok());
+    }
+
+    #[test]
     fn every_kind_lies_outside_stun_and_quic() {
         for byte in 0..=255u8 {
             if let Some(kind) = Kind::of(byte) {
@@ -317,6 +389,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(sealer(2, 1).open(&bytes).is_err());
+            prop_assert!(!sealer(2, 1).is_refused(&bytes));
+            sealer(2, 1).refusal(&bytes);
         }
     }
 }

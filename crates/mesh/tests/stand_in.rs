@@ -47,7 +47,7 @@ impl Pair {
     /// End 0 calls end 1, which it takes for `sought`.
     fn new(crypto: [Crypto; 2], sought: &Identity) -> Self {
         let now = Instant::now();
-        let crypto = [0, 1].map(|n| crypto[n].of(&identity(n), &[n as u8 + 7; 32]));
+        let crypto = [0, 1].map(|n| crypto[n].of(&identity(n), &[n as u8 + 7; 32], None));
         let mut ends = [0, 1].map(|n| {
             let mut config = EndpointConfig::default();
             config.grease_quic_bit(false).rng_seed(Some([n as u8; 32]));

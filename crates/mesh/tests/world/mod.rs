@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use natrig_stun::{Endpoint, Server};
 use omerta_mesh_core::{
-    Bootstrap, Config, Event, Identity, Node, PeerId, Protocol, QuicCrypto, RustlsCrypto, Service, SocketId,
-    SocketRequest, StandInCrypto,
+    Bootstrap, Config, Event, Identity, NetworkKey, Node, OwnedChange, OwnedStream, PeerId, Protocol,
+    QuicCrypto, RustlsCrypto, Service, SocketId, SocketRequest, StandInCrypto,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -90,6 +90,7 @@ pub struct World {
     pub blocked: Vec<(At, At)>,
     pub frames: Vec<Frame>,
     pub events: BTreeMap<At, Vec<(Duration, Event)>>,
+    pub streams: BTreeMap<At, Vec<(OwnedStream, OwnedChange)>>,
     /// Datagrams as they were delivered, for replays.
     pub keep_payloads: bool,
     /// Bytes sent to each address.
@@ -110,9 +111,14 @@ pub enum Crypto {
 }
 
 impl Crypto {
-    pub fn of(self, identity: &Identity, seed: &[u8; 32]) -> Arc<dyn QuicCrypto> {
+    pub fn of(
+        self,
+        identity: &Identity,
+        seed: &[u8; 32],
+        network: Option<&NetworkKey>,
+    ) -> Arc<dyn QuicCrypto> {
         match self {
-            Self::Rustls => Arc::new(RustlsCrypto::new(identity).expect("TLS")),
+            Self::Rustls => Arc::new(RustlsCrypto::in_network(identity, network).expect("TLS")),
             Self::StandIn => Arc::new(StandInCrypto::new(identity.id(), seed)),
         }
     }
@@ -126,6 +132,8 @@ pub struct Setup {
     pub stun: bool,
     pub keep_payloads: bool,
     pub crypto: Crypto,
+    /// The network keys of the relay, A and B.
+    pub networks: [Option<NetworkKey>; 3],
 }
 
 impl Default for Setup {
@@ -137,6 +145,7 @@ impl Default for Setup {
             stun: true,
             keep_payloads: false,
             crypto: Crypto::Rustls,
+            networks: [None; 3],
         }
     }
 }
@@ -159,6 +168,7 @@ impl World {
             blocked: Vec::new(),
             frames: Vec::new(),
             events: BTreeMap::new(),
+            streams: BTreeMap::new(),
             keep_payloads: setup.keep_payloads,
             sent: HashMap::new(),
             payloads: Vec::new(),
@@ -169,6 +179,7 @@ impl World {
         let relay_address = IpAddr::from([203, 0, 113, 10]);
         let mut relay = world.config();
         relay.service = setup.service;
+        relay.network = setup.networks[0];
         let relay = world.add(relay, relay_address, None);
         let bootstrap = Bootstrap { id: world.id(relay), address: SocketAddr::new(relay_address, NODE_PORT) };
         for (n, profile) in [(1, a), (2, b)] {
@@ -184,6 +195,7 @@ impl World {
             }
             config.host_addresses = vec![address];
             config.birthday = setup.birthday;
+            config.network = setup.networks[n as usize];
             world.add(config, address, gateway);
         }
         world
@@ -197,7 +209,7 @@ impl World {
 
     fn add(&mut self, config: Config, address: IpAddr, gateway: Option<Gateway>) -> At {
         let identity = Identity::from_seed(&self.rng.random());
-        let crypto = self.crypto.of(&identity, &config.seed);
+        let crypto = self.crypto.of(&identity, &config.seed, config.network.as_ref());
         let at = At(self.hosts.len());
         self.hosts.push(Host {
             node: Node::new(self.now, identity, config, crypto),
@@ -235,6 +247,14 @@ impl World {
         let now = self.now;
         self.hosts[from.0].node.send(now, peer, data);
         self.drain(from);
+    }
+
+    /// Has a node do something.
+    pub fn command<T>(&mut self, at: At, command: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        let now = self.now;
+        let done = command(&mut self.hosts[at.0].node, now);
+        self.drain(at);
+        done
     }
 
     pub fn shutdown(&mut self, at: At) {
@@ -388,6 +408,9 @@ impl World {
         let elapsed = self.elapsed();
         while let Some(event) = self.hosts[at.0].node.poll_event() {
             self.events.entry(at).or_default().push((elapsed, event));
+        }
+        while let Some(change) = self.hosts[at.0].node.poll_stream() {
+            self.streams.entry(at).or_default().push(change);
         }
     }
 

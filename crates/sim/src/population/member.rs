@@ -161,6 +161,7 @@ impl Member {
         config.bootstrap = relays.into_iter().filter_map(bootstrap).collect();
         config.relays = config.bootstrap.len();
         config.max_message = 1 << 16;
+        config.streams = 0;
         let crypto = Arc::new(StandInCrypto::new(identity.id(), &self.random.random()));
         let now = io.now();
         let lifetime = plan.churn.lifetime;
