@@ -65,6 +65,9 @@ pub(crate) enum Request {
         #[n(0)]
         peer: PeerId,
     },
+    /// Are you there? Asked so that the time to the answer can be taken.
+    #[n(40)]
+    Ping,
 }
 
 /// The answer to a [`Request`].
@@ -137,6 +140,8 @@ pub(crate) enum Reply {
         #[n(1)]
         round_trip: u64,
     },
+    #[n(40)]
+    Pong,
 }
 
 /// Said without an answer.

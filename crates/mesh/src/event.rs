@@ -180,6 +180,16 @@ pub enum Event {
         /// The path that it took.
         path: PathKind,
     },
+    /// A peer has answered a ping.
+    PingAnswered {
+        /// The peer.
+        peer: PeerId,
+        /// How long it took, in microseconds.
+        #[serde(serialize_with = "microseconds")]
+        took: Duration,
+        /// The path that the answer took.
+        path: PathKind,
+    },
     /// A path no longer works.
     PathFailed {
         /// The peer.
@@ -219,4 +229,8 @@ pub enum Event {
 
 fn milliseconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(elapsed.as_millis() as u64)
+}
+
+fn microseconds<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(took.as_micros() as u64)
 }

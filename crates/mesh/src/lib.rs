@@ -69,7 +69,7 @@ pub use line::Line;
 pub use nat::{Allocation, Filtering, Mapping, NatClass};
 pub use net::{Path, SocketId, SocketRequest, Transmit};
 pub use network::{InvalidNetworkKey, NetworkKey, NetworkTag};
-pub use node::{Node, Snapshot};
+pub use node::{Node, PeerView, Snapshot};
 pub use quic::{DatagramFault, OwnedChange, OwnedStream, ReadStream, StreamFault};
 pub use strategy::Strategy;
 pub use wire::{Kind as DatagramKind, Protocol};

@@ -16,6 +16,7 @@ mod relays;
 mod service;
 mod session;
 mod snapshot;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -60,6 +61,7 @@ use path::Links;
 use peers::Peers;
 use relays::Relays;
 pub use snapshot::Snapshot;
+pub use view::PeerView;
 
 /// Below are the main socket and that of the NAT detection.
 const FIRST_FREE_SOCKET: u32 = 2;
@@ -168,6 +170,9 @@ enum Pending {
         session: SessionId,
         requester: PeerId,
         stream: StreamRef,
+    },
+    Ping {
+        since: Instant,
     },
 }
 
@@ -569,6 +574,7 @@ impl Node {
                 }
             }
             Pending::Survey { peer } => self.handle_acquainted(now, from, peer, reply),
+            Pending::Ping { since } => self.handle_pong(now, from, since, &reply),
             Pending::Session { peer } => self.handle_session(now, from, peer, reply),
             Pending::Offer { session, requester, stream } => {
                 let reply = self.conclude_offer(session, reply);

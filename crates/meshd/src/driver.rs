@@ -1,7 +1,8 @@
 //! A node on real sockets.
 //!
-//! The main socket is read here. Sockets of a punch, of which there may be 256 for some seconds, have a small task each
-//! that passes on what comes; sending needs no task.
+//! The node is behind a lock: a [`Handle`] acts on it at once and wakes the driver, which moves datagrams, time and events.
+//! The main socket is read by the driver. Sockets of a punch, of which there may be 256 for some seconds, have a small task
+//! each that passes on what comes; sending needs no task.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,11 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use omerta_mesh_core::{
-    Config, CryptoSetupError, Event, Identity, Node, PeerId, RustlsCrypto, SocketId, SocketRequest, Transmit,
+    Config, CryptoSetupError, Event, Identity, Node, RustlsCrypto, SocketId, SocketRequest, Transmit,
 };
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::handle::Handle;
 
 const MAX_DATAGRAM: usize = 2048;
 /// Datagrams taken from the main socket before timers and commands get their turn.
@@ -41,40 +44,6 @@ pub enum StartError {
     Crypto(#[from] CryptoSetupError),
 }
 
-enum Command {
-    Connect(PeerId),
-    Send(PeerId, Vec<u8>),
-    Quit,
-}
-
-/// Commands a running node. All handles dropped: the node goes on.
-#[derive(Clone)]
-pub struct Handle {
-    commands: mpsc::UnboundedSender<Command>,
-}
-
-impl Handle {
-    /// Asks for a connection.
-    pub fn connect(&self, peer: PeerId) {
-        self.command(Command::Connect(peer));
-    }
-
-    /// Sends a message.
-    pub fn send(&self, peer: PeerId, data: Vec<u8>) {
-        self.command(Command::Send(peer, data));
-    }
-
-    /// Says goodbye to all peers and ends [`Driver::run`].
-    pub fn quit(&self) {
-        self.command(Command::Quit);
-    }
-
-    fn command(&self, command: Command) {
-        // A node that has ended takes no commands; its event channel tells so.
-        let _ = self.commands.send(command);
-    }
-}
-
 struct SideSocket {
     socket: Arc<UdpSocket>,
     reader: JoinHandle<()>,
@@ -94,14 +63,14 @@ struct Arrival {
 
 /// A node with its sockets.
 pub struct Driver {
-    node: Node,
+    handle: Handle,
     main: UdpSocket,
     local: SocketAddr,
     side: HashMap<SocketId, SideSocket>,
     arrivals: mpsc::Receiver<Arrival>,
     arrivals_in: mpsc::Sender<Arrival>,
-    commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::UnboundedSender<Event>,
+    transmits: Vec<Transmit>,
 }
 
 impl Driver {
@@ -115,41 +84,31 @@ impl Driver {
         let main = bind_main(listen).map_err(failed)?;
         let local = main.local_addr().map_err(failed)?;
         config.port = local.port();
-        let crypto = Arc::new(RustlsCrypto::new(&identity)?);
-        let (command_sender, commands) = mpsc::unbounded_channel();
+        let crypto = Arc::new(RustlsCrypto::in_network(&identity, config.network.as_ref())?);
+        let node = Node::new(Instant::now(), identity, config, crypto);
+        let handle = Handle::new(node, local);
         let (events, event_receiver) = mpsc::unbounded_channel();
         let (arrivals_in, arrivals) = mpsc::channel(SIDE_QUEUE);
         let driver = Self {
-            node: Node::new(Instant::now(), identity, config, crypto),
+            handle: handle.clone(),
             main,
             local,
             side: HashMap::new(),
             arrivals,
             arrivals_in,
-            commands,
             events,
+            transmits: Vec::new(),
         };
-        let handle = Handle { commands: command_sender };
         Ok((driver, handle, event_receiver))
-    }
-
-    /// Who the node is.
-    pub fn id(&self) -> PeerId {
-        self.node.id()
-    }
-
-    /// Where it listens.
-    pub fn local_address(&self) -> SocketAddr {
-        self.local
     }
 
     /// Runs the node until it is told to quit.
     pub async fn run(mut self) {
         let mut buffer = [0; MAX_DATAGRAM];
-        let mut commands_open = true;
+        let handle = self.handle.clone();
         self.drain().await;
-        loop {
-            let deadline = self.node.poll_timeout();
+        while !handle.is_quitting() {
+            let deadline = handle.look(Node::poll_timeout);
             let timer = async {
                 match deadline {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -164,65 +123,67 @@ impl Driver {
                 }
                 Some(arrival) = self.arrivals.recv() => {
                     let Arrival { socket, from, datagram } = arrival;
-                    self.node.handle_datagram(Instant::now(), socket, from, &datagram);
+                    handle.move_on(|node| node.handle_datagram(Instant::now(), socket, from, &datagram));
                 }
-                command = self.commands.recv(), if commands_open => match command {
-                    Some(Command::Connect(peer)) => self.node.connect(Instant::now(), peer),
-                    Some(Command::Send(peer, data)) => {
-                        self.node.send(Instant::now(), peer, data);
-                    }
-                    Some(Command::Quit) => break,
-                    None => commands_open = false,
-                },
+                () = handle.wanted() => {}
                 () = timer => {}
             }
             // Under load the timer's branch may never win, so what is due is looked at each time.
             let now = Instant::now();
-            if self.node.poll_timeout().is_some_and(|at| at <= now) {
-                self.node.handle_timeout(now);
-            }
+            handle.move_on(|node| {
+                if node.poll_timeout().is_some_and(|at| at <= now) {
+                    node.handle_timeout(now);
+                }
+            });
             self.drain().await;
         }
-        self.node.shutdown(Instant::now());
+        handle.move_on(|node| node.shutdown(Instant::now()));
         self.drain().await;
+        handle.end();
     }
 
     fn read_main(&mut self, buffer: &mut [u8]) {
-        for _ in 0..BATCH {
-            match self.main.try_recv_from(buffer) {
-                Ok((length, from)) => {
-                    let datagram = &buffer[..length];
-                    self.node.handle_datagram(Instant::now(), SocketId::MAIN, from, datagram);
+        self.handle.move_on(|node| {
+            for _ in 0..BATCH {
+                match self.main.try_recv_from(buffer) {
+                    Ok((length, from)) => {
+                        node.handle_datagram(Instant::now(), SocketId::MAIN, from, &buffer[..length]);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP error of an earlier datagram; nothing was read.
+                    Err(_) => {}
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // An ICMP error of an earlier datagram; nothing was read.
-                Err(_) => {}
             }
-        }
+        });
     }
 
     async fn drain(&mut self) {
         loop {
-            let mut idle = true;
-            while let Some(request) = self.node.poll_socket() {
-                idle = false;
+            let mut requests = Vec::new();
+            let mut transmits = std::mem::take(&mut self.transmits);
+            self.handle.move_on(|node| {
+                requests.extend(std::iter::from_fn(|| node.poll_socket()));
+                transmits.extend(std::iter::from_fn(|| node.poll_transmit()));
+                while let Some(event) = node.poll_event() {
+                    // Nobody listening is no reason to stop.
+                    let _ = self.events.send(event);
+                }
+            });
+            self.handle.tell_streams();
+            if requests.is_empty() && transmits.is_empty() {
+                self.transmits = transmits;
+                break;
+            }
+            for request in requests {
                 match request {
                     SocketRequest::Open(id) => self.open(id),
                     SocketRequest::Close(id) => drop(self.side.remove(&id)),
                 }
             }
-            while let Some(transmit) = self.node.poll_transmit() {
-                idle = false;
+            for transmit in transmits.drain(..) {
                 self.transmit(transmit).await;
             }
-            while let Some(event) = self.node.poll_event() {
-                idle = false;
-                // Nobody listening is no reason to stop.
-                let _ = self.events.send(event);
-            }
-            if idle {
-                break;
-            }
+            self.transmits = transmits;
         }
     }
 
@@ -234,7 +195,7 @@ impl Driver {
                 let reader = tokio::spawn(read_side(id, socket.clone(), self.arrivals_in.clone()));
                 self.side.insert(id, SideSocket { socket, reader });
             }
-            Err(error) => self.node.socket_failed(id, &error.to_string()),
+            Err(error) => self.handle.move_on(|node| node.socket_failed(id, &error.to_string())),
         }
     }
 

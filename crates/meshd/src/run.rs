@@ -77,7 +77,7 @@ async fn serve(started: Instant, options: RunOptions) -> Result<(), RunError> {
 
     let output = Output::new(started, options.json, options.hostile);
     let (driver, handle, mut events) = Driver::start(identity, config, options.listen)?;
-    output.started(driver.id(), driver.local_address())?;
+    output.started(handle.id(), handle.local_address())?;
     let mut lines = options.commands.then(|| BufReader::new(tokio::io::stdin()).lines());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::control::{Reply, Request};
 use crate::event::{Event, MessageId};
 use crate::identity::PeerId;
 use crate::quic::{
     DatagramFault, Loss, OwnedChange, OwnedStream, QuicEvent, ReadStream, StreamEvent, StreamFault,
 };
 
-use super::Node;
+use super::{Node, Pending};
 
 impl Node {
     /// Sends a message to a peer that is connected or being connected to. Messages arrive in the order in which they
@@ -95,6 +96,24 @@ impl Node {
     /// The next change of a stream.
     pub fn poll_stream(&mut self) -> Option<(OwnedStream, OwnedChange)> {
         self.streams.pop_front()
+    }
+
+    /// Asks a connected peer whether it is there: [`Event::PingAnswered`] follows. False without a connection.
+    pub fn ping(&mut self, now: Instant, peer: PeerId) -> bool {
+        let connected = self.quic.is_connected(&peer);
+        if connected {
+            self.ask(now, peer, &Request::Ping, Pending::Ping { since: now });
+            self.drive(now);
+        }
+        connected
+    }
+
+    pub(super) fn handle_pong(&mut self, now: Instant, peer: PeerId, since: Instant, reply: &Reply) {
+        // Nobody answers with anything else; a connection that ends tells so itself.
+        if *reply == Reply::Pong {
+            let took = now.saturating_duration_since(since);
+            self.events.push_back(Event::PingAnswered { peer, took, path: self.received_by(&peer) });
+        }
     }
 
     /// Ends the connection with `peer`, with a goodbye.

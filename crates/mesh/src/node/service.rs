@@ -43,6 +43,7 @@ impl Node {
             }
             Some(Request::Want { peers }) => Some(self.answer_want(now, from, peers)),
             Some(Request::Acquainted { peer }) => Some(self.acquainted(&from, &peer)),
+            Some(Request::Ping) => Some(Reply::Pong),
             None => Some(refused("not understood")),
         }
     }

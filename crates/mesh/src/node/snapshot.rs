@@ -143,6 +143,7 @@ impl Node {
                 Pending::Survey { peer } => ("survey", Some(*peer)),
                 Pending::Session { peer } => ("session", Some(*peer)),
                 Pending::Offer { requester, .. } => ("offer", Some(*requester)),
+                Pending::Ping { .. } => ("ping", None),
             };
             PendingState { asked: *asked, what, about }
         });
