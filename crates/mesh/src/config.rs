@@ -1,10 +1,12 @@
 //! What a node is told at its start.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::identity::PeerId;
+use crate::identity::{InvalidPeerId, PeerId};
 use crate::lie::Lie;
 use crate::network::NetworkKey;
 
@@ -86,6 +88,39 @@ pub struct Bootstrap {
     pub id: PeerId,
     /// Where it is.
     pub address: SocketAddr,
+}
+
+impl fmt::Display for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id, self.address)
+    }
+}
+
+/// A text that names no node to start from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidBootstrap {
+    /// Not an ID and an address.
+    #[error("a bootstrap node is given as ID@IP:PORT")]
+    Form,
+    /// The ID.
+    #[error(transparent)]
+    Id(#[from] InvalidPeerId),
+    /// The address.
+    #[error("{0:?} is no IP:PORT (names are not looked up)")]
+    Address(String),
+}
+
+impl FromStr for Bootstrap {
+    type Err = InvalidBootstrap;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBootstrap> {
+        let (id, address) = text.split_once('@').ok_or(InvalidBootstrap::Form)?;
+        Ok(Self {
+            id: id.parse()?,
+            address: address.parse().map_err(|_| InvalidBootstrap::Address(address.to_owned()))?,
+        })
+    }
 }
 
 /// What a node does for others.

@@ -79,6 +79,13 @@ impl serde::Serialize for PeerId {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for PeerId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl<C> minicbor::Encode<C> for PeerId {
     fn encode<W: minicbor::encode::Write>(
         &self,

@@ -56,7 +56,7 @@ mod strategy;
 mod table;
 mod wire;
 
-pub use config::{Bootstrap, Config, Service};
+pub use config::{Bootstrap, Config, InvalidBootstrap, Service};
 pub use counters::{Count, Counters, Traffic};
 #[cfg(feature = "stand-in")]
 pub use crypto::stand_in::StandInCrypto;

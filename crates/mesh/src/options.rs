@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 
 use crate::config::{Bootstrap, Config, Service};
-use crate::identity::InvalidPeerId;
 pub use crate::lie::Lie;
 
 /// How to run a node.
@@ -28,7 +27,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "N", requires = "relay", default_value_t = Service::DEFAULT_SESSIONS)]
     pub sessions: usize,
     /// A public node to begin with; may be given more than once.
-    #[arg(long, value_name = "ID@IP:PORT", value_parser = parse_bootstrap)]
+    #[arg(long, value_name = "ID@IP:PORT")]
     pub bootstrap: Vec<Bootstrap>,
     /// A STUN server to detect the NAT with; may be given more than once.
     #[arg(long, value_name = "IP:PORT")]
@@ -102,17 +101,6 @@ impl RunOptions {
     }
 }
 
-fn parse_bootstrap(text: &str) -> Result<Bootstrap, String> {
-    let (id, address) =
-        text.split_once('@').ok_or_else(|| "a bootstrap node is given as ID@IP:PORT".to_owned())?;
-    Ok(Bootstrap {
-        id: id.parse().map_err(|error: InvalidPeerId| error.to_string())?,
-        address: address
-            .parse()
-            .map_err(|_| format!("{address:?} is no IP:PORT (names are not looked up)"))?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,10 +108,10 @@ mod tests {
     #[test]
     fn a_bootstrap_node_is_an_id_at_a_numeric_address() {
         let id = "ab".repeat(32);
-        let bootstrap = parse_bootstrap(&format!("{id}@10.0.0.1:4400")).expect("well-formed");
+        let bootstrap = format!("{id}@10.0.0.1:4400").parse::<Bootstrap>().expect("well-formed");
         assert_eq!(bootstrap.id.to_string(), id);
         for wrong in ["10.0.0.1:4400", "ab@10.0.0.1:4400", &format!("{id}@localhost:1")] {
-            assert!(parse_bootstrap(wrong).is_err(), "{wrong}");
+            assert!(wrong.parse::<Bootstrap>().is_err(), "{wrong}");
         }
     }
 
