@@ -6,8 +6,10 @@ use minicbor::{Decode, Encode};
 
 use crate::announce::Passed;
 use crate::event::Kind;
+use crate::freshness::Sighting;
 use crate::gossip::{Held, Sums};
 use crate::identity::PeerId;
+use crate::node::FailedPath;
 use crate::relay::SessionId;
 
 /// Asked on a stream of its own.
@@ -58,6 +60,18 @@ pub(crate) enum Request {
     Want {
         #[n(0)]
         peers: Vec<PeerId>,
+    },
+    /// Who has heard of this peer lately?
+    #[n(12)]
+    WhoHasRecent {
+        #[n(0)]
+        peer: PeerId,
+        /// In seconds.
+        #[n(1)]
+        max_age: u64,
+        /// How many nodes farther the question may go.
+        #[n(2)]
+        hops: u8,
     },
     /// Are you connected to this peer, too, so that you could bring us together?
     #[n(30)]
@@ -125,6 +139,12 @@ pub(crate) enum Reply {
         #[n(0)]
         facts: Vec<Passed>,
     },
+    #[n(12)]
+    Recent {
+        /// The most recent contact that is known.
+        #[n(0)]
+        sighting: Option<Sighting>,
+    },
     /// There is no room for a session now, or none for this requester; others may have some.
     #[n(20)]
     Full {
@@ -183,6 +203,17 @@ pub(crate) enum Notice {
     Facts {
         #[n(0)]
         facts: Vec<Passed>,
+    },
+    /// This way to a peer does not work any more.
+    #[n(12)]
+    PathFailed {
+        #[n(0)]
+        peer: PeerId,
+        #[n(1)]
+        path: FailedPath,
+        /// How many nodes farther this may go.
+        #[n(2)]
+        hops: u8,
     },
     /// I want news of nodes that have so many bits in common with me, and of those that can be asked.
     #[n(11)]

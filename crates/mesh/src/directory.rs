@@ -21,6 +21,10 @@ const SILENT: Duration = Duration::from_secs(3 * REPEAT.as_secs());
 /// With several neighbours, one of them may fill so much of the view with peers that nobody else tells of: this of four.
 const SHARE: usize = 3;
 
+/// Who is gone is remembered for so long, in which others forget it, too.
+const GONE: Duration = Duration::from_secs(1800);
+const MAX_GONE: usize = 256;
+
 /// A peer's newest announcement.
 pub(crate) struct Entry {
     pub sequence: u64,
@@ -99,6 +103,8 @@ pub(crate) struct Directory {
     in_rows: usize,
     shares: IndexMap<PeerId, usize, FixedState>,
     ends: BTreeSet<(Instant, PeerId)>,
+    /// Peers that are gone, until when, and their last words, which count no more.
+    gone: IndexMap<PeerId, (Instant, u64), FixedState>,
     /// Those that anybody can ask.
     servers: Ring<SocketAddr>,
 }
@@ -113,6 +119,7 @@ impl Directory {
             in_rows: 0,
             shares: IndexMap::with_hasher(hashes),
             ends: BTreeSet::new(),
+            gone: IndexMap::with_hasher(hashes),
             servers: Ring::new(),
         }
     }
@@ -123,7 +130,7 @@ impl Directory {
         match self.entries.get(id) {
             Some(entry) if *sequence <= entry.sequence => Err(Learned::Stale),
             Some(_) => Ok(()),
-            None if *id == self.own => Err(Learned::Stale),
+            None if *id == self.own || self.is_gone(now, id, *sequence, &told.teller) => Err(Learned::Stale),
             None => {
                 self.room(now, &heard.announcement, &told.teller, told.alone).map(|_| ()).ok_or(Learned::Full)
             }
@@ -170,7 +177,9 @@ impl Directory {
         let content = announcement.content();
         let known = self.entries.get(&id);
         let outcome = match known {
-            None if id == self.own => return Learned::Stale,
+            None if id == self.own || self.is_gone(now, &id, announcement.sequence, &teller) => {
+                return Learned::Stale;
+            }
             Some(entry) if announcement.sequence <= entry.sequence => return Learned::Stale,
             Some(entry) if entry.content == content => Learned::Repeated,
             Some(_) => Learned::Changed,
@@ -216,6 +225,22 @@ impl Directory {
     /// Takes note of a genuine announcement that its node has sent us, though it is no neighbour.
     pub fn learn_of_stranger(&mut self, now: Instant, heard: Unverified, told: Told) -> Learned {
         self.learn(now, heard, Told { teller: self.own, ..told })
+    }
+
+    /// Drops what is known of a peer that is gone; only a newer word than the last brings it back.
+    pub fn bury(&mut self, now: Instant, id: &PeerId) {
+        let Some(sequence) = self.entries.get(id).map(|entry| entry.sequence) else {
+            return;
+        };
+        if self.gone.len() >= MAX_GONE {
+            self.gone.shift_remove_index(0);
+        }
+        self.gone.insert(*id, (now + GONE, sequence));
+        self.forget(id);
+    }
+
+    fn is_gone(&self, now: Instant, id: &PeerId, sequence: u64, teller: &PeerId) -> bool {
+        teller != id && self.gone.get(id).is_some_and(|(until, last)| now < *until && sequence <= *last)
     }
 
     /// Drops what is known of a peer.
@@ -375,6 +400,21 @@ mod tests {
         assert!(directory.find(later, &id).is_none());
         directory.expire(later);
         assert_eq!((directory.len(), directory.poll_timeout()), (0, None));
+    }
+
+    #[test]
+    fn who_is_gone_comes_back_with_a_new_word_only() {
+        let (now, mut directory) = (Instant::now(), directory(9));
+        let peer = PeerId::from_bytes(id(1));
+        learn(&mut directory, now, heard(id(1), 5, false));
+        directory.bury(now, &peer);
+        assert_eq!(learn(&mut directory, now, heard(id(1), 5, false)), Learned::Stale);
+        assert_eq!(learn(&mut directory, now, heard(id(1), 6, false)), Learned::New);
+        (0..1000).for_each(|n| {
+            learn(&mut directory, now, heard(id(n), 7, false));
+            directory.bury(now, &PeerId::from_bytes(id(n)));
+        });
+        assert!(directory.gone.len() <= MAX_GONE);
     }
 
     #[test]

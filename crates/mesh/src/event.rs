@@ -72,6 +72,16 @@ pub enum Event {
         /// How many nodes were asked.
         asked: u64,
     },
+    /// Who has heard of a peer lately, as our owner asked.
+    RecentContact {
+        /// The peer.
+        peer: PeerId,
+        /// How long ago; none if nobody who was asked has.
+        #[serde(serialize_with = "milliseconds_of_some")]
+        age: Option<Duration>,
+        /// By whom.
+        by: Option<PeerId>,
+    },
     /// This relay can carry sessions for us.
     RelaySelected {
         /// The relay.
@@ -225,6 +235,10 @@ pub enum Event {
         /// What, and what can be done.
         message: String,
     },
+}
+
+fn milliseconds_of_some<S: Serializer>(elapsed: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    elapsed.map(|elapsed| elapsed.as_millis() as u64).serialize(serializer)
 }
 
 fn milliseconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -30,6 +30,7 @@ mod deadlines;
 mod detect;
 mod directory;
 mod event;
+mod freshness;
 mod gossip;
 mod identity;
 mod lie;

@@ -17,6 +17,8 @@ pub enum Lie {
     UnroutableLists,
     /// Made-up nodes without end, in lists that are too long or too many.
     EndlessLists,
+    /// Everybody is said not to be reached any more.
+    FalseReports,
     /// Everybody is said to be seen at [`Lie::VICTIM`].
     FalseObservations,
     /// It claims to be at [`Lie::VICTIM`], and has those whom it coordinates called to punch there.

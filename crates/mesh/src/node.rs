@@ -6,6 +6,7 @@ mod coordinate;
 mod data;
 mod detection;
 mod entrance;
+mod freshness;
 mod gossip;
 mod hostile;
 mod lookup;
@@ -55,6 +56,8 @@ use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, OpenError, Protocol, Sealer, claimed_sender};
 
 use entrance::{Entrance, beginnings};
+pub(crate) use freshness::FailedPath;
+use freshness::Freshness;
 use gossip::Own;
 use lookup::Search;
 use path::Links;
@@ -88,6 +91,7 @@ pub struct Node {
     /// Announcements that are kept for others, and found ones.
     kept: Directory,
     searches: IndexMap<PeerId, Search>,
+    freshness: Freshness,
     /// When to lie again, if we were told to.
     lie_at: Instant,
     /// When lookups for these ended.
@@ -155,6 +159,14 @@ enum Pending {
     Session {
         peer: PeerId,
     },
+    /// Who has heard of it lately.
+    Recent {
+        target: PeerId,
+    },
+    /// Whether it is reached by that relay still.
+    Check {
+        peer: PeerId,
+    },
     /// Whether a neighbour knows the same as we.
     Compare,
     /// News that we have asked for, and of whom we ask next.
@@ -202,6 +214,7 @@ impl Node {
             gossip: Gossip::new(now, StdRng::from_seed(rng.random()), hashes),
             kept: Directory::new(identity.id(), KEPT, hashes),
             searches: IndexMap::new(),
+            freshness: Freshness::new(),
             lie_at: now,
             sought: IndexMap::new(),
             keep_at: None,
@@ -328,6 +341,7 @@ impl Node {
         self.drive_peers(now);
         self.drive_gossip(now);
         self.drive_lookups(now);
+        self.drive_freshness(now);
         self.end_idle_sessions(now);
         self.drive(now);
     }
@@ -377,6 +391,7 @@ impl Node {
             self.peers.first_deadline(),
             self.gossip_timeout(),
             self.lookups_timeout(),
+            self.freshness.poll_timeout(),
             self.sessions.poll_timeout(),
         ]
         .into_iter()
@@ -523,6 +538,7 @@ impl Node {
             self.fail_message(message, &reason);
         }
         self.gossip_lost(&peer);
+        self.report_loss(now, peer, &loss);
         self.end_sessions_of(now, &peer);
         self.entrance_lost(now, &peer);
         self.leave_relay(now, &peer, "the relay is gone");
@@ -563,6 +579,8 @@ impl Node {
         match pending {
             Pending::Announce => self.handle_announced(now, from, reply),
             Pending::Lookup { peer } => self.handle_lookup(now, from, peer, reply),
+            Pending::Recent { target } => self.handle_recent(now, from, target, reply),
+            Pending::Check { peer } => self.handle_checked(now, peer, reply),
             Pending::Compare => {
                 if let Reply::Compared { held, differing } = reply {
                     self.handle_compared(now, from, held, differing);
@@ -586,6 +604,7 @@ impl Node {
     fn handle_notice(&mut self, now: Instant, peer: PeerId, notice: Notice) {
         match notice {
             Notice::Facts { facts } => self.hear_facts(now, peer, facts),
+            Notice::PathFailed { peer: of, path, hops } => self.hear_of_failure(now, peer, of, path, hops),
             Notice::Horizon { bits } => self.gossip.set_horizon(&peer, bits),
             Notice::Contact => self.handle_contact_notice(now, peer),
             Notice::Settled { kind } => self.handle_settled_notice(now, peer, kind),

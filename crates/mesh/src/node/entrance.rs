@@ -31,6 +31,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(15);
 const MAX_FAILURES: u32 = 2;
 /// Nodes of an earlier run that are tried.
 const MAX_KNOWN: usize = 16;
+/// Nodes that are tried in the place of bootstrap nodes that are gone, at a time.
+const SUBSTITUTES: usize = 3;
 /// A change is announced this long after it, with all others that it brings about.
 const CHANGE_DELAY: Duration = Duration::from_millis(200);
 /// Own addresses that are named in an announcement.
@@ -244,6 +246,17 @@ impl Node {
                      Trying again"
                 ),
             });
+            self.begin_with_others(now);
+        }
+    }
+
+    /// Nodes that we have heard of take the place of bootstrap nodes that are gone.
+    fn begin_with_others(&mut self, now: Instant) {
+        let mut others = self.known();
+        others.retain(|known| known.id != self.id() && self.entrance_of(&known.id).is_none());
+        for _ in 0..SUBSTITUTES.min(others.len()) {
+            let bootstrap = others.swap_remove(self.rng.random_range(0..others.len()));
+            self.entrances.push(Entrance::new(now, bootstrap, Errand::Known));
         }
     }
 
@@ -279,6 +292,7 @@ impl Node {
         let Some(at) = self.entrance_of(id) else {
             return;
         };
+        self.renew_own();
         let entrance = &mut self.entrances[at];
         entrance.stage = Stage::Dialling { sent: 0, next: now + Duration::from_millis(200) };
         if std::mem::take(&mut entrance.relays) {
@@ -344,7 +358,7 @@ impl Node {
     }
 
     /// Where anybody can reach us: a node that nothing is known of behind a NAT, or one whose NAT is proven to let all in.
-    fn endpoints(&self) -> Vec<SocketAddr> {
+    pub(super) fn endpoints(&self) -> Vec<SocketAddr> {
         if let Some(claims) = self.false_claims() {
             return claims;
         }

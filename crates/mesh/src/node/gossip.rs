@@ -101,6 +101,13 @@ impl Node {
             .min()
     }
 
+    /// Others may have taken us for gone: what we say next counts as news.
+    pub(super) fn renew_own(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.content = 0;
+        }
+    }
+
     /// What we say of ourselves, signed: as it was, unless it has changed or is to be repeated.
     pub(super) fn own_announcement(&mut self, now: Instant) -> Vec<u8> {
         let mut announcement = self.announcement();

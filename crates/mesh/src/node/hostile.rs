@@ -27,23 +27,32 @@ const NOBODYS: [&str; 7] = [
 ];
 
 impl Node {
-    fn lies_in_lists(&self) -> bool {
+    fn lies_to_neighbours(&self) -> bool {
         matches!(
             self.config.lie,
-            Some(Lie::ForgedLists | Lie::ExpiredLists | Lie::UnroutableLists | Lie::EndlessLists)
+            Some(
+                Lie::ForgedLists
+                    | Lie::ExpiredLists
+                    | Lie::UnroutableLists
+                    | Lie::EndlessLists
+                    | Lie::FalseReports
+            )
         )
     }
 
     pub(super) fn lie_timeout(&self) -> Option<Instant> {
-        self.lies_in_lists().then_some(self.lie_at)
+        self.lies_to_neighbours().then_some(self.lie_at)
     }
 
     /// Tells neighbours what is not so.
     pub(super) fn tell_lies(&mut self, now: Instant) {
-        if !self.lies_in_lists() || now < self.lie_at {
+        if !self.lies_to_neighbours() || now < self.lie_at {
             return;
         }
         self.lie_at = now + GAP;
+        if self.config.lie == Some(Lie::FalseReports) {
+            return self.report_everybody(now);
+        }
         let neighbours: Vec<PeerId> = self.gossip.neighbours().copied().collect();
         let lists = if self.config.lie == Some(Lie::EndlessLists) { FLOOD } else { 1 };
         for list in 0..lists {

@@ -6,6 +6,7 @@ use crate::announce::{Passed, Unverified, is_possible};
 use crate::control::{Reply, Request};
 use crate::directory::{Entry, Told};
 use crate::event::Event;
+use crate::freshness::MAX_AGE;
 use crate::gossip::PASS_ON;
 use crate::identity::PeerId;
 use crate::lookup::{KEEPERS, Lookup, LookupMessage, MAX_LOOKUPS, MIN_ASK, NAMED, PADDING, Server};
@@ -270,6 +271,9 @@ impl Node {
         }
         let known =
             self.kept(now, &peer).and_then(|entry| Some((entry.announcement()?, entry.signed.to_vec())));
+        if self.kept(now, &peer).is_none_or(|entry| entry.age(now) > MAX_AGE) {
+            self.revalidate(now, peer);
+        }
         match known {
             Some((announcement, signed)) if !announcement.endpoints.is_empty() => {
                 self.handle_lookup(now, peer, peer, Reply::Found { signed, observed: None });

@@ -14,10 +14,10 @@ use crate::quic::{Packet, Quic};
 use crate::relay::{frame, unframe};
 use crate::wire::Kind as DatagramKind;
 
-use super::Node;
 use super::contact::Contact;
 use super::entrance::Entrance;
 use super::session::SessionPath;
+use super::{FailedPath, Node};
 
 /// Proven paths kept beside the one in use.
 const MAX_ALTERNATES: usize = 4;
@@ -187,6 +187,7 @@ impl Node {
         let is_served =
             self.quic.is_begun_by_peer(&id) && self.contact(&id).is_none() && proof == Proof::Echo;
         let stale = is_served || self.is_stale(now, &id);
+        self.disprove(&id);
         self.routes.insert(path, id);
         let peer = self.peer(id);
         match peer.direct {
@@ -438,6 +439,7 @@ impl Node {
                 });
                 self.bound_alternates(&id);
                 self.choose_path(now, &id, "the direct path failed");
+                self.report_failed(now, id, FailedPath::Direct { endpoint: path.remote });
                 self.attempt_again(now, &id);
                 self.search_sessions(now, id);
             }

@@ -1,6 +1,6 @@
 //! What a public node does for others: STUN, announcements, lookups, coordination, relay sessions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use natrig_stun::{Class, Message};
 use rand::Rng;
@@ -40,6 +40,10 @@ impl Node {
             Some(Request::Offer { session, peer }) => Some(self.take_offer(now, from, session, peer)),
             Some(Request::Compare { sums, horizon, room }) => {
                 Some(self.answer_compare(now, from, sums, horizon, room))
+            }
+            Some(Request::WhoHasRecent { peer, max_age, hops }) => {
+                let question = (peer, Duration::from_secs(max_age), hops);
+                self.answer_recent(now, from, stream, question)
             }
             Some(Request::Want { peers }) => Some(self.answer_want(now, from, peers)),
             Some(Request::Acquainted { peer }) => Some(self.acquainted(&from, &peer)),

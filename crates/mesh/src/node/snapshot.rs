@@ -138,6 +138,8 @@ impl Node {
             let (what, about) = match pending {
                 Pending::Announce => ("announce", None),
                 Pending::Lookup { peer } => ("lookup", Some(*peer)),
+                Pending::Recent { target } => ("whoHasRecent", Some(*target)),
+                Pending::Check { peer } => ("check", Some(*peer)),
                 Pending::Compare => ("compare", None),
                 Pending::Want { .. } => ("want", None),
                 Pending::Survey { peer } => ("survey", Some(*peer)),
