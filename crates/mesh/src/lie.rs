@@ -23,6 +23,8 @@ pub enum Lie {
     FalseObservations,
     /// It claims to be at [`Lie::VICTIM`], and has those whom it coordinates called to punch there.
     PunchVictim,
+    /// A relay that takes sessions and passes nothing on.
+    DropFrames,
 }
 
 impl Lie {

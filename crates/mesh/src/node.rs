@@ -306,6 +306,13 @@ impl Node {
 
     /// Says goodbye to everybody. What [`Self::poll_transmit`] still gives should be sent.
     pub fn shutdown(&mut self, now: Instant) {
+        // First to those whom relays bring it: afterwards these will pass on nothing.
+        let relayed =
+            |(id, peer): (&PeerId, &path::Peer)| (peer.carrying == Some(PathKind::Relay)).then_some(*id);
+        let relayed: Vec<PeerId> = self.peers.iter().filter_map(relayed).collect();
+        for peer in relayed {
+            self.quic.close(now, &peer, b"goodbye");
+        }
         self.quic.close_all(now, b"goodbye");
         while let Some(packet) = self.quic.poll_transmit() {
             self.send_packet(now, packet);
@@ -522,8 +529,10 @@ impl Node {
     /// A connection is gone, and with it all that hung on it.
     fn handle_lost(&mut self, now: Instant, peer: PeerId, loss: Loss) {
         let reason = loss.to_string();
-        let resumption = self.resumption(now, &peer, &loss);
-        let role = self.contact(&peer).map(|contact| contact.role);
+        let resumed = self.take_to_resume(now, &peer, &loss);
+        // Its questions are gone, too: on its next connection their streams are other ones.
+        self.pending
+            .retain(|_, pending| !matches!(pending, Pending::Offer { requester, .. } if *requester == peer));
         let unanswered: Vec<(PeerId, RequestId)> =
             self.pending.keys().filter(|(whom, _)| *whom == peer).copied().collect();
         for key in unanswered {
@@ -542,10 +551,15 @@ impl Node {
         self.end_sessions_of(now, &peer);
         self.entrance_lost(now, &peer);
         self.leave_relay(now, &peer, "the relay is gone");
-        self.contact_lost(now, &peer, reason);
+        if resumed.is_some() {
+            self.tell_disconnected(&peer, reason);
+        } else {
+            self.contact_lost(now, &peer, reason);
+        }
         self.forget_peer(now, &peer);
-        if let (Some(resumption), Some(role)) = (resumption, role) {
-            self.resume(now, peer, role, resumption);
+        if resumed.is_some() {
+            self.peer(peer).contact = resumed;
+            self.drive_contact(now, peer);
         }
     }
 

@@ -204,6 +204,11 @@ impl Program for MeshNode {
         }
     }
 
+    fn handle_addresses(&mut self, io: &mut Io<'_>, addresses: &[Ipv4Addr]) {
+        let addresses = addresses.iter().map(|&address| address.into()).collect();
+        self.with(io, |node, now| node.handle_network_change(now, addresses));
+    }
+
     fn poll_timeout(&mut self) -> Option<Duration> {
         match &mut self.state {
             State::Running(pump) => pump.poll_timeout(),

@@ -37,6 +37,11 @@ pub trait Program: Any + Send {
         None
     }
 
+    /// The host has other addresses than before.
+    fn handle_addresses(&mut self, io: &mut Io<'_>, addresses: &[Ipv4Addr]) {
+        let _ = (io, addresses);
+    }
+
     /// Its state, to be looked at, and what time it is by its host's clock.
     fn snapshot(&self, now: Duration) -> Value {
         let _ = now;

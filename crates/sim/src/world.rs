@@ -268,7 +268,7 @@ impl World {
         })?
     }
 
-    /// Gives a machine other addresses on one of its interfaces.
+    /// Gives a machine other addresses on one of its interfaces. Its programs notice.
     pub fn readdress(&mut self, machine: MachineId, interface: usize, addresses: Vec<(Ipv4Addr, u8)>) {
         let changed = self.with(machine, |machine| {
             let one = machine.interfaces.get_mut(interface)?;
@@ -282,7 +282,17 @@ impl World {
                     segment.at.remove(&address);
                 }
             }
-            segment.at.extend(addresses.into_iter().map(|(address, _)| (address, port)));
+            segment.at.extend(addresses.iter().map(|(address, _)| (*address, port)));
+        }
+        let all: Vec<Ipv4Addr> = self
+            .with(machine, |machine| {
+                let interfaces = machine.interfaces.iter();
+                interfaces.flat_map(|one| one.addresses.iter().map(|(address, _)| *address)).collect()
+            })
+            .unwrap_or_default();
+        let mut slot = 0;
+        while self.call(machine, slot, |program, io| program.handle_addresses(io, &all)).is_some() {
+            slot += 1;
         }
     }
 

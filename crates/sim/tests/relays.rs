@@ -7,7 +7,7 @@ use std::time::Duration;
 use natrig_capture::Direction;
 use natrig_nat::Preset;
 use natrig_netmodel::Conditions;
-use omerta_mesh_core::{Config, Event, PathKind, PeerId, Service};
+use omerta_mesh_core::{Config, Event, Lie, PathKind, PeerId, Service};
 use village::{Village, Villager};
 
 const DELAY: Duration = Duration::from_millis(5);
@@ -363,4 +363,58 @@ fn all_relays_are_killed_and_one_returns() {
     let got = messages(&village.events(b));
     assert_eq!(got.len(), 1, "{:#?}", village.events(a));
     assert_eq!(sessions(&village, a, b), [all[1].id]);
+}
+
+/// Hostile: the nearest relay takes every session and passes nothing on. It is seen through, and left.
+#[test]
+fn a_relay_that_drops_is_left() {
+    let mut village = Village::new(12, DELAY);
+    let honest = relays(&mut village, 2, 50);
+    for relay in &honest {
+        slow(&mut village, *relay, Duration::from_millis(20));
+    }
+    let thief = village.settle(&honest[..1], None, |config| {
+        config.service = Service::Relay { sessions: 50 };
+        config.lie = Some(Lie::DropFrames);
+    });
+    let all = [honest[0], honest[1], thief];
+    village.run_for(seconds(3));
+    let [a, b] = [0, 1].map(|_| village.home(Preset::Symmetric, &all));
+    village.run_for(seconds(10));
+    let asked = village.world.now();
+    village.connect(a, b);
+    village.say(a, b, b"first");
+    village.run_for(seconds(30));
+    let events = village.events(b);
+    let got = messages(&events);
+    assert_eq!(got.len(), 1, "{:#?}", village.events(a));
+    assert!(got[0].0 - asked < seconds(5), "{:?}", got[0].0 - asked);
+    village.run_for(seconds(60));
+    for (one, other) in [(a, b), (b, a)] {
+        let sessions = sessions(&village, one, other);
+        assert!(sessions.len() == 2 && !sessions.contains(&thief.id), "{sessions:?}");
+    }
+}
+
+/// Hostile: the relay in use begins to drop in the middle of a talk. (It is the same node with another mind.)
+#[test]
+fn a_relay_that_begins_to_drop_costs_two_seconds_and_no_message() {
+    let (mut village, all, [a, b]) = talking(13, 3);
+    village.events(b);
+    let relay = whose(&all, sessions(&village, a, b)[0]);
+    let [from, to] = [a, b].map(|one| village.world.port(&format!("nat{}.wan", one.number)).unwrap());
+    let at = village.world.port(&format!("node{}.wan", relay.number)).unwrap();
+    // One way only: what the relay sends to b is lost.
+    village.world.block(at, to);
+    assert_ne!(from, to);
+    let begun = village.world.now();
+    for n in 0..20u32 {
+        village.say(a, b, format!("{n}").as_bytes());
+        village.run_for(Duration::from_millis(150));
+    }
+    village.run_for(seconds(3));
+    let events = village.events(b);
+    let got = messages(&events);
+    assert_eq!(got.len(), 20, "{events:#?}");
+    assert!(got[0].0 - begun < seconds(2), "{:?}", got[0].0 - begun);
 }

@@ -178,6 +178,13 @@ impl Contact {
         }
     }
 
+    /// What a resumed contact goes on with when it has failed, unless it was tried for long enough.
+    pub fn resume(&mut self, now: Instant) -> Option<Self> {
+        let (resumption, start) = self.resumption?.next(now)?;
+        let outbox = std::mem::take(&mut self.outbox);
+        Some(Self { outbox, ..Self::resumed(self.asked, start, resumption) })
+    }
+
     /// For a connection that was lost, to be begun anew at `start`.
     pub fn resumed(now: Instant, start: Instant, resumption: Resumption) -> Self {
         let stage = Stage::Lookup { next: start, until: start + LOOKUP_LIMIT };

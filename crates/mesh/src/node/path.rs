@@ -7,6 +7,7 @@ use indexmap::IndexSet;
 use crate::budget::Budget;
 use crate::event::{Event, PathKind};
 use crate::identity::PeerId;
+use crate::lie::Lie;
 use crate::liveness::{Liveness, Step, patience};
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::probe::{Probe, ProbeAnswer, ProbeEcho, Purpose};
@@ -47,6 +48,8 @@ pub(super) struct Peer {
     pub heard: Option<Instant>,
     /// Whether what goes the chosen way is answered.
     pub liveness: Liveness,
+    /// Whether it counts as silent, being a node that serves us.
+    pub was_silent: bool,
     /// Whether it has shown a later start than before, and has answered nothing on our connection since.
     pub has_restarted: bool,
     /// Bounds what this node may have us do.
@@ -291,17 +294,20 @@ impl Node {
             }
             _ => {}
         }
-        self.take_packet(now, id, packet);
+        self.take_packet(now, id, PathKind::Direct, packet);
     }
 
     /// Takes a QUIC packet of `id`, whichever way it came.
-    pub(super) fn take_packet(&mut self, now: Instant, id: PeerId, packet: &[u8]) {
+    pub(super) fn take_packet(&mut self, now: Instant, id: PeerId, came: PathKind, packet: &[u8]) {
         let is_answer = self.quic.handle_datagram(now, id, packet);
-        if is_answer && let Some(peer) = self.peers.get_mut(&id) {
-            let was_silent = peer.liveness.has_failed();
+        // While a direct path is suspect, packets go by the relay as well, and what comes there says nothing of it.
+        let is_other = |peer: &Peer| {
+            came == PathKind::Relay && peer.carrying == Some(PathKind::Direct) && peer.liveness.is_suspect()
+        };
+        if is_answer && let Some(peer) = self.peers.get_mut(&id).filter(|peer| !is_other(peer)) {
             peer.liveness.answer();
             peer.has_restarted = false;
-            if was_silent {
+            if std::mem::take(&mut peer.was_silent) {
                 self.link_speaks(now, &id);
             }
         }
@@ -313,6 +319,9 @@ impl Node {
             return;
         };
         // Only from where its member is known to be; a member that has moved shows where to by a probe.
+        if self.sessions.is_served() && self.config.lie == Some(Lie::DropFrames) {
+            return;
+        }
         let is_there = self.peers.get(&sender).is_some_and(|peer| peer.direct == Some(path));
         if is_there && let Some(to) = self.sessions.forward(now, session, &sender, packet.len()) {
             if let Some(path) = self.peers.get(&to).and_then(|peer| peer.direct) {
@@ -335,15 +344,14 @@ impl Node {
         if asks {
             peer.liveness.ask(now);
         }
-        let transmit = match (peer.carrying, peer.direct, peer.sessions.first().copied()) {
-            (Some(PathKind::Direct), Some(path), _) => Some(Transmit { path, payload: packet }),
-            (Some(PathKind::Relay), _, Some(SessionPath { relay, session, .. })) => {
-                let path = self.peers.get(&relay).and_then(|relay| relay.direct);
-                path.map(|path| Transmit { path, payload: frame(session, &packet) })
-            }
-            _ => None,
-        };
-        self.transmits.extend(transmit);
+        let carrying = peer.carrying;
+        let direct = peer.direct.filter(|_| carrying == Some(PathKind::Direct));
+        let relays = carrying == Some(PathKind::Relay) || direct.is_some() && peer.liveness.is_suspect();
+        if let Some(SessionPath { relay, session, .. }) = peer.sessions.first().copied().filter(|_| relays) {
+            let path = self.peers.get(&relay).and_then(|relay| relay.direct);
+            self.transmits.extend(path.map(|path| Transmit { path, payload: frame(session, &packet) }));
+        }
+        self.transmits.extend(direct.map(|path| Transmit { path, payload: packet }));
     }
 
     /// Closes those of `sockets` that no path of `id` uses.
@@ -410,7 +418,12 @@ impl Node {
             return;
         };
         let paths: Vec<Path> = peer.direct.iter().chain(&peer.alternates).copied().collect();
+        let relay = peer.sessions.first().filter(|_| peer.carrying == Some(PathKind::Relay));
         if peer.liveness.checks() == Some(1) {
+            // It may be the way to the relay that has failed.
+            if let Some(relay) = relay.map(|path| path.relay).and_then(|relay| self.peers.get_mut(&relay)) {
+                relay.liveness.suspect(now);
+            }
             self.renew_attempt(id);
             self.search_sessions(now, id);
         }

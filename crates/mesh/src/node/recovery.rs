@@ -82,19 +82,19 @@ impl Node {
         }
     }
 
-    /// Whether a contact is to be had again after its connection is lost.
-    pub(super) fn resumption(&self, now: Instant, id: &PeerId, loss: &Loss) -> Option<Resumption> {
-        let contact = self.peers.get(id)?.contact.as_ref()?;
-        let is_wanted = contact.connected && !matches!(loss, Loss::Ended(_));
-        let waits = contact.role == Role::Initiator || self.messages.values().any(|(to, _)| to == id);
-        (is_wanted && waits).then(|| Resumption::new(now))
-    }
-
-    /// Begins a lost connection anew.
-    pub(super) fn resume(&mut self, now: Instant, id: PeerId, role: Role, resumption: Resumption) {
-        let start = if role == Role::Initiator { now } else { now + COURTESY };
-        self.peer(id).contact = Some(Contact::resumed(now, start, resumption));
-        self.drive_contact(now, id);
+    /// Takes what is wanted from a contact whose connection is lost: another, to begin it anew.
+    pub(super) fn take_to_resume(&mut self, now: Instant, id: &PeerId, loss: &Loss) -> Option<Contact> {
+        let has_messages = self.messages.values().any(|(to, _)| to == id);
+        let contact = self.contact(id)?;
+        let wants = contact.role == Role::Initiator || has_messages;
+        if !contact.connected {
+            return contact.resume(now);
+        }
+        if matches!(loss, Loss::Ended(_)) || !wants {
+            return None;
+        }
+        let start = if contact.role == Role::Initiator { now } else { now + COURTESY };
+        Some(Contact::resumed(now, start, Resumption::new(now)))
     }
 
     /// A direct path that worked before is looked for again soon.

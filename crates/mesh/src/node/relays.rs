@@ -236,6 +236,7 @@ impl Node {
         let Some(at) = self.entrance_of(id) else {
             return;
         };
+        self.peer(*id).was_silent = true;
         if !std::mem::replace(&mut self.entrances[at].standing.is_silent, true) {
             self.review_relays(now);
             self.leave_silent(now, id);

@@ -121,7 +121,7 @@ impl Node {
             }
             _ => {}
         }
-        self.take_packet(now, id, packet);
+        self.take_packet(now, id, PathKind::Relay, packet);
     }
 
     /// The session in use does not answer: takes another, if there is one.
@@ -220,7 +220,8 @@ impl Node {
         // While a direct path is looked for, one session is enough.
         let needs = if contact.is_over() { needs } else { needs.min(1) };
         let has_failed = peer.liveness.has_failed();
-        let lacks = held.len() < needs || has_failed && held.len() < SESSIONS + 1;
+        let sound = peer.sessions.iter().filter(|path| path.failed.is_none()).count();
+        let lacks = sound < needs || has_failed && held.len() <= SESSIONS;
         if contact.role != Role::Initiator || !contact.search.is_over() || !lacks {
             return;
         }
@@ -303,6 +304,7 @@ impl Node {
                 contact.search.found(&relay);
                 self.relay_has_load(&relay, load.unwrap_or_default());
                 self.join_session(now, relay, id, session);
+                self.leave_failed(now, &id);
                 self.begin_connection(now, &id);
                 self.review(now, id);
                 self.search_sessions(now, id);
@@ -317,6 +319,18 @@ impl Node {
                     self.search_ended(now, id);
                 }
             }
+        }
+    }
+
+    /// Of more sessions than are needed those that failed are left.
+    fn leave_failed(&mut self, now: Instant, id: &PeerId) {
+        let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.sessions.len() > SESSIONS) else {
+            return;
+        };
+        let failed = peer.sessions.iter().skip(1).position(|path| path.failed.is_some());
+        if let Some(at) = failed {
+            let left = peer.sessions.remove(at + 1);
+            self.leave_sessions(now, &[left]);
         }
     }
 

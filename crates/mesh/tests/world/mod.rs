@@ -231,6 +231,13 @@ impl World {
         &self.hosts[at.0].node
     }
 
+    /// Frames that a relay has passed on, of all sessions that are open.
+    pub fn relayed(&self, at: At) -> u64 {
+        let snapshot = serde_json::to_value(self.node(at).snapshot(self.now)).expect("JSON");
+        let sessions = snapshot["sessions"].as_array().expect("a list");
+        sessions.iter().filter_map(|session| session["frames"].as_u64()).sum()
+    }
+
     pub fn elapsed(&self) -> Duration {
         self.now - self.start
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -25,6 +26,8 @@ pub struct Village {
     internet: SegmentId,
     pub all: Vec<Villager>,
     settings: Vec<([u8; 32], Config)>,
+    /// How often each has moved.
+    moves: BTreeMap<usize, u8>,
 }
 
 /// A host with a node.
@@ -47,7 +50,7 @@ impl Village {
     pub fn new(seed: u64, delay: Duration) -> Self {
         let mut world = World::divided(seed, 1);
         let internet = world.wide_segment("internet", Distances::between(1, |_, _| delay));
-        Village { world, internet, all: Vec::new(), settings: Vec::new() }
+        Village { world, internet, all: Vec::new(), settings: Vec::new(), moves: BTreeMap::new() }
     }
 
     /// Adds a public node that serves others, with these bootstrap nodes.
@@ -69,7 +72,7 @@ impl Village {
     ) -> Villager {
         let number = self.all.len();
         let [high, low] = [number / 200, number % 200].map(|part| part as u8);
-        let outside = Ipv4Addr::new(198, 51, high, low + 1);
+        let outside = outside(number);
         let name = format!("node{number}");
         let anywhere = |hop| vec![(Ipv4Addr::UNSPECIFIED, 0, hop)];
         let (own, host) = match preset {
@@ -124,6 +127,34 @@ impl Village {
         let (identity, config) = (Identity::from_seed(key), config.clone());
         let crypto = Arc::new(StandInCrypto::new(identity.id(), &config.seed));
         self.world.restart(whom.host, 0, MeshNode::new(identity, config, crypto));
+    }
+
+    /// Gives the gateway of a home another address outside.
+    pub fn renumber(&mut self, whom: Villager) {
+        let gateway = self.world.find(&format!("nat{}", whom.number)).unwrap();
+        let moves = self.moves.entry(whom.number).or_insert(0);
+        *moves += 1;
+        let [_, _, high, low] = outside(whom.number).octets();
+        let address = Ipv4Addr::new(198, 60 + *moves, high, low);
+        self.world
+            .with_gateway(gateway, |gateway, now| gateway.engine().renumber(now, vec![address]))
+            .unwrap()
+            .unwrap();
+        self.world.readdress(gateway, 0, vec![(address, 32)]);
+    }
+
+    /// Moves the host of a home to another address of its site.
+    pub fn move_host(&mut self, whom: Villager) {
+        let moves = self.moves.entry(whom.number).or_insert(0);
+        *moves += 1;
+        let address = Ipv4Addr::new(10, (whom.number / 200) as u8, (whom.number % 200) as u8, 10 + *moves);
+        self.world.readdress(whom.host, 0, vec![(address, 24)]);
+    }
+
+    /// Cuts the cable of a home's gateway, or mends it.
+    pub fn cut(&mut self, whom: Villager, cut: bool) {
+        let port = self.world.port(&format!("nat{}.wan", whom.number)).unwrap();
+        self.world.cut(port, cut);
     }
 
     pub fn run_for(&mut self, time: Duration) {
@@ -199,4 +230,8 @@ fn nic(link: &str, segment: SegmentId, address: Ipv4Addr, length: u8) -> Nic {
     let [_, b, c, d] = address.octets();
     let addresses = vec![(address, length)];
     Nic { link: link.to_owned(), segment, region: Region(0), mac: [2, 0, 0, b, c, d], addresses }
+}
+
+fn outside(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, (number / 200) as u8, (number % 200) as u8 + 1)
 }

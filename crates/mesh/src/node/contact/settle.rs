@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Contact, LINK_LIMIT, Stage};
+use super::{LINK_LIMIT, Stage};
 use crate::control::Notice;
 use crate::event::{Event, Kind, PathKind};
 use crate::identity::PeerId;
@@ -202,14 +202,12 @@ impl Node {
     }
 
     pub(super) fn contact_failed(&mut self, now: Instant, id: &PeerId, reason: &str) {
-        let Some(contact) = self.peers.get_mut(id).and_then(|peer| peer.contact.take()) else {
+        let Some(mut contact) = self.peers.get_mut(id).and_then(|peer| peer.contact.take()) else {
             return;
         };
-        if let Some((resumption, start)) = contact.resumption.and_then(|resumption| resumption.next(now)) {
-            let asked = contact.asked;
-            let again = Contact::resumed(asked, start, resumption);
-            self.close_unused(id, &contact.sockets());
-            self.peer(*id).contact = Some(Contact { outbox: contact.outbox, ..again });
+        self.close_unused(id, &contact.sockets());
+        if let Some(again) = contact.resume(now) {
+            self.peer(*id).contact = Some(again);
             return;
         }
         for (message, _) in contact.outbox {
@@ -227,9 +225,15 @@ impl Node {
             return;
         };
         if contact.connected {
-            self.events.push_back(Event::Disconnected { peer: *id, reason });
+            self.tell_disconnected(id, reason);
         } else if contact.role == Role::Initiator {
             self.contact_failed(now, id, &reason);
+        }
+    }
+
+    pub(in crate::node) fn tell_disconnected(&mut self, id: &PeerId, reason: String) {
+        if self.contact(id).is_some_and(|contact| contact.connected) {
+            self.events.push_back(Event::Disconnected { peer: *id, reason });
         }
     }
 }
