@@ -14,9 +14,12 @@ mod path;
 mod peers;
 mod recovery;
 mod relays;
+mod sealed;
 mod service;
 mod session;
 mod snapshot;
+#[cfg(test)]
+mod storm;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +29,6 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
-use minicbor::Encode;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -34,7 +36,6 @@ use crate::announce::encoded;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::control::{Notice, Reply, Request};
-use crate::coordination::Coordination;
 use crate::counters::Counters;
 use crate::crypto::QuicCrypto;
 use crate::detect::{Detection, Detector};
@@ -43,7 +44,7 @@ use crate::event::{Event, MessageId, PathKind};
 use crate::gossip::Gossip;
 use crate::identity::{Identity, PeerId};
 use crate::limits::Limits;
-use crate::lookup::{KEPT, LookupMessage};
+use crate::lookup::KEPT;
 use crate::nat::NatClass;
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::observe::Observations;
@@ -53,7 +54,7 @@ use crate::quic::{Loss, OwnedChange, OwnedStream, Quic, RequestId, Settings, Siz
 use crate::relay::{SessionId, Sessions};
 use crate::replay::Start;
 use crate::table::Table;
-use crate::wire::{Kind as DatagramKind, OpenError, Protocol, Sealer, claimed_sender};
+use crate::wire::{Kind as DatagramKind, Protocol, Sealer};
 
 use entrance::{Entrance, beginnings};
 pub(crate) use freshness::FailedPath;
@@ -411,71 +412,6 @@ impl Node {
             Some(detection) => detection.name,
             None if self.config.service.coordinates() => NatClass::Public,
             None => NatClass::Unknown,
-        }
-    }
-
-    fn handle_sealed(&mut self, now: Instant, path: Path, kind: DatagramKind, datagram: &[u8]) {
-        let known = claimed_sender(datagram).is_some_and(|sender| self.sealer.knows(&sender));
-        if !known && !self.strangers.take(now) {
-            self.reject(now, kind, "too many unknown senders", path.remote);
-            return;
-        }
-        let (peer, body) = match self.sealer.open(datagram) {
-            Ok(opened) => opened,
-            Err(error) => {
-                if error == OpenError::Network && self.strangers.take(now) {
-                    let payload = self.sealer.refusal(datagram);
-                    self.transmits.extend(payload.map(|payload| Transmit { path, payload }));
-                }
-                return self.reject(now, kind, error, path.remote);
-            }
-        };
-        if let Some(restarted) = self.sealer.poll_restart() {
-            self.peer_restarted(now, &restarted);
-        }
-        let understood = match kind {
-            DatagramKind::Probe => {
-                minicbor::decode(&body).map(|probe| self.handle_probe(now, peer, path, probe)).is_ok()
-            }
-            DatagramKind::ProbeAnswer => {
-                minicbor::decode(&body).map(|answer| self.handle_answer(now, peer, path, answer)).is_ok()
-            }
-            DatagramKind::ProbeEcho => {
-                minicbor::decode(&body).map(|echo| self.handle_echo(now, peer, path, echo)).is_ok()
-            }
-            DatagramKind::Coordinate => minicbor::decode::<Coordination>(&body)
-                .map(|coordination| self.handle_coordination(now, peer, path, coordination))
-                .is_ok(),
-            DatagramKind::Lookup => minicbor::decode::<LookupMessage>(&body)
-                .map(|message| self.handle_lookup_message(now, peer, path, datagram.len(), message))
-                .is_ok(),
-            DatagramKind::RelayData | DatagramKind::Refusal => false,
-        };
-        if !understood {
-            self.reject(now, kind, "malformed", path.remote);
-        }
-    }
-
-    /// Somebody says that we are of another network.
-    fn handle_refusal(&mut self, now: Instant, path: Path, datagram: &[u8]) {
-        if self.sealer.is_refused(datagram) && self.rejections.take(now) {
-            let from = path.remote;
-            self.events.push_back(Event::Error {
-                message: format!("the node at {from} is of another network; check the network key"),
-            });
-        }
-    }
-
-    fn reject(&mut self, now: Instant, what: impl std::fmt::Debug, why: impl ToString, from: SocketAddr) {
-        if self.rejections.take(now) {
-            self.events.push_back(Event::Rejected { what: format!("{what:?}"), why: why.to_string(), from });
-        }
-    }
-
-    /// Sends a sealed datagram. To an ID that is no key nothing can be said.
-    fn send_sealed<T: Encode<()>>(&mut self, kind: DatagramKind, peer: &PeerId, path: Path, body: &T) {
-        if let Some(payload) = self.sealer.seal(kind, peer, &encoded(body)) {
-            self.transmits.push_back(Transmit { path, payload });
         }
     }
 

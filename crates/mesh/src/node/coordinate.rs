@@ -29,6 +29,17 @@ impl Node {
         if !self.may_ask(now, &from) {
             return self.reject(now, DatagramKind::Coordinate, "too often", path.remote);
         }
+        self.take_coordination(now, from, path, coordination);
+    }
+
+    /// Does what a connected node asks for.
+    pub(super) fn take_coordination(
+        &mut self,
+        now: Instant,
+        from: PeerId,
+        path: Path,
+        coordination: Coordination,
+    ) {
         match coordination {
             Coordination::Ask { transaction, target, side } => match self.way_between(path, &target) {
                 Some(way) => {

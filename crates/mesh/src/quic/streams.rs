@@ -43,6 +43,14 @@ pub(crate) struct RequestId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamRef(StreamId);
 
+#[cfg(test)]
+impl StreamRef {
+    /// Some stream, which need not be open.
+    pub fn any() -> Self {
+        Self(StreamId::new(quinn_proto::Side::Client, quinn_proto::Dir::Bi, 0))
+    }
+}
+
 /// What happened on the streams.
 #[derive(Debug)]
 pub(crate) enum StreamEvent {
