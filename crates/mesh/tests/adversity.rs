@@ -261,3 +261,18 @@ fn both_sides_begin_to_punch_at_once() {
         assert!(apart < ms(4).max(one_way / 5), "{apart:?} apart, {one_way:?} from one to the other");
     }
 }
+
+/// A port that the gateway has opened is told to the peer, and leads through where nothing else does.
+#[test]
+fn a_mapped_port_makes_a_symmetric_side_reachable() {
+    for mapped in [A, B] {
+        let mut world = World::new(&Setup::default(), SYMMETRIC, SYMMETRIC);
+        world.bootstrap();
+        world.open_port(mapped, 6000);
+        world.connect(A, B);
+        assert!(world.run_until(seconds(12), both_settled), "{:#?}", world.events);
+        assert_eq!(settled(&world, A).map(|(path, ..)| path), Some(PathKind::Direct), "{mapped:?}");
+        world.send(A, B, vec![1; 100_000]);
+        assert!(world.run_until(seconds(3), |world| received(world, B) == [(100_000, PathKind::Direct)]));
+    }
+}

@@ -134,6 +134,14 @@ fn the_seeds_scenarios_are_as_expected() {
     }
 }
 
+/// T4.2.1, T4.2.2, T4.2.3, T2.2.3, T2.3.3, T2.4.2 and others: each way that a punch can go.
+#[test]
+fn the_meshs_scenarios_are_as_expected() {
+    for scenario in scenarios("mesh") {
+        Ran::by(&Simulator::new(7), &scenario).expect(Outcome::AsExpected);
+    }
+}
+
 #[test]
 fn controls_end_as_they_must() {
     let ended: BTreeMap<String, Outcome> = scenarios("controls")

@@ -291,6 +291,15 @@ impl World {
         self.sent.get(&address).copied().unwrap_or(0)
     }
 
+    /// Has a node's gateway open a port for its main socket, and tells the node so.
+    pub fn open_port(&mut self, at: At, port: u16) {
+        let host = &mut self.hosts[at.0];
+        if let Some(gateway) = &mut host.gateway {
+            gateway.opened.push((port, SocketAddr::new(host.address, NODE_PORT)));
+            host.node.set_mapped_endpoints(vec![SocketAddr::new(gateway.address, port)]);
+        }
+    }
+
     pub fn rebind(&mut self, at: At) {
         if let Some(gateway) = &mut self.hosts[at.0].gateway {
             gateway.rebind();
@@ -458,8 +467,8 @@ impl World {
                 return;
             }
         }
-        let host = &self.hosts[receiver.0];
-        let inside = match &host.gateway {
+        let host = &mut self.hosts[receiver.0];
+        let inside = match &mut host.gateway {
             Some(gateway) => gateway.inbound(flying.target.port(), flying.source),
             None => Some(flying.target),
         };

@@ -65,11 +65,13 @@ pub struct Gateway {
     pub profile: Profile,
     mappings: Vec<Mapping>,
     used: HashSet<u16>,
+    /// Ports that are opened for good, as by port mapping protocols.
+    pub opened: Vec<(u16, SocketAddr)>,
 }
 
 impl Gateway {
     pub fn new(address: IpAddr, profile: Profile) -> Self {
-        Self { address, profile, mappings: Vec::new(), used: HashSet::new() }
+        Self { address, profile, mappings: Vec::new(), used: HashSet::new(), opened: Vec::new() }
     }
 
     /// The outside source of a datagram from `inside` to `remote`.
@@ -103,11 +105,22 @@ impl Gateway {
     }
 
     /// To whom a datagram from `remote` to an outside port goes; `None`: dropped.
-    pub fn inbound(&self, port: u16, remote: SocketAddr) -> Option<SocketAddr> {
-        let mapping = self.mappings.iter().find(|mapping| mapping.outside_port == port)?;
+    pub fn inbound(&mut self, port: u16, remote: SocketAddr) -> Option<SocketAddr> {
+        let is_known =
+            |mapping: &Mapping| mapping.outside_port == port && mapping.contacted.contains(&remote);
+        let opened = self.opened.iter().find(|(opened, _)| *opened == port);
+        if let Some(&(_, inside)) = opened.filter(|_| !self.mappings.iter().any(is_known)) {
+            // What answers goes out by the same port, whatever the mapping would be otherwise.
+            let contacted = HashSet::from([remote]);
+            self.mappings.retain(|mapping| (mapping.inside, mapping.first_remote) != (inside, remote));
+            self.mappings.push(Mapping { inside, first_remote: remote, outside_port: port, contacted });
+        }
         let rule = self.profile.filtering;
-        let allowed = mapping.contacted.iter().any(|&contacted| rule.same(contacted, remote));
-        allowed.then_some(mapping.inside)
+        let allows = |mapping: &&Mapping| {
+            mapping.outside_port == port
+                && mapping.contacted.iter().any(|&contacted| rule.same(contacted, remote))
+        };
+        self.mappings.iter().find(allows).map(|mapping| mapping.inside)
     }
 
     /// All ports change, as after a reboot.
