@@ -108,7 +108,8 @@ impl ConfigFile {
 
     /// The file's content.
     pub fn text(&self) -> Result<String, String> {
-        serde_saphyr::to_string(self).map_err(|error| error.to_string())
+        let text = serde_saphyr::to_string(self).map_err(|error| error.to_string())?;
+        Ok(format!("{}\n", text.trim_end()))
     }
 
     /// The key of the network.

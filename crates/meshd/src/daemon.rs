@@ -120,7 +120,7 @@ impl Daemon {
     }
 
     fn invite(&self, address: Option<SocketAddr>) -> Result<Value, Failed> {
-        let mut bootstrap = Vec::new();
+        let (mut bootstrap, mut stun) = (Vec::new(), self.stun.clone());
         if self.service.coordinates() {
             let observed = self.handle.look(|node| node.detection()).and_then(|nat| nat.observed);
             let local = self.handle.local_address();
@@ -128,6 +128,9 @@ impl Daemon {
             let own =
                 own.ok_or("it is not known where others reach this node; say it with --address IP:PORT")?;
             bootstrap.push(Bootstrap { id: self.handle.id(), address: own });
+            if !stun.contains(&own) {
+                stun.push(own);
+            }
         } else if address.is_some() {
             return Err(
                 "this node does not serve others, so nobody can begin with it; run it with --relay".into()
@@ -137,7 +140,7 @@ impl Daemon {
         if bootstrap.is_empty() {
             return Err("this node knows no mesh: it has no bootstrap nodes, and is none (--relay)".into());
         }
-        let invite = Invite { network: self.network, bootstrap, stun: self.stun.clone() };
+        let invite = Invite { network: self.network, bootstrap, stun };
         Ok(json!({"link": invite.to_string(), "private": self.network.is_some()}))
     }
 

@@ -105,6 +105,12 @@ fn describe(event: &Event, file: Option<&Path>) -> String {
         Event::MessageReceived { peer, data, path } => {
             format!("{} received {} bytes from {}{place}", mark(*path), data.len(), short(peer))
         }
+        Event::DatagramReceived { peer, data, path } => {
+            format!("{} received a datagram of {} bytes from {}", mark(*path), data.len(), short(peer))
+        }
+        Event::PingAnswered { peer, took, path } => {
+            format!("{} {} answered in {:.1} ms", mark(*path), short(peer), took.as_secs_f64() * 1000.0)
+        }
         Event::PathFailed { peer, path, reason } => {
             format!("the {} path to {} failed: {reason}", word(path), short(peer))
         }

@@ -78,7 +78,7 @@ fn nat_words(nat: &Value) -> String {
     }
     format!(
         "{} (mapping {}, filtering {}), seen as {}, confidence {}",
-        text(nat, "nat").replace('?', text(nat, "name")),
+        text(nat, "name"),
         text(nat, "mapping"),
         text(nat, "filtering"),
         text(nat, "observed"),
