@@ -71,12 +71,15 @@ fn search([one, two]: [&Nat; 2], birthday: bool) -> Result<Kind, &'static str> {
         (false, true) => (two, one),
         _ => return Ok(Kind::Relay),
     };
-    if poisons(easy) {
-        return Ok(Kind::Relay);
-    }
     if is_foreseeable(hard) {
         // Its next port can be told to the other side, which has to try a few at most.
-        return Ok(Kind::Punch);
+        return match poisons(easy) {
+            true => Err("it depends on whose packet comes first"),
+            false => Ok(Kind::Punch),
+        };
+    }
+    if poisons(easy) {
+        return Ok(Kind::Relay);
     }
     if !birthday {
         return Ok(Kind::Relay);
@@ -167,7 +170,7 @@ mod tests {
         check("cgn", "cgn", Ok(Kind::Punch));
         check("cgn", "full-cone", Ok(Kind::Direct));
         check("symmetric-sequential", "port-restrict", Ok(Kind::Punch));
-        check("symmetric-sequential", "poison", Ok(Kind::Relay));
+        check("symmetric-sequential", "poison", Err("it depends on whose packet comes first"));
         check("symmetric-sequential", "symmetric", Ok(Kind::Relay));
         check("reject", "short-timer", Ok(Kind::Punch));
         check("udp-blocked", "public", Err("one of them passes no UDP"));
