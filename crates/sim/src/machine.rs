@@ -50,6 +50,8 @@ pub(crate) struct Machine {
     pub turn: u32,
     /// When it will be woken, in the world's nanoseconds.
     pub wakes: Option<u64>,
+    /// When it wants to be woken, which may be later.
+    pub wants: Option<u64>,
     /// What has come to it so far, folded.
     pub digest: u64,
     /// Whether what it does is told to those who look on.

@@ -1,6 +1,6 @@
 //! The event loop: a part of a world, which one thread runs.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use natrig_capture::{Direction, DropReason, What as Sight};
 use natrig_netmodel::{Bit, Departures, Fate};
@@ -109,6 +109,8 @@ pub(crate) struct Shard {
     pub folds: bool,
     frames: u64,
     outcome: Outcome,
+    /// Packets at the other end of a cable without delay, which are taken as soon as their sender's turn is over.
+    at_hand: VecDeque<(PortId, Passing)>,
 }
 
 impl Shard {
@@ -132,11 +134,32 @@ impl Shard {
             What::Forwarded(to, passing) => self.forwarded(map, to, passing),
             What::Arrived(to, passing) => self.arrived(map, to, passing),
         }
+        self.hand_over(map);
         true
     }
 
-    /// Has something done with a machine, and lets what follows from it take its way.
+    /// Has something done with a machine from outside, and lets what follows from it take its way.
     pub fn with<T>(
+        &mut self,
+        map: &Map,
+        index: usize,
+        work: impl FnOnce(&mut Machine, Duration, &mut Outcome) -> T,
+    ) -> Option<T> {
+        let result = self.turn(map, index, work);
+        self.hand_over(map);
+        result
+    }
+
+    /// Gives machines what lies at hand for them, and what they answer to it.
+    fn hand_over(&mut self, map: &Map) {
+        while let Some((to, passing)) = self.at_hand.pop_front() {
+            self.counts.events += 1;
+            self.arrived(map, to, passing);
+        }
+    }
+
+    /// A machine's turn.
+    fn turn<T>(
         &mut self,
         map: &Map,
         index: usize,
@@ -162,32 +185,40 @@ impl Shard {
         if one.off {
             return;
         }
+        if one.wants.is_some_and(|wanted| wanted > at) {
+            // It has thought better of it since.
+            return self.set_alarm(index);
+        }
         let due = one.poll_timeout().is_some_and(|wanted| nanos(wanted) <= at);
         if due && one.watched {
             self.seen.push(Seen { at: Duration::from_nanos(at), machine, what: Deed::Woken });
         }
-        self.with(map, index, |machine, now, outcome| {
+        self.turn(map, index, |machine, now, outcome| {
             if due {
                 machine.handle_timeout(now, outcome);
             }
         });
     }
 
+    /// Sees to it that a machine is woken when it wants to be.
+    fn set_alarm(&mut self, index: usize) {
+        let Some(machine) = self.machines.get_mut(index) else { return };
+        let Some(wanted) = machine.wants.filter(|_| !machine.off) else { return };
+        let wanted = if wanted > self.now { wanted } else { self.now + RESTLESS };
+        if machine.wakes.is_none_or(|at| wanted < at) {
+            machine.wakes = Some(wanted);
+            machine.turn = machine.turn.wrapping_add(1);
+            let when = When { at: wanted, origin: machine.id, turn: machine.turn };
+            self.agenda.add(Event { when, what: What::Wake(machine.id) });
+        }
+    }
+
     /// Sends on what a machine has to send, and takes note of when it wants to be woken.
     fn settle(&mut self, map: &Map, index: usize, outcome: &mut Outcome) {
         let Some(machine) = self.machines.get_mut(index) else { return };
-        let off = machine.off;
-        if let Some(wanted) = machine.poll_timeout().filter(|_| !off) {
-            let wanted = nanos(wanted);
-            let wanted = if wanted > self.now { wanted } else { self.now + RESTLESS };
-            if machine.wakes.is_none_or(|at| wanted < at) {
-                let id = machine.id;
-                machine.wakes = Some(wanted);
-                machine.turn = machine.turn.wrapping_add(1);
-                let when = When { at: wanted, origin: id, turn: machine.turn };
-                self.agenda.add(Event { when, what: What::Wake(id) });
-            }
-        }
+        machine.wants = machine.poll_timeout().map(nanos);
+        self.set_alarm(index);
+        let Some(machine) = self.machines.get_mut(index) else { return };
         if machine.watched {
             let id = machine.id;
             let at = Duration::from_nanos(self.now);
@@ -232,7 +263,7 @@ impl Shard {
                     if blocked {
                         self.lose(map, from, to, &passing, Direction::Outbound, DropReason::Blocked);
                     } else if at <= now && near {
-                        self.leave(map, to, passing, false);
+                        self.leave(map, to, passing);
                     } else {
                         self.later(map, plug.machine, at, to, What::Forwarded(to, passing));
                     }
@@ -249,13 +280,12 @@ impl Shard {
         let cut = !wide && self.cable(map, passing.from).is_some_and(|cable| cable.cut);
         match cut {
             true => self.lose(map, passing.from, to, &passing, Direction::Inbound, DropReason::Cut),
-            false => self.leave(map, to, passing, true),
+            false => self.leave(map, to, passing),
         }
     }
 
-    /// Puts a packet on the cable to its machine; one that is there at once is delivered at once, unless its sender's own
-    /// turn is not over.
-    fn leave(&mut self, map: &Map, to: PortId, passing: Passing, may_arrive: bool) {
+    /// Puts a packet on the cable to its machine.
+    fn leave(&mut self, map: &Map, to: PortId, passing: Passing) {
         let now = self.now;
         let Some(cable) = self.cable(map, to) else { return };
         if cable.cut {
@@ -267,8 +297,8 @@ impl Shard {
                 let Some(target) = map.plugs.get(to.index()) else { return };
                 each(departures, passing, |at, passing| {
                     let at = nanos(at) + map.pace;
-                    if at <= now && may_arrive {
-                        self.arrived(map, to, passing);
+                    if at <= now {
+                        self.at_hand.push_back((to, passing));
                     } else {
                         self.later(map, target.machine, at, to, What::Arrived(to, passing));
                     }
@@ -302,7 +332,7 @@ impl Shard {
             return;
         }
         let interface = usize::from(plug.interface);
-        self.with(map, index, |machine, now, outcome| {
+        self.turn(map, index, |machine, now, outcome| {
             machine.handle(now, interface, passing.packet, outcome);
         });
     }

@@ -153,6 +153,7 @@ impl World {
             off: false,
             turn: 0,
             wakes: None,
+            wants: None,
             digest: 0,
             watched: false,
         });
@@ -304,11 +305,17 @@ impl World {
     /// Has a machine's clock go otherwise from now on.
     pub fn set_clock(&mut self, machine: MachineId, clock: Clock) {
         self.with(machine, |machine| machine.clock = clock);
+        self.look_after(machine);
     }
 
     /// Switches a machine off or on. What comes to one that is off is lost; its timers wait.
     pub fn switch(&mut self, machine: MachineId, on: bool) {
         self.with(machine, |machine| machine.off = !on);
+        self.look_after(machine);
+    }
+
+    /// Finds out anew when a machine wants to be woken.
+    fn look_after(&mut self, machine: MachineId) {
         if let Some((shard, index)) = self.spot(machine)
             && let Some(shard) = self.shards.get_mut(shard)
         {
