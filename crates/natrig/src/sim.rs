@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 use natrig_scenario::population::{Churn, Mix};
 use natrig_sim::population::{
-    self, Ended, Population, RelaySettings, Settings, Traffic,
+    self, Ended, Gossip, Population, RelaySettings, Settings, Traffic,
     report::{self, Document},
 };
 
@@ -48,6 +48,12 @@ pub struct SimArguments {
     /// Sessions that a relay serves at once
     #[arg(long, value_name = "N", default_value_t = 100)]
     relay_sessions: usize,
+    /// Announcements of others that each member keeps
+    #[arg(long, value_name = "N", default_value_t = Gossip::default().view)]
+    view: usize,
+    /// Nobody tells ordinary members of others
+    #[arg(long)]
+    no_peer_contact: bool,
     /// Time between two messages of a member
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     message_every: Duration,
@@ -100,6 +106,7 @@ fn settings(arguments: &SimArguments) -> Result<Settings, Failure> {
         threads: arguments.threads.map_or(host, usize::from),
         traffic: Traffic { every: arguments.message_every, bytes: arguments.message_bytes.into() },
         relays: RelaySettings { members: arguments.relay_members, sessions: arguments.relay_sessions },
+        gossip: Gossip { view: arguments.view, peer_contact: !arguments.no_peer_contact },
     })
 }
 
@@ -109,12 +116,14 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// The command that runs one world again.
 fn replay(arguments: &SimArguments, seed: u64) -> String {
-    let SimArguments { nodes, nat_mix, relay_members, relay_sessions, message_bytes, .. } = arguments;
+    let SimArguments { nodes, nat_mix, relay_members, relay_sessions, message_bytes, view, .. } = arguments;
+    let contact = if arguments.no_peer_contact { " --no-peer-contact" } else { "" };
     let time = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
     let churn = arguments.churn.as_ref().map(|file| format!(" --churn {}", file.display()));
     format!(
         "natrig sim --nodes {nodes} --nat-mix {}{} --for {} --relay-members {relay_members} \
-         --relay-sessions {relay_sessions} --message-every {} --message-bytes {message_bytes} --seed {seed}",
+         --relay-sessions {relay_sessions} --message-every {} --message-bytes {message_bytes} --view {view}{contact} \
+         --seed {seed}",
         nat_mix.display(),
         churn.unwrap_or_default(),
         time(arguments.length),

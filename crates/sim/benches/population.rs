@@ -10,7 +10,11 @@ use std::{
 };
 
 use natrig_scenario::population::{Churn, Mix};
-use natrig_sim::population::{Ended, RelaySettings, Settings, Traffic, many};
+use natrig_sim::population::{Ended, Gossip, RelaySettings, Settings, Traffic, many};
+
+// As natrig has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +41,8 @@ fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64) {
         threads: threads as usize,
         traffic: Traffic::default(),
         relays: RelaySettings::default(),
+        // A relay and a partner are all that the hosts of this figure have.
+        gossip: Gossip { peer_contact: false, ..Gossip::default() },
     };
     let begun = Instant::now();
     let worlds = many(&settings, seeds, settings.threads, |_| ()).expect("settings that can be");

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use natrig_scenario::population::{Churn, Mix};
 use natrig_sim::population::{
-    Ended, Outcome, Population, RelaySettings, Settings, Traffic, Wrong, many,
+    Ended, Gossip, Outcome, Population, RelaySettings, Settings, Traffic, Wrong, many,
     report::{Document, html, text},
 };
 
@@ -26,6 +26,7 @@ fn settings(nodes: u32, seconds: u64) -> Settings {
         threads: 1,
         traffic: Traffic::default(),
         relays: RelaySettings { members: NonZeroU32::new(16).unwrap(), sessions: 100 },
+        gossip: Gossip::default(),
     }
 }
 

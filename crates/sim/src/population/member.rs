@@ -161,6 +161,8 @@ impl Member {
         config.bootstrap = relays.into_iter().filter_map(bootstrap).collect();
         config.relays = config.bootstrap.len();
         config.max_message = 1 << 16;
+        config.view = plan.gossip.view;
+        config.peer_contact = plan.gossip.peer_contact;
         config.streams = 0;
         let crypto = Arc::new(StandInCrypto::new(identity.id(), &self.random.random()));
         let now = io.now();

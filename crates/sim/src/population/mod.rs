@@ -20,6 +20,7 @@ mod tally;
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use natrig_scenario::population::{Churn, Mix};
+use omerta_mesh_core::Config;
 use serde::Serialize;
 
 use crate::{MachineId, World};
@@ -57,6 +58,8 @@ pub struct Settings {
     pub traffic: Traffic,
     /// Who relays.
     pub relays: RelaySettings,
+    /// What members want to know of others.
+    pub gossip: Gossip,
 }
 
 /// What each member sends to its partner.
@@ -88,6 +91,23 @@ impl Default for RelaySettings {
     fn default() -> Self {
         const MEMBERS: NonZeroU32 = NonZeroU32::new(64).unwrap();
         RelaySettings { members: MEMBERS, sessions: 100 }
+    }
+}
+
+/// What members want to know of others than their relays and their partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gossip {
+    /// Announcements that each keeps.
+    pub view: usize,
+    /// Whether nodes, relays among them, tell ordinary members of others.
+    pub peer_contact: bool,
+}
+
+impl Default for Gossip {
+    /// What a node does by itself.
+    fn default() -> Self {
+        let Config { view, peer_contact, .. } = Config::new([0; 32], 0);
+        Gossip { view, peer_contact }
     }
 }
 

@@ -8,7 +8,7 @@ use omerta_mesh_core::{Identity, PeerId};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use super::{Settings, Traffic, lot};
+use super::{Gossip, Settings, Traffic, lot};
 
 /// The port of every node.
 pub(super) const PORT: u16 = 4400;
@@ -26,6 +26,7 @@ pub(super) struct Plan {
     pub mix: Mix,
     pub churn: Churn,
     pub traffic: Traffic,
+    pub gossip: Gossip,
     /// When the last messages are sent: what is under way then still arrives before the end.
     pub silence: Duration,
     pub members: Vec<Place>,
@@ -94,6 +95,7 @@ impl Plan {
             mix: mix.clone(),
             churn: churn.clone(),
             traffic: settings.traffic,
+            gossip: settings.gossip,
             silence,
             members,
             relays,

@@ -16,6 +16,7 @@ pub struct Relay {
     number: u32,
     seed: u64,
     sessions: usize,
+    peer_contact: bool,
     pump: Option<Box<Pump>>,
     pub(super) received: Tally,
     /// The most sessions that were open at once.
@@ -23,8 +24,16 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(number: u32, seed: u64, sessions: usize) -> Self {
-        Relay { number, seed, sessions, pump: None, received: Tally::default(), most_sessions: 0 }
+    pub(super) fn new(number: u32, seed: u64, sessions: usize, peer_contact: bool) -> Self {
+        Relay {
+            number,
+            seed,
+            sessions,
+            peer_contact,
+            pump: None,
+            received: Tally::default(),
+            most_sessions: 0,
+        }
     }
 
     fn drain(&mut self, io: &mut Io<'_>) {
@@ -42,6 +51,7 @@ impl Program for Relay {
         let mut random = plan::random(self.seed, &format!("life of {name}"));
         let mut config = Config::new(random.random(), io.calendar_us());
         config.port = plan::PORT;
+        config.peer_contact = self.peer_contact;
         config.service = Service::Relay { sessions: self.sessions };
         let crypto = Arc::new(StandInCrypto::new(identity.id(), &random.random()));
         self.pump = Some(Box::new(Pump::start(io, identity, config, crypto)));

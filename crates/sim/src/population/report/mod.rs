@@ -55,6 +55,10 @@ pub struct Told {
     pub relay_members: u32,
     /// Sessions that a relay serves at once.
     pub relay_sessions: usize,
+    /// Announcements that each member keeps.
+    pub view: usize,
+    /// Whether nodes tell ordinary members of others.
+    pub peer_contact: bool,
 }
 
 /// What the run took on the host it ran on.
@@ -99,6 +103,8 @@ impl Document {
                 message_bytes: settings.traffic.bytes,
                 relay_members: settings.relays.members.get(),
                 relay_sessions: settings.relays.sessions,
+                view: settings.gossip.view,
+                peer_contact: settings.gossip.peer_contact,
             },
             worlds,
             host: Host {
