@@ -11,6 +11,7 @@ use crate::gossip::{Held, Sums};
 use crate::identity::PeerId;
 use crate::node::FailedPath;
 use crate::relay::SessionId;
+use crate::routing::Routed;
 
 /// Asked on a stream of its own.
 #[derive(Debug, PartialEq, Encode, Decode)]
@@ -214,6 +215,12 @@ pub(crate) enum Notice {
         /// How many nodes farther this may go.
         #[n(2)]
         hops: u8,
+    },
+    /// A message that is to be passed on.
+    #[n(13)]
+    Routed {
+        #[n(0)]
+        routed: Routed,
     },
     /// I want news of nodes that have so many bits in common with me, and of those that can be asked.
     #[n(11)]

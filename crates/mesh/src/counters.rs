@@ -61,7 +61,7 @@ impl Traffic {
             Some(Protocol::Mesh(Kind::RelayData)) => &mut self.relay,
             Some(Protocol::Mesh(Kind::Lookup)) => &mut self.lookup,
             Some(Protocol::Quic) => &mut self.quic,
-            Some(Protocol::Mesh(Kind::Refusal)) | None => &mut self.other,
+            Some(Protocol::Mesh(Kind::Refusal | Kind::Routed)) | None => &mut self.other,
         };
         count.datagrams += 1;
         count.bytes += datagram.len() as u64;

@@ -72,6 +72,18 @@ pub enum Event {
         /// How many nodes were asked.
         asked: u64,
     },
+    /// A message has come over other members.
+    RoutedReceived {
+        /// Who sent it.
+        peer: PeerId,
+        /// Its content.
+        #[serde(skip)]
+        data: Vec<u8>,
+        /// How many have passed it on.
+        hops: u8,
+        /// Whether it went to everybody.
+        for_all: bool,
+    },
     /// Who has heard of a peer lately, as our owner asked.
     RecentContact {
         /// The peer.

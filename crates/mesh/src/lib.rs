@@ -51,6 +51,7 @@ mod punch;
 mod quic;
 mod relay;
 mod replay;
+mod routing;
 mod search;
 mod sounding;
 mod strategy;

@@ -14,6 +14,7 @@ mod path;
 mod peers;
 mod recovery;
 mod relays;
+mod routing;
 mod sealed;
 mod service;
 mod session;
@@ -53,6 +54,7 @@ use crate::punch;
 use crate::quic::{Loss, OwnedChange, OwnedStream, Quic, RequestId, Settings, Sizes, StreamEvent, StreamRef};
 use crate::relay::{SessionId, Sessions};
 use crate::replay::Start;
+use crate::routing::Routing;
 use crate::table::Table;
 use crate::wire::{Kind as DatagramKind, Protocol, Sealer};
 
@@ -69,6 +71,9 @@ pub use view::PeerView;
 
 /// Below are the main socket and that of the NAT detection.
 const FIRST_FREE_SOCKET: u32 = 2;
+
+/// Nodes besides those of the view to which ways are remembered.
+const ROUTES_BESIDE: usize = 256;
 
 /// A node of the mesh. See the crate's documentation for how to drive it.
 pub struct Node {
@@ -93,6 +98,11 @@ pub struct Node {
     kept: Directory,
     searches: IndexMap<PeerId, Search>,
     freshness: Freshness,
+    routing: Routing,
+    /// Bounds what a neighbour has us pass on.
+    routed: Limits<PeerId>,
+    /// Messages sent to all.
+    broadcasts: u64,
     /// When to lie again, if we were told to.
     lie_at: Instant,
     /// When lookups for these ended.
@@ -216,6 +226,9 @@ impl Node {
             kept: Directory::new(identity.id(), KEPT, hashes),
             searches: IndexMap::new(),
             freshness: Freshness::new(),
+            routing: Routing::new(config.view + ROUTES_BESIDE, hashes),
+            routed: Limits::new(100.0, 400.0, hashes),
+            broadcasts: 0,
             lie_at: now,
             sought: IndexMap::new(),
             keep_at: None,
@@ -555,6 +568,7 @@ impl Node {
         match notice {
             Notice::Facts { facts } => self.hear_facts(now, peer, facts),
             Notice::PathFailed { peer: of, path, hops } => self.hear_of_failure(now, peer, of, path, hops),
+            Notice::Routed { routed } => self.take_routed(now, peer, routed),
             Notice::Horizon { bits } => self.gossip.set_horizon(&peer, bits),
             Notice::Contact => self.handle_contact_notice(now, peer),
             Notice::Settled { kind } => self.handle_settled_notice(now, peer, kind),

@@ -52,6 +52,8 @@ pub enum Kind {
     RelayData = 8,
     /// Asks for a node that is not known, or answers.
     Lookup = 10,
+    /// A message that goes over other members; never a datagram of its own.
+    Routed = 11,
     /// Says that a datagram was of another network.
     Refusal = 9,
 }

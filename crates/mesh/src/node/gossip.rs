@@ -69,7 +69,15 @@ impl Node {
         }
     }
 
+    /// A neighbour has told of a node: it leads there.
+    fn learn_way(&mut self, id: PeerId, hops: u8, neighbour: PeerId) {
+        if self.gossip.has(&neighbour) {
+            self.routing.learn(id, hops, neighbour);
+        }
+    }
+
     pub(super) fn gossip_lost(&mut self, peer: &PeerId) {
+        self.routing.lose(peer);
         self.gossip.leave(peer);
         self.directory.set_neighbour(peer, false);
     }
@@ -204,6 +212,7 @@ impl Node {
                 let same = self.directory.find(now, &id).is_some_and(|entry| entry.sequence == sequence);
                 if same {
                     self.gossip.is_known_to(&from, &id);
+                    self.learn_way(id, told.hops, from);
                 } else if outcome == Learned::Full {
                     self.horizon_moved = true;
                 }
@@ -217,6 +226,7 @@ impl Node {
             self.directory.set_neighbour(&id, true);
         }
         self.gossip.is_known_to(&from, &id);
+        self.learn_way(id, told.hops, from);
         match outcome {
             Learned::New => self.events.push_back(Event::PeerDiscovered { peer: id }),
             Learned::Stale | Learned::Full => return Ok(()),

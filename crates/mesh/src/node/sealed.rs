@@ -66,7 +66,7 @@ impl Node {
             DatagramKind::Lookup => minicbor::decode::<LookupMessage>(body)
                 .map(|message| self.handle_lookup_message(now, peer, path, length, message))
                 .is_ok(),
-            DatagramKind::RelayData | DatagramKind::Refusal => false,
+            DatagramKind::RelayData | DatagramKind::Refusal | DatagramKind::Routed => false,
         }
     }
 
