@@ -109,6 +109,8 @@ pub struct Node {
     sought: IndexMap<PeerId, Instant>,
     /// When others are asked to keep ours.
     keep_at: Option<Instant>,
+    /// Whether they were asked once already: nobody says that it was kept, so they are asked again soon after a change.
+    keep_sure: bool,
     /// Bounds the lookups that we answer.
     asked: Budget,
     /// Whether the view has filled up, and when neighbours were last told what we want to hear of.
@@ -232,6 +234,7 @@ impl Node {
             lie_at: now,
             sought: IndexMap::new(),
             keep_at: None,
+            keep_sure: false,
             asked: Budget::new(now, 500.0, 1000.0),
             horizon_moved: false,
             horizon_told: now,

@@ -137,8 +137,9 @@ impl Node {
                 if length < MIN_ASK || !self.asked.take(now) {
                     return self.reject(now, DatagramKind::Lookup, "too short or too often", path.remote);
                 }
-                let fact = self.fact(now, &target).or_else(|| {
-                    let entry = self.kept.find(now, &target)?;
+                // Who asks for itself wants to know who is near to it.
+                let fact = self.fact(now, &target).filter(|_| target != from).or_else(|| {
+                    let entry = self.kept.find(now, &target).filter(|_| target != from)?;
                     let age = entry.age(now).as_secs();
                     Some(Passed { age, hops: entry.hops, signed: entry.signed.to_vec() })
                 });
@@ -236,6 +237,7 @@ impl Node {
 
     /// What we say of ourselves has changed, or it is time: others shall keep it.
     pub(super) fn keep_soon(&mut self, now: Instant) {
+        self.keep_sure = false;
         self.keep_at = Some(now + KEEP_DELAY.mul_f64(self.rng.random_range(0.5..1.5)));
     }
 
@@ -243,7 +245,8 @@ impl Node {
     fn have_kept(&mut self, now: Instant) {
         let knows_all = self.directory.horizon() == 0 && !self.gossip.is_any_bounded();
         let begun = !knows_all && self.begin_lookup(now, self.id(), false);
-        let pause = if begun { PASS_ON } else { KEEP_AGAIN };
+        let is_sure = begun && std::mem::replace(&mut self.keep_sure, true);
+        let pause = if is_sure { PASS_ON } else { KEEP_AGAIN };
         self.keep_at = Some(now + pause.mul_f64(self.rng.random_range(0.8..1.0)));
     }
 
