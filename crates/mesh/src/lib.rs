@@ -33,6 +33,7 @@ mod event;
 mod freshness;
 mod gossip;
 mod identity;
+mod letters;
 mod lie;
 mod limits;
 mod line;

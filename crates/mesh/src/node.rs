@@ -41,9 +41,10 @@ use crate::counters::Counters;
 use crate::crypto::QuicCrypto;
 use crate::detect::{Detection, Detector};
 use crate::directory::Directory;
-use crate::event::{Event, MessageId, PathKind};
+use crate::event::{Event, PathKind};
 use crate::gossip::Gossip;
 use crate::identity::{Identity, PeerId};
+use crate::letters::{HEAD, Received, Unanswered};
 use crate::limits::Limits;
 use crate::lookup::KEPT;
 use crate::nat::NatClass;
@@ -126,8 +127,11 @@ pub struct Node {
     /// Sessions that we are a member of.
     memberships: IndexMap<SessionId, Membership>,
     pending: BTreeMap<(PeerId, RequestId), Pending>,
-    /// Messages on their way, with receiver and length.
-    messages: BTreeMap<MessageId, (PeerId, u64)>,
+    /// Messages on their way.
+    messages: Unanswered,
+    /// Tells our messages from those of our earlier starts.
+    life: u64,
+    received: Received,
     next_message: u64,
     next_socket: u32,
     attempts: u64,
@@ -208,7 +212,7 @@ impl Node {
         let start = Start { epoch: config.epoch, salt: rng.random() };
         let hashes = FixedState::with_seed(rng.random());
         let settings = Settings {
-            sizes: Sizes { message: config.max_message, streams: config.streams },
+            sizes: Sizes { message: config.max_message.saturating_add(HEAD), streams: config.streams },
             datagrams: config.datagrams,
         };
         let quic = Quic::new(identity.id(), crypto, &mut rng, hashes, &settings);
@@ -245,7 +249,9 @@ impl Node {
             sessions: Sessions::new(config.service.sessions()),
             memberships: IndexMap::new(),
             pending: BTreeMap::new(),
-            messages: BTreeMap::new(),
+            messages: Unanswered::default(),
+            life: start.salt,
+            received: Received::default(),
             next_message: 0,
             next_socket: FIRST_FREE_SOCKET,
             attempts: 0,
@@ -493,10 +499,10 @@ impl Node {
                 self.handle_reply(now, peer, pending, Reply::Refused { reason });
             }
         }
-        let unsent: Vec<MessageId> =
-            self.messages.iter().filter(|(_, (to, _))| *to == peer).map(|(&message, _)| message).collect();
-        for message in unsent {
-            self.fail_message(message, &reason);
+        if resumed.is_none() {
+            for (message, _) in self.messages.again(&peer) {
+                self.fail_message(peer, message, &reason);
+            }
         }
         self.gossip_lost(&peer);
         self.report_loss(now, peer, &loss);

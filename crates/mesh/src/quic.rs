@@ -43,6 +43,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A connection attempt from a peer, this soon after our own has succeeded, is the loser of two that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// The code of a connection that is closed because it does not work.
+const BROKEN: u32 = 2;
 const CONNECTION_ID_LENGTH: usize = 8;
 /// Requests that a peer may have open at once.
 const REQUESTS: u32 = 16;
@@ -500,8 +502,12 @@ impl Quic {
 
     fn abandon(&mut self, now: Instant, handle: ConnectionHandle, reason: &'static [u8]) {
         if let Some(slot) = self.slots.get_mut(handle) {
-            let code = VarInt::from_u32(0);
-            slot.connection.close(now, code, Bytes::from_static(reason));
+            // Only a goodbye says that the connection is not wanted any more.
+            let code = match reason {
+                b"superseded" | b"forgotten" | b"timed out" => BROKEN,
+                _ => 0,
+            };
+            slot.connection.close(now, VarInt::from_u32(code), Bytes::from_static(reason));
             self.drive(now, handle);
         }
     }
@@ -612,6 +618,9 @@ impl Quic {
 
 fn loss(reason: &ConnectionError) -> Loss {
     match reason {
+        ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(BROKEN) => {
+            Loss::Broken(reason.to_string())
+        }
         ConnectionError::ApplicationClosed(_) => Loss::Ended(reason.to_string()),
         ConnectionError::Reset => Loss::BegunAnew,
         _ => Loss::Broken(reason.to_string()),

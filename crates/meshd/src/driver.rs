@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,10 +18,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::handle::Handle;
+use crate::host::local_addresses;
 
 const MAX_DATAGRAM: usize = 2048;
 /// Datagrams taken from the main socket before timers and commands get their turn.
 const BATCH: usize = 64;
+/// How often it is looked whether the host has moved to another network.
+const NETWORK_LOOK: Duration = Duration::from_secs(3);
 /// Asked of the kernel for the main socket; what it grants is enough.
 const BUFFER: usize = 1 << 20;
 /// Datagrams of side sockets that wait to be handled; more are lost, as datagrams may be.
@@ -71,6 +74,9 @@ pub struct Driver {
     arrivals_in: mpsc::Sender<Arrival>,
     events: mpsc::UnboundedSender<Event>,
     transmits: Vec<Transmit>,
+    /// Where the node has to do with, and the addresses from which this host reaches that.
+    destinations: Vec<SocketAddr>,
+    addresses: Vec<IpAddr>,
 }
 
 impl Driver {
@@ -84,6 +90,8 @@ impl Driver {
         let main = bind_main(listen).map_err(failed)?;
         let local = main.local_addr().map_err(failed)?;
         config.port = local.port();
+        let bootstrap = config.bootstrap.iter().map(|node| node.address);
+        let destinations: Vec<SocketAddr> = config.stun.iter().copied().chain(bootstrap).collect();
         let crypto = Arc::new(RustlsCrypto::in_network(&identity, config.network.as_ref())?);
         let node = Node::new(Instant::now(), identity, config, crypto);
         let handle = Handle::new(node, local);
@@ -98,6 +106,8 @@ impl Driver {
             arrivals_in,
             events,
             transmits: Vec::new(),
+            addresses: local_addresses(&destinations),
+            destinations,
         };
         Ok((driver, handle, event_receiver))
     }
@@ -106,6 +116,8 @@ impl Driver {
     pub async fn run(mut self) {
         let mut buffer = [0; MAX_DATAGRAM];
         let handle = self.handle.clone();
+        let mut network = tokio::time::interval(NETWORK_LOOK);
+        network.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.drain().await;
         while !handle.is_quitting() {
             let deadline = handle.look(Node::poll_timeout);
@@ -126,6 +138,7 @@ impl Driver {
                     handle.move_on(|node| node.handle_datagram(Instant::now(), socket, from, &datagram));
                 }
                 () = handle.wanted() => {}
+                _ = network.tick() => self.look_at_network(),
                 () = timer => {}
             }
             // Under load the timer's branch may never win, so what is due is looked at each time.
@@ -140,6 +153,16 @@ impl Driver {
         handle.move_on(|node| node.shutdown(Instant::now()));
         self.drain().await;
         handle.end();
+    }
+
+    /// Tells the node if this host reaches others from other addresses than before. Without a network there is nothing to
+    /// tell yet.
+    fn look_at_network(&mut self) {
+        let addresses = local_addresses(&self.destinations);
+        if !addresses.is_empty() && addresses != self.addresses {
+            self.addresses.clone_from(&addresses);
+            self.handle.move_on(|node| node.handle_network_change(Instant::now(), addresses));
+        }
     }
 
     fn read_main(&mut self, buffer: &mut [u8]) {

@@ -298,6 +298,21 @@ fn check(plot: &Plot) -> Result<(), TestCaseError> {
             told[b].iter().any(|event| matches!(event, Event::MessageReceived { data, .. } if *data == text));
         prop_assert!(came, "{a} does not reach {b}: {:#?}\n{:#?}", told[a], told[b]);
     }
+    // What was said before and among the faults has come, too, unless a side was started again.
+    for n in 0..said {
+        let (a, b) = plot.pairs[n % plot.pairs.len()];
+        let text = format!("word {}", n + 1).into_bytes();
+        let came =
+            told[b].iter().any(|event| matches!(event, Event::MessageReceived { data, .. } if *data == text));
+        let is_told = told[a].iter().any(|event| matches!(event, Event::SendFailed { .. }));
+        prop_assert!(
+            came || is_told || restarted[a] || restarted[b],
+            "word {} of {a} did not come to {b}: {:#?}\n{:#?}",
+            n + 1,
+            told[a],
+            told[b]
+        );
+    }
     for (number, events) in told.iter().enumerate() {
         let mut words: Vec<Vec<u8>> = events
             .iter()

@@ -185,6 +185,11 @@ impl Contact {
         Some(Self { outbox, ..Self::resumed(self.asked, start, resumption) })
     }
 
+    /// The same, with these messages to go first.
+    pub fn with_outbox(self, outbox: Vec<(MessageId, Bytes)>) -> Self {
+        Self { outbox, ..self }
+    }
+
     /// For a connection that was lost, to be begun anew at `start`.
     pub fn resumed(now: Instant, start: Instant, resumption: Resumption) -> Self {
         let stage = Stage::Lookup { next: start, until: start + LOOKUP_LIMIT };

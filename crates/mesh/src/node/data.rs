@@ -20,8 +20,8 @@ impl Node {
         let data = data.into();
         let message = MessageId(self.next_message);
         self.next_message += 1;
-        self.messages.insert(message, (peer, data.len() as u64));
-        self.send_or_queue(now, peer, message, data);
+        let letter = self.messages.insert(self.life, peer, message, &data);
+        self.send_or_queue(now, peer, message, letter);
         self.drive(now);
         message
     }
@@ -147,7 +147,11 @@ impl Node {
         match event {
             StreamEvent::Message(data) => {
                 let path = self.received_by(&peer);
-                self.events.push_back(Event::MessageReceived { peer, data, path });
+                match self.received.take(peer, data) {
+                    Ok(Some(data)) => self.events.push_back(Event::MessageReceived { peer, data, path }),
+                    Ok(None) => {}
+                    Err(why) => self.handle_message(now, peer, StreamEvent::Faulty(why)),
+                }
             }
             StreamEvent::Faulty(why) => {
                 if let Some(path) = self.peers.get(&peer).and_then(|peer| peer.direct) {
@@ -155,32 +159,34 @@ impl Node {
                 }
             }
             StreamEvent::Delivered(tag) => {
-                if let Some((peer, bytes)) = self.messages.remove(&MessageId(tag)) {
-                    self.events.push_back(Event::Sent {
-                        peer,
-                        message: MessageId(tag),
-                        bytes,
-                        path: self.sent_by(&peer),
-                    });
-                }
+                let path = self.sent_by(&peer);
+                let done = self.messages.arrived(peer, MessageId(tag));
+                let sent =
+                    done.into_iter().map(|(message, bytes)| Event::Sent { peer, message, bytes, path });
+                self.events.extend(sent);
             }
-            StreamEvent::Refused(tag) => self.fail_message(MessageId(tag), "the peer refused it"),
+            StreamEvent::Refused(tag) => self.fail_message(peer, MessageId(tag), "the peer refused it"),
             _ => {}
         }
     }
 
     pub(super) fn send_or_queue(&mut self, now: Instant, peer: PeerId, message: MessageId, data: Bytes) {
-        if self.quic.is_connected(&peer) {
-            self.quic.send_message(now, &peer, data, message.0);
-        } else if let Some(contact) = self.contact(&peer) {
+        let is_connected = self.quic.is_connected(&peer);
+        // What waits goes first.
+        let waits = |contact: &&mut super::contact::Contact| {
+            !is_connected || !contact.connected && !contact.outbox.is_empty()
+        };
+        if let Some(contact) = self.contact(&peer).filter(waits) {
             contact.outbox.push((message, data));
+        } else if is_connected {
+            self.quic.send_message(now, &peer, data, message.0);
         } else {
-            self.fail_message(message, "not connected; connect first");
+            self.fail_message(peer, message, "not connected; connect first");
         }
     }
 
-    pub(super) fn fail_message(&mut self, message: MessageId, reason: &str) {
-        if let Some((peer, _)) = self.messages.remove(&message) {
+    pub(super) fn fail_message(&mut self, peer: PeerId, message: MessageId, reason: &str) {
+        if self.messages.remove(peer, message) {
             self.events.push_back(Event::SendFailed { peer, message, reason: reason.to_owned() });
         }
     }

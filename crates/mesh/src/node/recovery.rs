@@ -84,17 +84,17 @@ impl Node {
 
     /// Takes what is wanted from a contact whose connection is lost: another, to begin it anew.
     pub(super) fn take_to_resume(&mut self, now: Instant, id: &PeerId, loss: &Loss) -> Option<Contact> {
-        let has_messages = self.messages.values().any(|(to, _)| to == id);
+        let again = self.messages.again(id);
         let contact = self.contact(id)?;
-        let wants = contact.role == Role::Initiator || has_messages;
+        let wants = contact.role == Role::Initiator || !again.is_empty();
         if !contact.connected {
-            return contact.resume(now);
+            return contact.resume(now).map(|resumed| resumed.with_outbox(again));
         }
         if matches!(loss, Loss::Ended(_)) || !wants {
             return None;
         }
         let start = if contact.role == Role::Initiator { now } else { now + COURTESY };
-        Some(Contact::resumed(now, start, Resumption::new(now)))
+        Some(Contact::resumed(now, start, Resumption::new(now)).with_outbox(again))
     }
 
     /// A direct path that worked before is looked for again soon.

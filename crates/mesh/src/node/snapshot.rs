@@ -175,7 +175,7 @@ impl Node {
                 })
                 .collect(),
             pending: pending.collect(),
-            messages: self.messages.values().map(|&(to, bytes)| MessageState { to, bytes }).collect(),
+            messages: self.messages.iter().map(|(to, bytes)| MessageState { to, bytes }).collect(),
             known_announcements: self.directory.len(),
             refused_announcements: self.gossip.rejected().map(|(peer, count)| (*peer, count)).collect(),
             timers: Timers {

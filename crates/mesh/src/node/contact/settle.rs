@@ -211,7 +211,7 @@ impl Node {
             return;
         }
         for (message, _) in contact.outbox {
-            self.fail_message(message, reason);
+            self.fail_message(*id, message, reason);
         }
         self.events.push_back(Event::ConnectFailed { peer: *id, reason: reason.to_owned() });
         if !self.quic.has_connection(id) && self.entrance_of(id).is_none() {
