@@ -256,7 +256,7 @@ impl Node {
         others.retain(|known| known.id != self.id() && self.entrance_of(&known.id).is_none());
         for _ in 0..SUBSTITUTES.min(others.len()) {
             let bootstrap = others.swap_remove(self.rng.random_range(0..others.len()));
-            self.entrances.push(Entrance::new(now, bootstrap, Errand::Known));
+            self.enter(now, bootstrap, Errand::Known);
         }
     }
 

@@ -174,14 +174,23 @@ impl Node {
             .map(|(id, address)| Bootstrap { id, address })
             .take(lack.saturating_sub(under_way))
             .collect();
-        self.entrances.extend(announced.into_iter().map(|relay| Entrance::new(now, relay, Errand::Relay)));
+        for relay in announced {
+            self.enter(now, relay, Errand::Relay);
+        }
         self.relays.look_again(now + LACK);
+    }
+
+    /// Begins to connect to a node that serves others.
+    pub(super) fn enter(&mut self, now: Instant, whom: Bootstrap, errand: Errand) {
+        self.entrances.push(Entrance::new(now, whom, errand));
+        // One whose path was proven only is forgotten soon, unless it serves us.
+        self.peers.get_mut(&whom.id);
     }
 
     /// Connects to a relay for the sake of a session.
     pub(super) fn visit(&mut self, now: Instant, relay: PeerId, address: SocketAddr) {
         if self.entrance_of(&relay).is_none() && relay != self.id() && is_possible(&address) {
-            self.entrances.push(Entrance::new(now, Bootstrap { id: relay, address }, Errand::Visit));
+            self.enter(now, Bootstrap { id: relay, address }, Errand::Visit);
         }
     }
 
