@@ -20,7 +20,7 @@ mod service;
 mod session;
 mod snapshot;
 #[cfg(test)]
-mod storm;
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
