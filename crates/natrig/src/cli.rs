@@ -27,6 +27,8 @@ pub enum Command {
     Matrix(MatrixArguments),
     /// Simulate thousands of nodes behind NATs of given shares, who come and go and talk
     Sim(crate::sim::SimArguments),
+    /// List scenarios, or what covers the seed's check-list and the test plan
+    List(ListArguments),
     /// List, show and explain gateway profiles
     Nat {
         /// What with them.
@@ -259,6 +261,20 @@ pub struct RunArguments {
     /// Options.
     #[command(flatten)]
     pub options: RunOptions,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Scenario files, and folders of them
+    #[arg(default_value = "scenarios")]
+    pub files: Vec<PathBuf>,
+    /// Show, for each box of the seed's check-list and each case of the test plan, what proves it
+    #[arg(long)]
+    pub ids: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `matrix`.

@@ -15,6 +15,7 @@ mod image;
 mod interrupt;
 #[cfg(feature = "machines")]
 mod keep;
+mod list;
 mod matrix;
 mod nat;
 mod output;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
+        Command::List(arguments) => list::list(&arguments),
         Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => matrix::matrix(arguments),

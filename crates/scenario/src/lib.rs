@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod conditions;
+pub mod coverage;
 mod faults;
 mod fields;
 mod id;
