@@ -35,7 +35,7 @@ use rand::{Rng, SeedableRng};
 
 use crate::announce::encoded;
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Bootstrap, Config};
 use crate::control::{Notice, Reply, Request};
 use crate::counters::Counters;
 use crate::crypto::QuicCrypto;
@@ -157,7 +157,13 @@ pub struct Node {
     streams: VecDeque<(OwnedStream, OwnedChange)>,
     sockets: VecDeque<SocketRequest>,
     counters: Counters,
+    /// When the last step was.
+    now: Instant,
     next_timeout: Option<Instant>,
+    /// When something but connections and peers wants attention.
+    rest_timeout: Option<Instant>,
+    /// Whether this step may have changed that, as all do but those that only carry data.
+    is_stirred: bool,
 }
 
 /// A relay session seen from a member.
@@ -269,7 +275,10 @@ impl Node {
             streams: VecDeque::new(),
             sockets: VecDeque::new(),
             counters: Counters::default(),
+            now,
             next_timeout: None,
+            rest_timeout: None,
+            is_stirred: true,
             rng,
             identity,
             config,
@@ -322,6 +331,14 @@ impl Node {
         self.drive(now);
     }
 
+    /// The same for a peer that is said to be reached by these relays, as an invite says it: they are connected to as well,
+    /// for as long as it takes.
+    pub fn connect_by(&mut self, now: Instant, peer: PeerId, relays: &[Bootstrap]) {
+        self.begin_contact(now, peer);
+        self.begin_visits(now, &peer, relays);
+        self.drive(now);
+    }
+
     /// Our gateway forwards these endpoints to our main socket, as port mapping protocols arrange it: peers are told.
     pub fn set_mapped_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
         self.mapped = endpoints;
@@ -337,9 +354,7 @@ impl Node {
             self.quic.close(now, &peer, b"goodbye");
         }
         self.quic.close_all(now, b"goodbye");
-        while let Some(packet) = self.quic.poll_transmit() {
-            self.send_packet(now, packet);
-        }
+        self.send_packets(now);
         self.settle_timeouts();
     }
 
@@ -349,8 +364,12 @@ impl Node {
         self.counters.received.count(datagram);
         match Protocol::of(datagram) {
             Some(Protocol::Stun) => self.handle_stun(now, path, datagram),
-            Some(Protocol::Quic) => self.handle_packet(now, path, datagram),
+            Some(Protocol::Quic) => {
+                self.is_stirred = false;
+                self.handle_packet(now, path, datagram);
+            }
             Some(Protocol::Mesh(DatagramKind::RelayData)) => {
+                self.is_stirred = false;
                 self.handle_relay_frame(now, path, datagram);
             }
             Some(Protocol::Mesh(DatagramKind::Refusal)) => self.handle_refusal(now, path, datagram),
@@ -362,10 +381,19 @@ impl Node {
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        self.is_stirred = is_due(self.rest_timeout) || is_due(self.peers.first_deadline());
+        self.quic.handle_timeout(now);
+        if self.is_stirred {
+            self.handle_due(now);
+        }
+        self.drive(now);
+    }
+
+    fn handle_due(&mut self, now: Instant) {
         if let Some(detector) = &mut self.detector {
             detector.handle_timeout(now);
         }
-        self.quic.handle_timeout(now);
         self.drive_entrances(now);
         self.drive_relays(now);
         self.drive_peers(now);
@@ -373,7 +401,6 @@ impl Node {
         self.drive_lookups(now);
         self.drive_freshness(now);
         self.end_idle_sessions(now);
-        self.drive(now);
     }
 
     /// A socket that [`Self::poll_socket`] asked for could not be opened.
@@ -389,6 +416,11 @@ impl Node {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        if self.transmits.is_empty() && self.quic.has_packets() {
+            self.is_stirred = false;
+            self.send_packets(self.now);
+            self.drive(self.now);
+        }
         let transmit = self.transmits.pop_front()?;
         self.counters.sent.count(&transmit.payload);
         Some(transmit)
@@ -413,12 +445,23 @@ impl Node {
                     == self.peers.iter().filter_map(|(id, peer)| links.timeout(id, peer)).min(),
             "somebody changed what a peer's deadline hangs on and did not touch the peer"
         );
-        self.next_timeout = [
+        if std::mem::replace(&mut self.is_stirred, true) {
+            self.rest_timeout = self.first_of_rest();
+        }
+        debug_assert_eq!(
+            self.rest_timeout,
+            self.first_of_rest(),
+            "a step that only carried data changed more"
+        );
+        let all = [self.rest_timeout, self.quic.poll_timeout(), self.peers.first_deadline()];
+        self.next_timeout = all.into_iter().flatten().min();
+    }
+
+    fn first_of_rest(&self) -> Option<Instant> {
+        [
             self.detector.as_ref().and_then(Detector::poll_timeout),
-            self.quic.poll_timeout(),
             self.entrances_timeout(),
             self.relays.poll_timeout(),
-            self.peers.first_deadline(),
             self.gossip_timeout(),
             self.lookups_timeout(),
             self.freshness.poll_timeout(),
@@ -426,7 +469,7 @@ impl Node {
         ]
         .into_iter()
         .flatten()
-        .min();
+        .min()
     }
 
     fn class(&self) -> NatClass {
@@ -447,6 +490,14 @@ impl Node {
         self.quic.notify(now, peer, encoded(notice));
     }
 
+    /// Sends what connections have to say.
+    fn send_packets(&mut self, now: Instant) {
+        self.quic.write(now);
+        while let Some(packet) = self.quic.poll_transmit() {
+            self.send_packet(now, packet);
+        }
+    }
+
     /// Works off what one step has set in motion.
     fn drive(&mut self, now: Instant) {
         if let Some(detector) = &mut self.detector {
@@ -457,15 +508,14 @@ impl Node {
                 self.end_detection(now, detection);
             }
         }
-        loop {
-            while let Some(packet) = self.quic.poll_transmit() {
-                self.send_packet(now, packet);
+        while let Some(event) = self.quic.poll_event() {
+            // What is said by then takes the way that there is by then.
+            if !event.is_data() {
+                self.send_packets(now);
             }
-            match self.quic.poll_event() {
-                Some(event) => self.handle_quic(now, event),
-                None => break,
-            }
+            self.handle_quic(now, event);
         }
+        self.now = now;
         self.review_horizon(now);
         self.settle_timeouts();
     }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionId,
-    ConnectionIdGenerator, DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig,
-    TransportConfig, ValidationTokenConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle,
+    ConnectionId, ConnectionIdGenerator, DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming,
+    ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -43,6 +43,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A connection attempt from a peer, this soon after our own has succeeded, is the loser of two that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
+/// How long a peer is asked to wait before it acknowledges a packet alone: no longer than it takes to find out whether there
+/// is an answer that goes along. QUIC's own 25 ms is also waited for before a packet counts as lost.
+const ACK_DELAY: Duration = Duration::from_millis(1);
 /// The code of a connection that is closed because it does not work.
 const BROKEN: u32 = 2;
 const CONNECTION_ID_LENGTH: usize = 8;
@@ -65,6 +68,17 @@ pub(crate) enum QuicEvent {
     Owned(OwnedStream, OwnedChange),
     /// A datagram for the owner.
     Datagram(PeerId, Bytes),
+}
+
+impl QuicEvent {
+    /// Whether it is of the owners' data only.
+    pub fn is_data(&self) -> bool {
+        match self {
+            Self::Stream(_, event) => matches!(event, StreamEvent::Message(_) | StreamEvent::Delivered(_)),
+            Self::Owned(..) | Self::Datagram(..) => true,
+            Self::Connected(_) | Self::Lost(..) => false,
+        }
+    }
 }
 
 /// Why a connection is gone.
@@ -109,6 +123,8 @@ struct Slot {
     unanswered: Option<Instant>,
     /// Tells this connection from others with the same peer.
     number: u64,
+    /// Whether it may have packets to write.
+    is_unwritten: bool,
 }
 
 /// Connections by their handles, which are small numbers that are used again.
@@ -172,6 +188,9 @@ pub(crate) struct Quic {
     deadlines: Deadlines<ConnectionHandle>,
     /// The one connection of each peer that counts; others are on their way out.
     current: Table<PeerId, ConnectionHandle>,
+    /// Connections that may have packets to write: as late as can be, so that an answer and the acknowledgement of what is
+    /// answered go in one.
+    unwritten: Vec<ConnectionHandle>,
     /// Where a packet is written, before it is known how long it is.
     scratch: Vec<u8>,
     transmits: VecDeque<Packet>,
@@ -189,12 +208,15 @@ impl Quic {
         hashes: FixedState,
         settings: &Settings,
     ) -> Self {
+        let mut acknowledging = AckFrequencyConfig::default();
+        acknowledging.ack_eliciting_threshold(VarInt::from_u32(1)).max_ack_delay(Some(ACK_DELAY));
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
             .keep_alive_interval(Some(KEEPALIVE))
             .initial_rtt(INITIAL_RTT)
             .mtu_discovery_config(None)
+            .ack_frequency_config(Some(acknowledging))
             .max_concurrent_bidi_streams(VarInt::from_u32(
                 REQUESTS + settings.sizes.streams.min(MAX_STREAMS) as u32,
             ))
@@ -236,6 +258,7 @@ impl Quic {
             slots: Slots::default(),
             deadlines: Deadlines::new(),
             current: Table::with_hasher(hashes),
+            unwritten: Vec::new(),
             scratch: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -345,6 +368,21 @@ impl Quic {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.first()
+    }
+
+    /// Whether there may be packets that are not written or not taken.
+    pub fn has_packets(&self) -> bool {
+        !self.unwritten.is_empty() || !self.transmits.is_empty()
+    }
+
+    /// Writes the packets of all that was done since.
+    pub fn write(&mut self, now: Instant) {
+        let mut unwritten = std::mem::take(&mut self.unwritten);
+        for handle in unwritten.drain(..) {
+            self.write_packets(now, handle);
+        }
+        // Kept for its memory.
+        self.unwritten = unwritten;
     }
 
     /// The next packet.
@@ -494,6 +532,7 @@ impl Quic {
                 answers: 0,
                 unanswered: None,
                 number: self.count,
+                is_unwritten: false,
             },
         );
         self.current.insert(peer, handle);
@@ -509,6 +548,8 @@ impl Quic {
             };
             slot.connection.close(now, VarInt::from_u32(code), Bytes::from_static(reason));
             self.drive(now, handle);
+            // Soon nobody may know the way to the peer.
+            self.write_packets(now, handle);
         }
     }
 
@@ -526,59 +567,75 @@ impl Quic {
         is_answer
     }
 
-    /// Lets a connection that was touched say what it has to say.
+    /// Lets a connection that was touched say what it has to say. Its packets are written later.
     fn drive(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(slot) = self.slots.get_mut(handle) else {
             return;
         };
+        if !std::mem::replace(&mut slot.is_unwritten, true) {
+            self.unwritten.push(handle);
+        }
         let is_current = self.current.get(&slot.peer) == Some(&handle);
         let peer = slot.peer;
         let mut lost = None;
+        while let Some(event) = slot.connection.poll() {
+            match event {
+                quinn_proto::Event::Connected => match self.crypto.peer(slot.connection.crypto_session()) {
+                    Some(proven) if proven == peer => {
+                        slot.established = Some(now);
+                        if is_current {
+                            self.events.push_back(QuicEvent::Connected(peer));
+                        }
+                    }
+                    _ => {
+                        let reason = Bytes::from_static(b"not the peer that was expected");
+                        slot.connection.close(now, VarInt::from_u32(1), reason);
+                        let reason = "the other side is not the peer it should be";
+                        lost = Some(Loss::Broken(reason.to_owned()));
+                    }
+                },
+                quinn_proto::Event::ConnectionLost { reason } => {
+                    lost.get_or_insert(loss(&reason));
+                }
+                quinn_proto::Event::Stream(event) if slot.established.is_some() => {
+                    slot.streams.handle_event(&mut slot.connection, event);
+                }
+                quinn_proto::Event::DatagramReceived if slot.established.is_some() => {
+                    while let Some(data) = slot.connection.datagrams().recv() {
+                        if is_current {
+                            self.events.push_back(QuicEvent::Datagram(peer, data));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        while let Some(event) = slot.streams.poll_event() {
+            if is_current {
+                self.events.push_back(match event {
+                    StreamEvent::Owned(id, change) => {
+                        QuicEvent::Owned(OwnedStream { peer, connection: slot.number, id }, change)
+                    }
+                    event => QuicEvent::Stream(peer, event),
+                });
+            }
+        }
+        if let Some(reason) = lost
+            && is_current
+        {
+            self.write_packets(now, handle);
+            self.current.remove(&peer);
+            self.events.push_back(QuicEvent::Lost(peer, reason));
+        }
+    }
+
+    /// Writes the packets of a connection, and notes when it wants attention.
+    fn write_packets(&mut self, now: Instant, handle: ConnectionHandle) {
+        let Some(slot) = self.slots.get_mut(handle).filter(|slot| slot.is_unwritten) else {
+            return;
+        };
+        let peer = slot.peer;
         loop {
-            while let Some(event) = slot.connection.poll() {
-                match event {
-                    quinn_proto::Event::Connected => {
-                        match self.crypto.peer(slot.connection.crypto_session()) {
-                            Some(proven) if proven == peer => {
-                                slot.established = Some(now);
-                                if is_current {
-                                    self.events.push_back(QuicEvent::Connected(peer));
-                                }
-                            }
-                            _ => {
-                                let reason = Bytes::from_static(b"not the peer that was expected");
-                                slot.connection.close(now, VarInt::from_u32(1), reason);
-                                let reason = "the other side is not the peer it should be";
-                                lost = Some(Loss::Broken(reason.to_owned()));
-                            }
-                        }
-                    }
-                    quinn_proto::Event::ConnectionLost { reason } => {
-                        lost.get_or_insert(loss(&reason));
-                    }
-                    quinn_proto::Event::Stream(event) if slot.established.is_some() => {
-                        slot.streams.handle_event(&mut slot.connection, event);
-                    }
-                    quinn_proto::Event::DatagramReceived if slot.established.is_some() => {
-                        while let Some(data) = slot.connection.datagrams().recv() {
-                            if is_current {
-                                self.events.push_back(QuicEvent::Datagram(peer, data));
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            while let Some(event) = slot.streams.poll_event() {
-                if is_current {
-                    self.events.push_back(match event {
-                        StreamEvent::Owned(id, change) => {
-                            QuicEvent::Owned(OwnedStream { peer, connection: slot.number, id }, change)
-                        }
-                        event => QuicEvent::Stream(peer, event),
-                    });
-                }
-            }
             while let Some(transmit) = slot.connection.poll_transmit(now, 1, &mut self.scratch) {
                 let payload = self.scratch.get(..transmit.size).unwrap_or_default().to_vec();
                 let asked = frames_that_ask(&slot.connection);
@@ -600,16 +657,11 @@ impl Quic {
                 break;
             }
         }
+        slot.is_unwritten = false;
         let drained = slot.connection.is_drained();
         let dead = slot.unanswered.map(|since| since + UNANSWERED);
         let timeout = slot.connection.poll_timeout().into_iter().chain(dead).min().filter(|_| !drained);
         self.deadlines.change(handle, &mut slot.deadline, timeout);
-        if let Some(reason) = lost
-            && is_current
-        {
-            self.current.remove(&peer);
-            self.events.push_back(QuicEvent::Lost(peer, reason));
-        }
         if drained {
             self.slots.remove(handle);
         }

@@ -78,7 +78,7 @@ fn a_thousand_messages_a_second_arrive_in_order_and_once() {
 /// Two that both send much hardly wait for each other. quinn-proto holds acknowledgements back while its window is full, which
 /// costs a probe timeout now and then.
 #[test]
-fn a_transfer_both_ways_takes_no_longer_than_one() {
+fn a_transfer_both_ways_takes_hardly_longer_than_one() {
     let took = |both: bool| {
         let (mut world, _) = connected(&Setup::default(), PUBLIC, PUBLIC);
         let begun = world.elapsed();
@@ -91,7 +91,8 @@ fn a_transfer_both_ways_takes_no_longer_than_one() {
         world.elapsed() - begun
     };
     let (one, two) = (took(false), took(true));
-    assert!(two < one.mul_f64(1.25), "{one:?} one way, {two:?} both ways");
+    // The first of those timeouts would be 0.3 s.
+    assert!(two < one + Duration::from_millis(40), "{one:?} one way, {two:?} both ways");
 }
 
 /// Many at once do not wait for a round trip each 64 of them.

@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 use natrig_scenario::population::{Churn, Mix};
 use natrig_sim::population::{
-    self, Ended, Gossip, Population, RelaySettings, Settings, Traffic,
+    self, Ended, Gossip, Partners, Population, RelaySettings, Settings, Traffic,
     report::{self, Document},
 };
 
@@ -104,7 +104,11 @@ fn settings(arguments: &SimArguments) -> Result<Settings, Failure> {
         // Small, so that it is easily said again.
         seed: arguments.seed.unwrap_or_else(|| rand::random::<u32>().into()),
         threads: arguments.threads.map_or(host, usize::from),
-        traffic: Traffic { every: arguments.message_every, bytes: arguments.message_bytes.into() },
+        traffic: Traffic {
+            every: arguments.message_every,
+            bytes: arguments.message_bytes.into(),
+            partners: Partners::Drawn,
+        },
         relays: RelaySettings { members: arguments.relay_members, sessions: arguments.relay_sessions },
         gossip: Gossip { view: arguments.view, peer_contact: !arguments.no_peer_contact },
     })

@@ -10,7 +10,7 @@ use std::{
 };
 
 use natrig_scenario::population::{Churn, Mix};
-use natrig_sim::population::{Ended, Gossip, RelaySettings, Settings, Traffic, many};
+use natrig_sim::population::{Ended, Gossip, Partners, RelaySettings, Settings, Traffic, many};
 
 // As natrig has it.
 #[global_allocator]
@@ -39,7 +39,10 @@ fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64) {
         length: Duration::from_secs(seconds),
         seed: 7,
         threads: threads as usize,
-        traffic: Traffic::default(),
+        traffic: Traffic {
+            partners: if std::env::var_os("DRAWN").is_some() { Partners::Drawn } else { Partners::Matched },
+            ..Traffic::default()
+        },
         relays: RelaySettings::default(),
         // A relay and a partner are all that the hosts of this figure have.
         gossip: Gossip { peer_contact: false, ..Gossip::default() },

@@ -75,27 +75,32 @@ impl Pump {
         self.node.poll_timeout().map(elapsed)
     }
 
-    /// Does what the node wants done with sockets, sends what it sends, and gives what it tells.
-    pub fn drain(&mut self, io: &mut Io<'_>, mut told: impl FnMut(&mut Io<'_>, Event)) {
-        while let Some(request) = self.node.poll_socket() {
-            match request {
-                SocketRequest::Open(SocketId(socket)) => {
-                    if io.open(socket, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).is_none() {
-                        self.node.socket_failed(SocketId(socket), "no port is free");
+    /// Gives what the node tells, does what it wants done with sockets, and sends what it sends.
+    pub fn drain(&mut self, io: &mut Io<'_>, mut told: impl FnMut(&mut Node, &mut Io<'_>, Event)) {
+        let mut quiet = false;
+        while !quiet {
+            quiet = true;
+            while let Some(event) = self.node.poll_event() {
+                io.note(|| json!({ "event": event }));
+                told(&mut self.node, io, event);
+            }
+            while let Some(request) = self.node.poll_socket() {
+                match request {
+                    SocketRequest::Open(SocketId(socket)) => {
+                        if io.open(socket, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).is_none() {
+                            self.node.socket_failed(SocketId(socket), "no port is free");
+                        }
                     }
+                    SocketRequest::Close(SocketId(socket)) => io.close(socket),
                 }
-                SocketRequest::Close(SocketId(socket)) => io.close(socket),
             }
-        }
-        while let Some(transmit) = self.node.poll_transmit() {
-            if let SocketAddr::V4(to) = transmit.path.remote {
-                self.sent.count(&transmit.payload);
-                io.send(transmit.path.socket.0, to, transmit.payload);
+            while let Some(transmit) = self.node.poll_transmit() {
+                quiet = false;
+                if let SocketAddr::V4(to) = transmit.path.remote {
+                    self.sent.count(&transmit.payload);
+                    io.send(transmit.path.socket.0, to, transmit.payload);
+                }
             }
-        }
-        while let Some(event) = self.node.poll_event() {
-            io.note(|| json!({ "event": event }));
-            told(io, event);
         }
     }
 }
@@ -175,7 +180,7 @@ impl MeshNode {
     fn drain(&mut self, io: &mut Io<'_>) {
         let State::Running(pump) = &mut self.state else { return };
         let events = &mut self.events;
-        pump.drain(io, |io, event| events.push_back((io.now(), event)));
+        pump.drain(io, |_, io, event| events.push_back((io.now(), event)));
     }
 }
 

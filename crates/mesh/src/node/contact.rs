@@ -14,6 +14,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::announce::{Announcement, Passed};
+use crate::config::Bootstrap;
 use crate::control::Reply;
 use crate::event::{Event, Kind, MessageId};
 use crate::identity::PeerId;
@@ -282,6 +283,18 @@ impl Node {
             self.begin_connection(now, &id);
         }
         self.drive_contact(now, id);
+    }
+
+    /// The peer is said to be reached by these relays.
+    pub(super) fn begin_visits(&mut self, now: Instant, id: &PeerId, relays: &[Bootstrap]) {
+        let looks = self.is_looking_for(id);
+        let via = relays.iter().map(|relay| Candidate { relay: relay.id, address: Some(relay.address) });
+        if let Some(contact) = self.contact(id).filter(|_| looks) {
+            contact.add_via(via.collect());
+            for relay in relays.iter().take(MAX_VISITS) {
+                self.visit(now, relay.id, relay.address);
+            }
+        }
     }
 
     /// Does for a contact what is due.

@@ -20,6 +20,7 @@ impl Node {
         let data = data.into();
         let message = MessageId(self.next_message);
         self.next_message += 1;
+        self.is_stirred = false;
         let letter = self.messages.insert(self.life, peer, message, &data);
         self.send_or_queue(now, peer, message, letter);
         self.drive(now);
@@ -28,6 +29,7 @@ impl Node {
 
     /// Takes no messages from `peer` for now, so that it has to wait, or takes them again. For owners that cannot keep up.
     pub fn hold_messages(&mut self, now: Instant, peer: &PeerId, hold: bool) {
+        self.is_stirred = false;
         self.quic.hold(now, peer, hold);
         self.drive(now);
     }
@@ -39,6 +41,7 @@ impl Node {
         peer: &PeerId,
         data: impl Into<Bytes>,
     ) -> Result<(), DatagramFault> {
+        self.is_stirred = false;
         self.quic.send_datagram(now, peer, data.into())?;
         self.drive(now);
         Ok(())
@@ -121,15 +124,14 @@ impl Node {
         if self.quic.has_connection(peer) {
             self.quic.close(now, peer, b"goodbye");
             // Afterwards nobody knows the way.
-            while let Some(packet) = self.quic.poll_transmit() {
-                self.send_packet(now, packet);
-            }
+            self.send_packets(now);
             self.handle_lost(now, *peer, Loss::Ended("this node has ended it".to_owned()));
         }
         self.drive(now);
     }
 
     pub(super) fn handle_quic(&mut self, now: Instant, event: QuicEvent) {
+        self.is_stirred |= !event.is_data();
         match event {
             QuicEvent::Connected(peer) => self.handle_connected(now, peer),
             QuicEvent::Lost(peer, loss) => self.handle_lost(now, peer, loss),

@@ -308,6 +308,7 @@ impl Node {
             peer.liveness.answer();
             peer.has_restarted = false;
             if std::mem::take(&mut peer.was_silent) {
+                self.is_stirred = true;
                 self.link_speaks(now, &id);
             }
         }

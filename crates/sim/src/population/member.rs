@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use omerta_mesh_core::{Bootstrap, Config, Event, PathKind, PeerId, StandInCrypto};
+use omerta_mesh_core::{Config, Event, Node, PathKind, PeerId, StandInCrypto};
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 
@@ -26,6 +26,8 @@ use crate::{
 
 /// Between being at home in the mesh and asking for the partner.
 const SETTLING: Duration = Duration::from_secs(2);
+/// Before asking for one that will ask, too.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Before a failed or lost connection is asked for again; doubled with each failure in a row.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
@@ -61,7 +63,8 @@ struct Session {
     without_relay: Option<Duration>,
     bond: Bond,
     failures: u32,
-    next_send: Duration,
+    /// When it speaks next; none for one that only answers.
+    next_send: Option<Duration>,
     /// Messages handed over and not acknowledged.
     unacknowledged: u64,
 }
@@ -150,16 +153,8 @@ impl Member {
         config.port = plan::PORT;
         config.host_addresses = vec![IpAddr::V4(self.own_address)];
         config.stun = stun(place.region).into();
-        // Its own relay, and its partner's: it asks for the partner where the partner is known.
-        let partner = plan.member(place.partner).map_or(place.relay, |partner| partner.relay);
-        let mut relays = vec![place.relay, partner];
-        relays.dedup();
-        let bootstrap = |number: u32| {
-            let address = SocketAddr::new(plan::relay_address(number).into(), plan::PORT);
-            Some(Bootstrap { id: plan.relay(number)?.id, address })
-        };
-        config.bootstrap = relays.into_iter().filter_map(bootstrap).collect();
-        config.relays = config.bootstrap.len();
+        config.bootstrap = plan.bootstrap(place.relay).into_iter().collect();
+        config.relays = 1;
         config.max_message = 1 << 16;
         config.view = plan.gossip.view;
         config.peer_contact = plan.gossip.peer_contact;
@@ -169,7 +164,8 @@ impl Member {
         let lifetime = plan.churn.lifetime;
         let until = lifetime.map(|lifetime| now + lot::time(lifetime.session, &mut self.random));
         let every = plan.traffic.every;
-        let next_send = now + every.mul_f64(self.random.random());
+        let first = now + every.mul_f64(self.random.random());
+        let next_send = (!plan.answers(self.number)).then_some(first);
         io.close_all();
         let pump = Pump::start(io, identity, config, crypto);
         self.starts += 1;
@@ -206,26 +202,31 @@ impl Member {
     /// Does what is due beside the node's own affairs.
     fn act(&mut self, io: &mut Io<'_>) {
         let now = io.now();
-        let partner = self.place().and_then(|place| self.plan.member(place.partner)).map(|place| place.id);
+        let partner = self.place().and_then(|place| self.plan.member(place.partner)).copied();
         let Life::Up(session) = &mut self.life else { return };
         if let (Bond::Asks(at), Some(partner)) = (session.bond, partner)
             && at <= now
         {
             session.bond = Bond::Asked(now);
             self.stats.asked += 1;
-            session.pump.node().connect(instant(now), partner);
+            // It knows the partner's relay as well, as somebody who was given an invite does.
+            let relay = self.plan.bootstrap(partner.relay);
+            session.pump.node().connect_by(instant(now), partner.id, relay.as_slice());
         }
-        while session.next_send <= now {
-            session.next_send += self.plan.traffic.every;
-            let Some(partner) = partner.filter(|_| now < self.plan.silence) else { continue };
+        while session.next_send.is_some_and(|at| at <= now) {
+            session.next_send = session.next_send.map(|at| at + self.plan.traffic.every);
+            if now >= self.plan.silence {
+                continue;
+            }
             if let Bond::Has(_) = session.bond {
-                let to = self.plan.member(self.number).map_or(0, |place| place.partner);
-                let message = Message { from: self.number, to, number: self.next_message, sent: now };
-                self.next_message += 1;
-                self.stats.messages += 1;
-                session.unacknowledged += 1;
-                let data = message.encode(self.plan.traffic.bytes);
-                session.pump.node().send(instant(now), partner, data);
+                let mut mouth = Mouth {
+                    plan: &self.plan,
+                    number: self.number,
+                    next_message: &mut self.next_message,
+                    stats: &mut self.stats,
+                    unacknowledged: &mut session.unacknowledged,
+                };
+                mouth.say(session.pump.node(), now);
             } else {
                 self.stats.held_back += 1;
             }
@@ -246,12 +247,13 @@ impl Member {
         let Session { pump, bond, failures, without_relay, unacknowledged, .. } = session.as_mut();
         let Some(place) = self.plan.member(self.number) else { return };
         let partner = self.plan.member(place.partner).map(|place| place.id);
+        let answers = self.plan.answers(self.number);
         let relay = self.plan.relay(place.relay).map(|relay| relay.id);
         let is_partner = |peer: &PeerId| partner.as_ref() == Some(peer);
         let (stats, random) = (&mut self.stats, &mut self.random);
-        let (receipts, breaches, plan, number) =
-            (&mut self.receipts, &mut self.breaches, &self.plan, self.number);
-        pump.drain(io, |io, event| {
+        let (receipts, breaches, plan, number, next_message) =
+            (&mut self.receipts, &mut self.breaches, &self.plan, self.number, &mut self.next_message);
+        pump.drain(io, |node, io, event| {
             let now = io.now();
             match event {
                 Event::NatDetected(detection) => stats.class = Some(detection.name),
@@ -262,7 +264,9 @@ impl Member {
                 }
                 Event::RelayLost { relay: lost } if Some(lost) == relay => *without_relay = Some(now),
                 Event::Bootstrapped { .. } if *bond == Bond::None => {
-                    *bond = Bond::Asks(now + SETTLING.mul_f64(random.random_range(0.5..1.5)));
+                    // Who answers leaves the other one time to ask.
+                    let patience = if answers { PATIENCE } else { Duration::ZERO };
+                    *bond = Bond::Asks(now + patience + SETTLING.mul_f64(random.random_range(0.5..1.5)));
                 }
                 Event::Connected { peer, kind, elapsed } if is_partner(&peer) => {
                     if let Bond::Asked(_) = bond {
@@ -294,6 +298,9 @@ impl Member {
                     let inbox = Inbox { plan, number, receipts, stats };
                     if let Err(wrong) = inbox.take(now, &data, peer, path, source) {
                         note(breaches, number, now, wrong);
+                    }
+                    if answers && is_partner(&peer) && now < plan.silence && matches!(bond, Bond::Has(_)) {
+                        Mouth { plan, number, next_message, stats, unacknowledged }.say(node, now);
                     }
                 }
                 _ => {}
@@ -347,12 +354,35 @@ impl Program for Member {
                     Bond::Asks(at) => Some(at),
                     _ => None,
                 };
-                [session.pump.poll_timeout(), session.until, asks, Some(session.next_send)]
+                [session.pump.poll_timeout(), session.until, asks, session.next_send]
                     .into_iter()
                     .flatten()
                     .min()
             }
         }
+    }
+}
+
+/// Where the messages of a member go out.
+struct Mouth<'a> {
+    plan: &'a Plan,
+    number: u32,
+    next_message: &'a mut u32,
+    stats: &'a mut Stats,
+    /// Messages handed over and not acknowledged.
+    unacknowledged: &'a mut u64,
+}
+
+impl Mouth<'_> {
+    /// Says something to the partner.
+    fn say(&mut self, node: &mut Node, now: Duration) {
+        let Some(to) = self.plan.member(self.number).map(|place| place.partner) else { return };
+        let Some(partner) = self.plan.member(to) else { return };
+        let message = Message { from: self.number, to, number: *self.next_message, sent: now };
+        *self.next_message += 1;
+        self.stats.messages += 1;
+        *self.unacknowledged += 1;
+        node.send(instant(now), partner.id, message.encode(self.plan.traffic.bytes));
     }
 }
 

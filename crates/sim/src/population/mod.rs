@@ -69,11 +69,25 @@ pub struct Traffic {
     pub every: Duration,
     /// How long a message is.
     pub bytes: usize,
+    /// To whom it goes.
+    pub partners: Partners,
+}
+
+/// How members find a partner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partners {
+    /// Each draws one of all others, and sends to it.
+    #[default]
+    Drawn,
+    /// They are matched by lot: one of two says something each time, and the other answers at once. Where they are an odd
+    /// number, the last one draws.
+    Matched,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
-        Traffic { every: Duration::from_secs(1), bytes: 100 }
+        Traffic { every: Duration::from_secs(1), bytes: 100, partners: Partners::default() }
     }
 }
 

@@ -1,14 +1,17 @@
 //! Who is in a population: drawn once from the seed, and the same however many threads run it.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use natrig_netmodel::seed_for;
 use natrig_scenario::population::{Churn, Mix};
-use omerta_mesh_core::{Identity, PeerId};
-use rand::{Rng, SeedableRng};
+use omerta_mesh_core::{Bootstrap, Identity, PeerId};
+use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_pcg::Pcg64Mcg;
 
-use super::{Gossip, Settings, Traffic, lot};
+use super::{Gossip, Partners, Settings, Traffic, lot};
 
 /// The port of every node.
 pub(super) const PORT: u16 = 4400;
@@ -73,6 +76,16 @@ impl Plan {
                 Place { id, nat, region, access, relay: 0, partner }
             })
             .collect();
+        if settings.traffic.partners == Partners::Matched {
+            let mut turns: Vec<usize> = (0..members.len()).collect();
+            turns.shuffle(&mut random(*seed, "partners"));
+            for pair in turns.chunks_exact(2) {
+                if let [a, b] = *pair {
+                    members[a].partner = b as u32;
+                    members[b].partner = a as u32;
+                }
+            }
+        }
         let mut relays: Vec<Relay> = Vec::new();
         for region in 0..mix.regions.len() as u16 {
             let count = members.iter().filter(|member| member.region == region).count() as u32;
@@ -108,6 +121,19 @@ impl Plan {
 
     pub fn relay(&self, number: u32) -> Option<&Relay> {
         self.relays.get(number as usize)
+    }
+
+    /// A relay as a node is told of it.
+    pub fn bootstrap(&self, relay: u32) -> Option<Bootstrap> {
+        let address = SocketAddr::new(relay_address(relay).into(), PORT);
+        Some(Bootstrap { id: self.relay(relay)?.id, address })
+    }
+
+    /// Whether a member does not speak but when it is spoken to: of two that are matched, the one with the larger number.
+    pub fn answers(&self, number: u32) -> bool {
+        let partner_of = |number| self.member(number).map(|place| place.partner);
+        self.traffic.partners == Partners::Matched
+            && partner_of(number).is_some_and(|partner| partner < number && partner_of(partner) == Some(number))
     }
 
     /// Whether UDP gets out of a member's site at all.

@@ -38,7 +38,7 @@ impl Relay {
 
     fn drain(&mut self, io: &mut Io<'_>) {
         if let Some(pump) = &mut self.pump {
-            pump.drain(io, |_, _| ());
+            pump.drain(io, |_, _, _| ());
             self.most_sessions = self.most_sessions.max(pump.as_node().sessions());
         }
     }
