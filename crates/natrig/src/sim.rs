@@ -60,6 +60,9 @@ pub struct SimArguments {
     /// Length of a message, at least 20
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(20..))]
     message_bytes: u16,
+    /// Match members by lot: one of two says something each time and the other answers; without it, each sends to one that it drew
+    #[arg(long)]
+    matched: bool,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -107,7 +110,7 @@ fn settings(arguments: &SimArguments) -> Result<Settings, Failure> {
         traffic: Traffic {
             every: arguments.message_every,
             bytes: arguments.message_bytes.into(),
-            partners: Partners::Drawn,
+            partners: if arguments.matched { Partners::Matched } else { Partners::Drawn },
         },
         relays: RelaySettings { members: arguments.relay_members, sessions: arguments.relay_sessions },
         gossip: Gossip { view: arguments.view, peer_contact: !arguments.no_peer_contact },
@@ -122,11 +125,12 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 fn replay(arguments: &SimArguments, seed: u64) -> String {
     let SimArguments { nodes, nat_mix, relay_members, relay_sessions, message_bytes, view, .. } = arguments;
     let contact = if arguments.no_peer_contact { " --no-peer-contact" } else { "" };
+    let matched = if arguments.matched { " --matched" } else { "" };
     let time = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
     let churn = arguments.churn.as_ref().map(|file| format!(" --churn {}", file.display()));
     format!(
         "natrig sim --nodes {nodes} --nat-mix {}{} --for {} --relay-members {relay_members} \
-         --relay-sessions {relay_sessions} --message-every {} --message-bytes {message_bytes} --view {view}{contact} \
+         --relay-sessions {relay_sessions} --message-every {} --message-bytes {message_bytes} --view {view}{contact}{matched} \
          --seed {seed}",
         nat_mix.display(),
         churn.unwrap_or_default(),

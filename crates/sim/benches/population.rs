@@ -39,10 +39,7 @@ fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64) {
         length: Duration::from_secs(seconds),
         seed: 7,
         threads: threads as usize,
-        traffic: Traffic {
-            partners: if std::env::var_os("DRAWN").is_some() { Partners::Drawn } else { Partners::Matched },
-            ..Traffic::default()
-        },
+        traffic: Traffic { partners: Partners::Matched, ..Traffic::default() },
         relays: RelaySettings::default(),
         // A relay and a partner are all that the hosts of this figure have.
         gossip: Gossip { peer_contact: false, ..Gossip::default() },
@@ -80,7 +77,7 @@ fn run(nodes: u64, seconds: u64, threads: u64, seeds: u64) -> Took {
 
 fn figures() {
     println!(
-        "each host behind a NAT keeps a relay alive and says something to a random other each second; one core"
+        "each host behind a NAT keeps a relay alive and exchanges a message a second with a random other; one core"
     );
     println!(
         "{:>8} {:>10} {:>12} {:>12} {:>14} {:>14}",

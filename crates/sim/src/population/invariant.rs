@@ -4,7 +4,7 @@ use std::{fmt, net::Ipv4Addr, time::Duration};
 
 use serde::Serialize;
 
-/// Until then a member that is up has found its own relay.
+/// Until then a member that is up has found a relay.
 pub const FINDS_RELAY: Duration = Duration::from_secs(30);
 /// Messages that a member may hold because they are not acknowledged: an interruption's worth.
 pub const UNACKNOWLEDGED: u64 = 200;
@@ -99,7 +99,7 @@ impl fmt::Display for Wrong {
                 "the node says that a message of member {from} came directly, but its datagram came from {source}"
             ),
             Wrong::NoRelay { waited } => {
-                write!(f, "has been up for {:.0} s without its relay", waited.as_secs_f64())
+                write!(f, "has been up for {:.0} s without a relay", waited.as_secs_f64())
             }
             Wrong::Hoards { messages } => write!(f, "holds {messages} messages that are not acknowledged"),
             Wrong::Sockets { open } => write!(f, "has {open} sockets open"),

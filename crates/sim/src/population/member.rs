@@ -59,7 +59,9 @@ enum Life {
 struct Session {
     pump: Pump,
     until: Option<Duration>,
-    /// Since when it has been without its own relay; none if it has it.
+    /// The relays that it has chosen: its own, and others that it heard of.
+    relays: Vec<PeerId>,
+    /// Since when it has been without any; none if it has one.
     without_relay: Option<Duration>,
     bond: Bond,
     failures: u32,
@@ -173,6 +175,7 @@ impl Member {
         let session = Session {
             pump,
             until,
+            relays: Vec::new(),
             without_relay: Some(now),
             bond: Bond::None,
             failures: 0,
@@ -244,11 +247,10 @@ impl Member {
     /// Does what the node wants done; `source` is where the datagram came from that it was just given.
     fn drain(&mut self, io: &mut Io<'_>, source: Option<Ipv4Addr>) {
         let Life::Up(session) = &mut self.life else { return };
-        let Session { pump, bond, failures, without_relay, unacknowledged, .. } = session.as_mut();
+        let Session { pump, bond, failures, relays, without_relay, unacknowledged, .. } = session.as_mut();
         let Some(place) = self.plan.member(self.number) else { return };
         let partner = self.plan.member(place.partner).map(|place| place.id);
         let answers = self.plan.answers(self.number);
-        let relay = self.plan.relay(place.relay).map(|relay| relay.id);
         let is_partner = |peer: &PeerId| partner.as_ref() == Some(peer);
         let (stats, random) = (&mut self.stats, &mut self.random);
         let (receipts, breaches, plan, number, next_message) =
@@ -257,12 +259,18 @@ impl Member {
             let now = io.now();
             match event {
                 Event::NatDetected(detection) => stats.class = Some(detection.name),
-                Event::RelaySelected { relay: found } if Some(found) == relay => {
+                Event::RelaySelected { relay } => {
+                    relays.push(relay);
                     if let Some(since) = without_relay.take() {
                         stats.to_relay.add(now.saturating_sub(since));
                     }
                 }
-                Event::RelayLost { relay: lost } if Some(lost) == relay => *without_relay = Some(now),
+                Event::RelayLost { relay } => {
+                    relays.retain(|one| *one != relay);
+                    if relays.is_empty() {
+                        without_relay.get_or_insert(now);
+                    }
+                }
                 Event::Bootstrapped { .. } if *bond == Bond::None => {
                     // Who answers leaves the other one time to ask.
                     let patience = if answers { PATIENCE } else { Duration::ZERO };

@@ -133,7 +133,8 @@ impl Plan {
     pub fn answers(&self, number: u32) -> bool {
         let partner_of = |number| self.member(number).map(|place| place.partner);
         self.traffic.partners == Partners::Matched
-            && partner_of(number).is_some_and(|partner| partner < number && partner_of(partner) == Some(number))
+            && partner_of(number)
+                .is_some_and(|partner| partner < number && partner_of(partner) == Some(number))
     }
 
     /// Whether UDP gets out of a member's site at all.

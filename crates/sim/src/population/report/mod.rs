@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Ended, Settings};
+use super::{Ended, Partners, Settings};
 use natrig_scenario::population::Source;
 
 pub use html::html;
@@ -51,6 +51,8 @@ pub struct Told {
     pub message_every_ms: f64,
     /// Bytes of a message.
     pub message_bytes: usize,
+    /// To whom it goes.
+    pub partners: Partners,
     /// Members to one relay.
     pub relay_members: u32,
     /// Sessions that a relay serves at once.
@@ -101,6 +103,7 @@ impl Document {
                 churn_sources: settings.churn.sources.clone(),
                 message_every_ms: settings.traffic.every.as_secs_f64() * 1000.0,
                 message_bytes: settings.traffic.bytes,
+                partners: settings.traffic.partners,
                 relay_members: settings.relays.members.get(),
                 relay_sessions: settings.relays.sessions,
                 view: settings.gossip.view,
