@@ -1,6 +1,8 @@
 //! How the node under test is started: omerta-mesh's command lines, the same on machines and in the simulator.
 
-use natrig_scenario::{Machine, Scenario};
+use std::collections::BTreeMap;
+
+use natrig_scenario::{Machine, Scenario, Stun};
 
 use crate::{NODE_PORT, Topology};
 
@@ -20,27 +22,38 @@ impl App {
         argv.get(RUN.len()..).unwrap_or_default()
     }
 
-    /// The command of the public node.
-    pub fn relay(self, scenario: &Scenario) -> Vec<String> {
+    /// The command of a public node, once those that start before it have said who they are.
+    pub fn public(
+        self,
+        scenario: &Scenario,
+        topology: &Topology,
+        machine: Machine,
+        ids: &BTreeMap<Machine, String>,
+    ) -> Vec<String> {
         let mut argv = self.common(&["--relay"]);
         if !scenario.use_relay {
             argv.push("--coordinate-only".to_owned());
         }
-        argv.extend_from_slice(scenario.node.args(Machine::Relay));
+        argv.extend(bootstrap(scenario, topology, machine, ids));
+        argv.extend_from_slice(scenario.node.args(machine));
         argv
     }
 
-    /// The command of a peer, once the public node has said who it is.
+    /// The command of a peer, once the public nodes have said who they are.
     pub fn peer(
         self,
         scenario: &Scenario,
         topology: &Topology,
         machine: Machine,
-        relay_id: &str,
+        ids: &BTreeMap<Machine, String>,
     ) -> Vec<String> {
         let mut argv = self.common(&["--no-peer-contact"]);
-        argv.extend(["--bootstrap".to_owned(), format!("{relay_id}@{}", topology.node(Machine::Relay))]);
-        for server in topology.stun() {
+        argv.extend(bootstrap(scenario, topology, machine, ids));
+        let servers = match &scenario.node.stun {
+            Stun::Server | Stun::Silent => topology.stun().to_vec(),
+            Stun::Nodes(nodes) => nodes.iter().map(|node| topology.node(*node)).collect(),
+        };
+        for server in servers {
             argv.extend(["--stun".to_owned(), server.to_string()]);
         }
         if !scenario.node.birthday {
@@ -55,4 +68,15 @@ impl App {
         let words = ["--json", "--commands", "--inbox", Self::INBOX, "--listen", &listen];
         RUN.iter().chain(&words).chain(more).map(|&word| word.to_owned()).collect()
     }
+}
+
+/// Whom a node is told of.
+fn bootstrap(
+    scenario: &Scenario,
+    topology: &Topology,
+    machine: Machine,
+    ids: &BTreeMap<Machine, String>,
+) -> impl Iterator<Item = String> {
+    let known = scenario.node.bootstrap(machine).iter().filter_map(|node| Some((node, ids.get(node)?)));
+    known.flat_map(|(node, id)| ["--bootstrap".to_owned(), format!("{id}@{}", topology.node(*node))])
 }

@@ -98,10 +98,16 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
         window,
         coordination: COORDINATION.to_vec(),
         probes: PROBES.to_vec(),
-        relays: vec![Link::RelayWan.name().to_owned()],
+        relays: relays(scenario),
         pair_blocked: pair_blocked(scenario),
         gateways,
     }
+}
+
+/// The links of the public machines.
+fn relays(scenario: &Scenario) -> Vec<String> {
+    let links = scenario.layout().links().map(|(link, _)| link);
+    links.filter(|link| link.machine().public().is_some()).map(|link| link.name().to_owned()).collect()
 }
 
 /// Whether the lab itself keeps the sites' frames from each other.

@@ -1,13 +1,25 @@
 //! The node under test, as both backends see it: its events, and how its datagrams look.
 
 use natrig_record::{Claim, Path};
+use natrig_scenario::{Machine, Seen};
 use serde_json::Value;
+
+use crate::Trouble;
 
 /// First payload bytes of omerta-mesh's datagrams to and from a coordinator.
 pub const COORDINATION: &[u8] = &[7];
 
 /// First payload bytes of the node's datagrams that probe a path.
 pub const PROBES: &[u8] = &[4, 5, 6];
+
+/// A node did not report what a scenario expects, or did what it must not, so many times.
+pub fn missed(seen: &Seen, times: usize) -> Trouble {
+    let within = seen.within.as_secs_f64();
+    Trouble::node(format!("expected within {within} s: {seen}; it did so {times} times"))
+}
+
+/// Fields of events that are sentences for people.
+const SENTENCES: [&str; 4] = ["message", "reason", "what", "why"];
 
 /// What a node reported: an event as the node wrote it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +51,23 @@ impl NodeEvent {
         self.about("settled", peer) || self.about("connectFailed", peer)
     }
 
+    /// Whether it is what a scenario expects to be reported; `id` tells what a machine's node is called.
+    pub fn shows(&self, seen: &Seen, id: impl Fn(Machine) -> Option<String>) -> bool {
+        self.is(&seen.event)
+            && seen.with.iter().all(|(field, wanted)| {
+                let Some(found) = self.0.get(field) else { return false };
+                match (found, wanted) {
+                    (Value::String(found), Value::String(wanted)) => {
+                        let node = wanted.parse().ok().and_then(&id);
+                        found == node.as_ref().unwrap_or(wanted)
+                            || SENTENCES.contains(&field.as_str()) && found.contains(wanted)
+                    }
+                    (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
+                    _ => found == wanted,
+                }
+            })
+    }
+
     /// What a machine's node says of its path in it.
     pub fn claim(&self, machine: &str) -> Claim {
         let path = match self.text("path") {
@@ -47,5 +76,44 @@ impl NodeEvent {
             _ => Path::None,
         };
         Claim { machine: machine.to_owned(), path, kind: self.text("kind").map(str::to_owned) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natrig_scenario::{Action, Scenario};
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(with: &str) -> Seen {
+        let text = format!(
+            "name: x\nnat1: public\nnat2: public\nexpected: direct\nfaults:\n  \
+             - {{after: settled, expect: relayLost, at: peer1, with: {{{with}}}}}\n"
+        );
+        match Scenario::parse("x.yaml", &text).unwrap().remove(0).faults.remove(0).action {
+            Action::Expect(seen) => seen,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn an_event_shows_what_is_expected_of_its_fields() {
+        let event = json!({
+            "event": "relayLost", "relay": "aa", "message": "none of 3 answers", "probes": 3, "success": true
+        });
+        let event = NodeEvent(event);
+        let shows = |with: &str| {
+            event.shows(&seen(with), |machine| (machine == Machine::Relay).then(|| "aa".to_owned()))
+        };
+        for with in ["", "relay: relay", "relay: aa", "message: none", "probes: 3", "success: true"] {
+            assert!(shows(with), "{with}");
+        }
+        for with in
+            ["relay: relay2", "relay: a", "message: all", "probes: 4", "success: false", "kind: relay"]
+        {
+            assert!(!shows(with), "{with}");
+        }
+        assert!(!NodeEvent(json!({"event": "relaySelected"})).shows(&seen(""), |_| None));
     }
 }

@@ -13,7 +13,7 @@ use natrig_lab::{
     verdict::Window,
 };
 use natrig_record::{Cell, Outcome, Step, Verdict, What};
-use natrig_scenario::{Action, Moment, Scenario};
+use natrig_scenario::{Action, Moment, Scenario, Stun};
 use serde_json::json;
 
 use crate::{
@@ -43,6 +43,8 @@ impl Backend for Rig {
             step: Step::Machines,
             entered: Instant::now(),
             passages: Vec::new(),
+            last_deed: Instant::now(),
+            unmet: None,
             cell: blank(scenario, evidence),
         };
         let started = run.entered;
@@ -76,6 +78,10 @@ struct Run<'a> {
     step: Step,
     entered: Instant,
     passages: Vec<Passage>,
+    /// When something was last done that the scenario asks for.
+    last_deed: Instant,
+    /// What went wrong with that while the lab's bytes were carried.
+    unmet: Option<Trouble>,
     cell: Cell,
 }
 
@@ -103,9 +109,13 @@ impl Run<'_> {
     /// All that happens while the machines run.
     fn within(&mut self, lab: &mut Lab, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Proof, events)?;
-        let (stun, loaded) =
-            both(|| gateway::start_stun(lab), || gateway::load(lab, self.scenario, self.folder));
-        stun.and(loaded)?;
+        let stun = || match self.scenario.node.stun {
+            Stun::Silent => Ok(None),
+            Stun::Server | Stun::Nodes(_) => gateway::start_stun(lab).map(Some),
+        };
+        let (stun, loaded) = both(stun, || gateway::load(lab, self.scenario, self.folder));
+        let _stun = stun?;
+        loaded?;
         let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
             let others = life::prove_others(lab, self.scenario, self.folder)?;
@@ -143,10 +153,12 @@ impl Run<'_> {
                 Ok(agent.write_file(OUTBOX, 0o644, bytes(self.rig.seed, self.scenario, side))?)
             })
         };
-        let (filled, nodes) =
-            both(outboxes, || Nodes::start(lab, self.scenario, public, self.folder, self.halt, events));
-        let nodes = filled.and(nodes)?;
-        self.faults(lab, gateways, Moment::Bootstrapped, events)?;
+        outboxes()?;
+        self.faults(lab, gateways, None, Moment::Serving, events)?;
+        let nodes = Nodes::start(lab, self.scenario, public, self.folder, self.halt, events)?;
+        self.faults(lab, gateways, Some(&nodes), Moment::Started, events)?;
+        nodes.bootstrapped(self.halt)?;
+        self.faults(lab, gateways, Some(&nodes), Moment::Bootstrapped, events)?;
 
         self.enter(Step::Connect, events)?;
         let connect = Instant::now();
@@ -154,10 +166,14 @@ impl Run<'_> {
 
         let (window, reached) = match settled {
             Ok(()) => {
-                self.faults(lab, gateways, Moment::Settled, events)?;
+                self.faults(lab, gateways, Some(&nodes), Moment::Settled, events)?;
                 self.enter(Step::Data, events)?;
-                let (window, undelivered) = self.carry(lab, &nodes);
-                (Some(window), Reached::Data(undelivered))
+                let (window, undelivered) = self.carry(lab, gateways, &nodes, events);
+                let reached = match self.unmet.take() {
+                    Some(trouble) => Reached::Not(Step::Data, trouble),
+                    None => Reached::Data(undelivered),
+                };
+                (Some(window), reached)
             }
             Err(trouble) => (None, Reached::Not(self.step, trouble)),
         };
@@ -187,7 +203,7 @@ impl Run<'_> {
             .wait_for("it was connected", deadline, self.halt, |event| event.tells_of_connection(target))?;
         if !first.is("connectFailed") {
             self.cell.connect_ms = Some(millis(first.at - since));
-            self.faults(lab, gateways, Moment::Connected, events)?;
+            self.faults(lab, gateways, Some(nodes), Moment::Connected, events)?;
         }
         let last = initiator
             .wait_for("it reported its final path", deadline, self.halt, |event| event.is_final(target))?;
@@ -207,9 +223,14 @@ impl Run<'_> {
     }
 
     /// Has both nodes carry the lab's bytes at once. What did not arrive is told beside the window.
-    fn carry(&self, lab: &Lab, nodes: &Nodes) -> (Window, Option<Trouble>) {
+    fn carry(
+        &mut self,
+        lab: &mut Lab,
+        gateways: &mut Listing,
+        nodes: &Nodes,
+        events: &Events,
+    ) -> (Window, Option<Trouble>) {
         let from_ns = lab.switch().time_of(Instant::now());
-        let deadline = Instant::now() + CARRY;
         let sides = [self.scenario.initiator, self.scenario.initiator.other()];
         let mut undelivered = None;
         for (node, target) in nodes.peers.iter().zip(nodes.ids.iter().rev()) {
@@ -217,6 +238,8 @@ impl Run<'_> {
                 undelivered = Some(trouble);
             }
         }
+        self.unmet = self.faults(lab, gateways, Some(nodes), Moment::Carrying, events).err();
+        let deadline = Instant::now() + CARRY;
         let mut arrived = [0, 0];
         for sender in 0..2 {
             let receiver = &nodes.peers[1 - sender];
@@ -261,12 +284,21 @@ impl Run<'_> {
         &mut self,
         lab: &mut Lab,
         gateways: &mut Listing,
+        nodes: Option<&Nodes>,
         moment: Moment,
         events: &Events,
     ) -> Result<(), Trouble> {
         let life = Life { rig: self.rig, scenario: self.scenario, folder: self.folder };
         for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
+            if !matches!(fault.action, Action::Expect(_)) {
+                self.last_deed = Instant::now();
+            }
             let shown = match &fault.action {
+                Action::Expect(seen) => {
+                    let nodes = nodes.ok_or_else(|| Trouble::lab("no peer has been started yet"))?;
+                    nodes.expect(seen, self.last_deed, self.halt).map(|()| String::new())?
+                }
+                Action::PowerOff(machine) => lab.power_off(*machine, self.folder).map(|()| String::new())?,
                 Action::Gateway(machine, what) => {
                     let began_ns = lab.switch().time_of(Instant::now());
                     let shown = life.befall(lab, gateways, *machine, what)?;

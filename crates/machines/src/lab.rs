@@ -208,6 +208,14 @@ impl Lab {
         Ok(())
     }
 
+    /// Ends a machine, as if its power had failed.
+    pub(crate) fn power_off(&mut self, name: Name, folder: &Path) -> Result<(), Trouble> {
+        let at = self.members.iter().position(|member| member.name == name);
+        let at = at.ok_or_else(|| Trouble::lab(format!("{name} is off already")))?;
+        let member = self.members.remove(at);
+        member.console.gather(folder, &name.to_string())
+    }
+
     /// Does to a link what a fault says.
     pub fn apply(&self, action: &Action) -> Result<(), Trouble> {
         match action {
@@ -222,7 +230,7 @@ impl Lab {
                 self.switch.restore(port)?;
                 lock(&self.cut).remove(link);
             }
-            Action::Gateway(..) | Action::Idle(_) => {
+            Action::Gateway(..) | Action::PowerOff(_) | Action::Expect(_) | Action::Idle(_) => {
                 return Err(Trouble::lab(format!("to {action} is nothing that is done to a link")));
             }
         }

@@ -1,35 +1,38 @@
-//! The three nodes of a scenario, started.
+//! The nodes of a scenario, started.
 
-use std::{path::Path, sync::mpsc::Sender, time::Instant};
+use std::{collections::BTreeMap, path::Path, sync::mpsc::Sender, time::Instant};
 
-use natrig_lab::{App, Halt, cell::READY};
+use natrig_lab::{
+    App, Halt,
+    cell::READY,
+    node::{NodeEvent, missed},
+};
 use natrig_record::What;
-use natrig_scenario::{Machine, Scenario, Side};
+use natrig_scenario::{Machine, Scenario, Seen, Side};
 
-use crate::{Lab, Trouble, gateway::each_side, lab::log, node::Node};
+use crate::{Lab, Trouble, Who, gateway::each_side, lab::log, node::Node};
 
 /// Takes what nodes report.
 pub type Events = Sender<What>;
 
-/// The public node and both peers, each peer known to the public node.
+/// The public nodes and both peers.
 #[derive(Debug)]
 pub struct Nodes {
-    /// The public node.
-    pub relay: Node,
+    public: Public,
     /// The initiator, then the responder.
     pub peers: [Node; 2],
     /// The peers' names on the mesh.
     pub ids: [String; 2],
 }
 
-/// The public node, running.
+/// The public nodes, running.
 #[derive(Debug)]
 pub struct Public {
-    node: Node,
-    id: String,
+    nodes: Vec<Node>,
+    ids: BTreeMap<Machine, String>,
 }
 
-/// Starts the public node, which needs no gateway, and waits until it has said who it is.
+/// Starts the public nodes, which need no gateway, each when the one before it has said who it is.
 pub fn start_public(
     lab: &Lab,
     scenario: &Scenario,
@@ -37,13 +40,18 @@ pub fn start_public(
     halt: &Halt,
     events: &Events,
 ) -> Result<Public, Trouble> {
-    let node = start(lab, Machine::Relay, App.relay(scenario), folder, events)?;
-    let id = identity(&node, Instant::now() + READY, halt)?;
-    Ok(Public { node, id })
+    let mut public = Public { nodes: Vec::new(), ids: BTreeMap::new() };
+    for machine in scenario.layout().public() {
+        let argv = App.public(scenario, lab.topology(), machine, &public.ids);
+        let node = start(lab, machine, argv, folder, events)?;
+        public.ids.insert(machine, identity(&node, Instant::now() + READY, halt)?);
+        public.nodes.push(node);
+    }
+    Ok(public)
 }
 
 impl Nodes {
-    /// Starts both peers and waits until each has found the public node.
+    /// Starts both peers and waits until they have said who they are.
     pub fn start(
         lab: &Lab,
         scenario: &Scenario,
@@ -55,10 +63,9 @@ impl Nodes {
         let deadline = Instant::now() + READY;
         let peer = |side: Side| -> Result<(Node, String), Trouble> {
             let name = side.peer();
-            let argv = App.peer(scenario, lab.topology(), name, &public.id);
+            let argv = App.peer(scenario, lab.topology(), name, &public.ids);
             let node = start(lab, name, argv, folder, events)?;
             let id = identity(&node, deadline, halt)?;
-            node.wait_for("it had found its relay", deadline, halt, |event| event.is("bootstrapped"))?;
             Ok((node, id))
         };
         let [one, two] = each_side(peer)?;
@@ -66,7 +73,44 @@ impl Nodes {
             Side::One => (one, two),
             Side::Two => (two, one),
         };
-        Ok(Nodes { relay: public.node, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
+        Ok(Nodes { public, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
+    }
+
+    /// Waits until each peer has found a public node.
+    pub fn bootstrapped(&self, halt: &Halt) -> Result<(), Trouble> {
+        let deadline = Instant::now() + READY;
+        self.peers.iter().try_for_each(|node| {
+            let found = |event: &NodeEvent| event.is("bootstrapped");
+            node.wait_for("it had found its relay", deadline, halt, found).map(|_| ())
+        })
+    }
+
+    /// The node on a machine.
+    pub fn on(&self, machine: Machine) -> Result<&Node, Trouble> {
+        let mut all = self.peers.iter().chain(&self.public.nodes);
+        let node = all.find(|node| node.name() == machine);
+        node.ok_or_else(|| Trouble::lab(format!("no node runs on {machine}")))
+    }
+
+    /// Waits for what a scenario expects a node to have reported since a time.
+    pub fn expect(&self, seen: &Seen, since: Instant, halt: &Halt) -> Result<(), Trouble> {
+        let id = |machine| match self.peers.iter().position(|peer| peer.name() == machine) {
+            Some(at) => self.ids.get(at).cloned(),
+            None => self.public.ids.get(&machine).cloned(),
+        };
+        let node = self.on(seen.at)?;
+        let mut count = 0;
+        let until = Instant::now() + seen.within;
+        let found = node.wait(&seen.to_string(), until, halt, |events| {
+            let shown = events.iter().filter(|one| one.at >= since && one.event.shows(seen, id));
+            count = shown.count();
+            (count >= seen.times.max(1)).then_some(())
+        });
+        match found {
+            Err(trouble) if trouble.who == Who::Lab => Err(trouble),
+            found if found.is_ok() == (seen.times > 0) => Ok(()),
+            _ => Err(missed(seen, count).lines(node.tail())),
+        }
     }
 }
 

@@ -135,7 +135,10 @@ impl Spare {
 /// Whether machines can serve on after a scenario: what was done to a link ends with the switch's new beginning, while
 /// what was done to a machine may be more than the agent looks at.
 pub fn reusable(scenario: &Scenario) -> bool {
-    scenario.faults.iter().all(|fault| matches!(fault.action, Action::Cut(_) | Action::Heal(_)))
+    scenario
+        .faults
+        .iter()
+        .all(|fault| matches!(fault.action, Action::Cut(_) | Action::Heal(_) | Action::Expect(_)))
 }
 
 /// What a machine's kernel says. It goes to the file that the machine was started with, which lies in the folder of its

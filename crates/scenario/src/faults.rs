@@ -5,15 +5,26 @@ use std::time::Duration;
 use crate::{
     Action, Fault, GatewayFault, Layout, Machine, Mistake, Moment,
     fields::{self, Fields, Mistakes},
-    lab, quantity, site,
+    lab, quantity, seen, site,
     yaml::Node,
 };
 
-const MOMENTS: [(&str, Moment); 3] =
-    [("bootstrapped", Moment::Bootstrapped), ("connected", Moment::Connected), ("settled", Moment::Settled)];
+const MOMENTS: [(&str, Moment); 6] = [
+    ("serving", Moment::Serving),
+    ("started", Moment::Started),
+    ("bootstrapped", Moment::Bootstrapped),
+    ("connected", Moment::Connected),
+    ("settled", Moment::Settled),
+    ("carrying", Moment::Carrying),
+];
 
 /// What a fault can do, by its key.
-const ACTIONS: [&str; 8] = ["cut", "heal", "reboot", "rebind", "renumber", "become", "fill", "idle"];
+const ACTIONS: [&str; 10] =
+    ["cut", "heal", "reboot", "rebind", "renumber", "become", "fill", "power_off", "expect", "idle"];
+
+/// What stands beside some of them, and beside which.
+const BESIDE: [(&str, &str); 5] =
+    [("nat", "become"), ("at", "expect"), ("with", "expect"), ("times", "expect"), ("within", "expect")];
 
 const LONGEST_IDLE: Duration = Duration::from_secs(600);
 
@@ -27,7 +38,7 @@ pub(crate) fn faults(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -
 }
 
 fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fault> {
-    let known = [&["after", "nat"], ACTIONS.as_slice()].concat();
+    let known = [&["after"], &BESIDE.map(|(key, _)| key)[..], &ACTIONS].concat();
     let fields = Fields::open(node, "a fault", &known, mistakes)?;
     let after = fields
         .need("after", "such as `after: bootstrapped`", mistakes)
@@ -45,6 +56,12 @@ fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fau
         }
     };
     let (after, action) = after.zip(action)?;
+    if (after, matches!(action, Action::Expect(_))) == (Moment::Serving, true) {
+        return mistakes.add(
+            Mistake::new(fields.at(), "nothing can be expected before the peers have been started")
+                .hint("such as `after: started`"),
+        );
+    }
     Some(Fault { after, action })
 }
 
@@ -55,13 +72,17 @@ fn action(
     layouts: &[Layout],
     mistakes: &mut Mistakes,
 ) -> Option<Action> {
-    if let (Some(nat), true) = (fields.find("nat"), key != "become") {
-        let message = format!("`{key}` needs no `nat`");
-        return mistakes.add(Mistake::new(nat.at.clone(), message).hint("only `become` does"));
+    for (beside, whose) in BESIDE {
+        if let (Some(node), true) = (fields.find(beside), key != whose) {
+            let message = format!("`{key}` needs no `{beside}`");
+            return mistakes.add(Mistake::new(node.at.clone(), message).hint(format!("only `{whose}` does")));
+        }
     }
     match key {
         "cut" => return lab::link(node, layouts, mistakes).map(Action::Cut),
         "heal" => return lab::link(node, layouts, mistakes).map(Action::Heal),
+        "power_off" => return seen::with_node(node, layouts, mistakes).map(Action::PowerOff),
+        "expect" => return seen::seen(node, fields, layouts, mistakes).map(Action::Expect),
         "idle" => return idle(node, mistakes).map(Action::Idle),
         _ => {}
     }

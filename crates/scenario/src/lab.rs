@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes,
+    Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes, Stun,
     conditions::{self, Told},
     fields::{self, Fields, Mistakes},
-    network, quantity,
-    yaml::Node,
+    network, quantity, seen,
+    yaml::{Node, Value},
 };
 
 const MEMORY: std::ops::RangeInclusive<u32> = 64..=65_536;
@@ -135,35 +135,105 @@ fn filter(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fi
 }
 
 /// Reads `node:`.
-pub(crate) fn node(node: &Node, mistakes: &mut Mistakes) -> NodeOptions {
+pub(crate) fn node(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> NodeOptions {
     let mut options = NodeOptions::default();
-    let Some(fields) = Fields::open(node, "`node`", &["birthday", "args"], mistakes) else {
+    let Some(fields) = Fields::open(node, "`node`", &["birthday", "bootstrap", "stun", "args"], mistakes)
+    else {
         return options;
     };
     if let Some(node) = fields.find("birthday") {
         options.birthday = fields::flag(node, "`birthday`", mistakes).unwrap_or(true);
     }
+    if let Some(node) = fields.find("bootstrap") {
+        options.bootstrap = bootstrap(node, layouts, mistakes).unwrap_or_default();
+    }
+    if let Some(node) = fields.find("stun") {
+        options.stun = stun(node, layouts, mistakes).unwrap_or_default();
+    }
     if let Some(node) = fields.find("args") {
-        options.args = args(node, mistakes).unwrap_or_default();
+        options.args = args(node, layouts, mistakes).unwrap_or_default();
     }
     options
 }
 
-fn args(node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<Machine, Vec<String>>> {
-    let names = Machine::NODES.map(Machine::name);
-    let fields = Fields::open(node, "`args`", &names, mistakes)?;
-    let mut args = BTreeMap::new();
+/// For the peers alike, or machine by machine.
+fn bootstrap(
+    node: &Node,
+    layouts: &[Layout],
+    mistakes: &mut Mistakes,
+) -> Option<BTreeMap<Machine, Vec<Machine>>> {
+    if let Value::Map(_) = node.value {
+        let told = by_machine(node, "`bootstrap`", layouts, mistakes, |node, mistakes| {
+            public(node, "`bootstrap`", layouts, mistakes)
+        })?;
+        let early = told.iter().find(|(machine, told)| {
+            machine.public().is_some_and(|own| told.iter().any(|one| one.public() >= Some(own)))
+        });
+        if let Some((machine, _)) = early {
+            let message = format!("{machine} can only be told of those that are started before it");
+            return mistakes.add(Mistake::new(node.at.clone(), message).hint("they start in their order"));
+        }
+        return Some(told);
+    }
+    let told = public(node, "`bootstrap`", layouts, mistakes)?;
+    Some([Machine::Peer1, Machine::Peer2].map(|peer| (peer, told.clone())).into())
+}
+
+fn stun(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Stun> {
+    match node.value {
+        Value::List(_) => public(node, "`stun`", layouts, mistakes).map(Stun::Nodes),
+        _ => {
+            fields::word(node, "STUN server", &[("server", ()), ("silent", ())], mistakes).map(
+                |()| match node.value {
+                    Value::Text(ref text) if text == "silent" => Stun::Silent,
+                    _ => Stun::Server,
+                },
+            )
+        }
+    }
+}
+
+/// Reads a list of public machines that there are.
+fn public(node: &Node, what: &str, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Vec<Machine>> {
+    let machines = fields::list(node, what, mistakes)?.iter().map(|node| {
+        let machine = seen::with_node(node, layouts, mistakes)?;
+        if machine.public().is_none() {
+            let message = format!("{machine} is no public machine");
+            return mistakes.add(Mistake::new(node.at.clone(), message).hint("such as `relay`"));
+        }
+        Some(machine)
+    });
+    machines.collect()
+}
+
+/// Reads something for each machine that is named.
+fn by_machine<T>(
+    node: &Node,
+    what: &str,
+    layouts: &[Layout],
+    mistakes: &mut Mistakes,
+    read: impl Fn(&Node, &mut Mistakes) -> Option<T>,
+) -> Option<BTreeMap<Machine, T>> {
+    let there = |machine: &Machine| layouts.iter().all(|layout| layout.machines().any(|one| one == *machine));
+    let names: Vec<&str> = Machine::NODES.into_iter().filter(there).map(Machine::name).collect();
+    let fields = Fields::open(node, what, &names, mistakes)?;
+    let mut found = BTreeMap::new();
     for machine in Machine::NODES {
-        let Some(node) = fields.find(machine.name()) else {
-            continue;
-        };
+        if let Some(node) = fields.find(machine.name()) {
+            found.insert(machine, read(node, mistakes)?);
+        }
+    }
+    Some(found)
+}
+
+fn args(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<BTreeMap<Machine, Vec<String>>> {
+    by_machine(node, "`args`", layouts, mistakes, |node, mistakes| {
         let of_machine = fields::list(node, "`args`", mistakes)?
             .iter()
             .filter_map(|arg| fields::text(arg, "an argument", mistakes).map(str::to_owned))
             .collect();
-        args.insert(machine, of_machine);
-    }
-    Some(args)
+        Some(of_machine)
+    })
 }
 
 /// Reads the name of a link that there is, whatever stands before the sites.

@@ -22,6 +22,7 @@ mod problem;
 mod profile;
 mod quantity;
 mod read;
+mod seen;
 mod site;
 mod topology;
 mod truth;
@@ -30,7 +31,7 @@ mod yaml;
 pub use matrix::Matrix;
 pub use model::{
     Action, Expected, Fault, Filter, Flow, GatewayFault, Impairment, Moment, NodeOptions, Priority, Scenario,
-    Side, Sizes,
+    Side, Sizes, Stun,
 };
 pub use nat::{Engine, Gateway, Nat};
 pub use network::Network;
@@ -38,5 +39,6 @@ pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
 pub use profile::{gateways, profile};
 pub use read::load_all;
+pub use seen::Seen;
 pub use topology::{Layout, Link, Machine, Segment};
 pub use truth::{Truth, Unknown};

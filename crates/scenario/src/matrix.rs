@@ -41,6 +41,7 @@ impl Matrix {
                     nats,
                     initiator: Side::One,
                     use_relay: true,
+                    relays: 1,
                     expected: Expected::Exactly(kind),
                     timeout: TIMEOUT,
                     sizes: Sizes::default(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping};
+use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping, Seen};
 
 /// One experiment: two sites, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub struct Scenario {
     pub initiator: Side,
     /// Whether the relay grants sessions; it coordinates in any case.
     pub use_relay: bool,
+    /// How many public machines there are.
+    pub relays: usize,
     /// What the wire must show.
     pub expected: Expected,
     /// How long the nodes may take from the connect command to their final path.
@@ -45,7 +47,7 @@ pub struct Scenario {
 impl Scenario {
     /// Its machines and their cables.
     pub fn layout(&self) -> Layout {
-        Layout::of(&self.nats)
+        Layout::of(&self.nats, self.relays)
     }
 
     /// The gateway in front of the peer that dials.
@@ -182,7 +184,7 @@ impl Sizes {
         match machine {
             Machine::Nat1 | Machine::Nat2 | Machine::Cgn1 | Machine::Cgn2 => self.gateway,
             Machine::Peer1 | Machine::Peer2 => self.peer,
-            Machine::Relay => self.relay,
+            Machine::Relay | Machine::Relay2 | Machine::Relay3 | Machine::Relay4 => self.relay,
         }
     }
 }
@@ -217,7 +219,7 @@ pub struct Filter {
 }
 
 /// Something that is broken, or mended, while the scenario runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     /// When.
     pub after: Moment,
@@ -228,26 +230,35 @@ pub struct Fault {
 /// A point in the life of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Moment {
+    /// The public nodes serve; the peers have not been started.
+    Serving,
+    /// Both peers have been started.
+    Started,
     /// Both peers know the relay and are known to it; nobody has been told to connect.
     Bootstrapped,
     /// The initiator has its first usable path.
     Connected,
     /// Both peers have reported their final path.
     Settled,
+    /// The lab's bytes have been handed to the nodes.
+    Carrying,
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Moment::Serving => "serving",
+            Moment::Started => "started",
             Moment::Bootstrapped => "bootstrapped",
             Moment::Connected => "connected",
             Moment::Settled => "settled",
+            Moment::Carrying => "carrying",
         })
     }
 }
 
 /// What is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Nothing passes this link from now on.
     Cut(Link),
@@ -255,6 +266,10 @@ pub enum Action {
     Heal(Link),
     /// Something becomes of a gateway.
     Gateway(Machine, GatewayFault),
+    /// A machine is off from now on.
+    PowerOff(Machine),
+    /// Nothing is done: a node must report something before it goes on.
+    Expect(Seen),
     /// Nothing, for this long: mappings and connections are left alone.
     Idle(Duration),
 }
@@ -283,6 +298,8 @@ impl fmt::Display for Action {
                 write!(f, "make {machine} {}", gateway.profile.name)
             }
             Action::Gateway(machine, fault) => write!(f, "{fault} {machine}"),
+            Action::PowerOff(machine) => write!(f, "power off {machine}"),
+            Action::Expect(seen) => write!(f, "{seen}"),
             Action::Idle(time) => write!(f, "idle for {time:?}"),
         }
     }
@@ -305,17 +322,48 @@ impl fmt::Display for GatewayFault {
 pub struct NodeOptions {
     /// Whether it may search by birthday.
     pub birthday: bool,
+    /// Which public nodes a machine's node is told of.
+    pub bootstrap: BTreeMap<Machine, Vec<Machine>>,
+    /// Whom the peers ask what NAT they are behind.
+    pub stun: Stun,
     /// More arguments, by machine.
     pub args: BTreeMap<Machine, Vec<String>>,
 }
 
+/// Whom peers ask what NAT they are behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Stun {
+    /// The server with two addresses and two ports on the first public machine.
+    #[default]
+    Server,
+    /// That one, but it does not run.
+    Silent,
+    /// These public nodes, which answer plain requests.
+    Nodes(Vec<Machine>),
+}
+
 impl Default for NodeOptions {
     fn default() -> Self {
-        NodeOptions { birthday: true, args: BTreeMap::new() }
+        NodeOptions {
+            birthday: true,
+            bootstrap: BTreeMap::new(),
+            stun: Stun::default(),
+            args: BTreeMap::new(),
+        }
     }
 }
 
 impl NodeOptions {
+    /// Which public nodes a machine's node is told of: the first one, where nothing is said.
+    pub fn bootstrap(&self, machine: Machine) -> &[Machine] {
+        const FIRST: &[Machine] = &[Machine::Relay];
+        match self.bootstrap.get(&machine) {
+            Some(told) => told,
+            None if machine == Machine::Relay => &[],
+            None => FIRST,
+        }
+    }
+
     /// More arguments for a machine's node.
     pub fn args(&self, machine: Machine) -> &[String] {
         self.args.get(&machine).map_or(&[], Vec::as_slice)

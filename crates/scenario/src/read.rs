@@ -12,7 +12,7 @@ use natrig_nat::Preset;
 use natrig_record::Kind;
 
 use crate::{
-    Expected, Layout, Mistake, Nat, Priority, Problem, Scenario, Side, Truth, faults,
+    Expected, Layout, Machine, Mistake, Nat, Priority, Problem, Scenario, Side, Truth, faults,
     fields::{self, Fields, Mistakes},
     id, lab, port_mapping, quantity,
     site::Site,
@@ -26,7 +26,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST_CELLS: usize = 1000;
 
 /// The keys of a file.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "id",
     "priority",
@@ -35,6 +35,7 @@ const KEYS: [&str; 16] = [
     "port_mapping",
     "initiator",
     "use_relay",
+    "relays",
     "expected",
     "timeout",
     "machines",
@@ -163,6 +164,10 @@ impl<'a> Layers<'a> {
             Some(node) => fields::flag(node, "`use_relay`", mistakes),
             None => Some(true),
         };
+        let relays = match self.find("relays") {
+            Some(node) => relays(node, mistakes),
+            None => Some(1),
+        };
         let expected = self
             .need("expected", "such as `expected: direct`", mistakes)
             .and_then(|node| expectation(node, mistakes));
@@ -175,23 +180,25 @@ impl<'a> Layers<'a> {
             [Some(nat1), Some(nat2)] => nat1.pairs(nat2).collect(),
             _ => Vec::new(),
         };
-        let layouts: Vec<Layout> = pairs.iter().map(Layout::of).collect();
+        let layouts: Vec<Layout> =
+            pairs.iter().map(|pair| Layout::of(pair, relays.unwrap_or(Machine::PUBLIC.len()))).collect();
         let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
         let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
         let faults = self.find("faults").map(|node| faults::faults(node, &layouts, mistakes));
         let broken = faults.as_deref().unwrap_or_default();
         let port_mapping =
             self.find("port_mapping").map(|node| port_mapping::read(node, &pairs, broken, mistakes));
-        let node = self.find("node").map(|node| lab::node(node, mistakes));
+        let node = self.find("node").map(|node| lab::node(node, &layouts, mistakes));
 
         let (
             Some(names),
             [Some(nat1), Some(nat2)],
             Some(initiator),
             Some(use_relay),
+            Some(relays),
             Some(expected),
             Some(timeout),
-        ) = (names, nats, initiator, use_relay, expected, timeout)
+        ) = (names, nats, initiator, use_relay, relays, expected, timeout)
         else {
             return;
         };
@@ -221,6 +228,7 @@ impl<'a> Layers<'a> {
                 nats,
                 initiator,
                 use_relay,
+                relays,
                 expected: Expected::HolePunch,
                 timeout,
                 sizes: sizes.unwrap_or_default(),
@@ -335,6 +343,15 @@ fn initiator(node: &Node, mistakes: &mut Mistakes) -> Option<Side> {
                 .hint("it says whose peer dials: that of site 1 or of site 2"),
         ),
     }
+}
+
+fn relays(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
+    let most = Machine::PUBLIC.len();
+    match node.value {
+        Value::Number(number) => (1..=most).find(|count| *count as f64 == number),
+        _ => None,
+    }
+    .or_else(|| mistakes.wanted(node, "`relays`", &format!("a number from 1 to {most}")))
 }
 
 fn timeout(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {

@@ -1,4 +1,5 @@
-//! The machines of the seed's topology and their cables, by name: five, and one more for each site that has two gateways.
+//! The machines of the seed's topology and their cables, by name: five, one more for each site that has two gateways, and
+//! up to three more public ones.
 
 use std::{fmt, str::FromStr};
 
@@ -21,11 +22,17 @@ pub enum Machine {
     Peer2,
     /// The public machine: bootstrap, coordinator, relay.
     Relay,
+    /// The second public machine.
+    Relay2,
+    /// The third.
+    Relay3,
+    /// The fourth.
+    Relay4,
 }
 
 impl Machine {
     /// All that there can be; [`Layout::machines`] are those of a scenario.
-    pub const ALL: [Machine; 7] = [
+    pub const ALL: [Machine; 10] = [
         Machine::Nat1,
         Machine::Nat2,
         Machine::Cgn1,
@@ -33,10 +40,22 @@ impl Machine {
         Machine::Peer1,
         Machine::Peer2,
         Machine::Relay,
+        Machine::Relay2,
+        Machine::Relay3,
+        Machine::Relay4,
     ];
 
+    /// The public ones, in their order.
+    pub const PUBLIC: [Machine; 4] = [Machine::Relay, Machine::Relay2, Machine::Relay3, Machine::Relay4];
+
     /// Those that run the node under test.
-    pub const NODES: [Machine; 3] = [Machine::Peer1, Machine::Peer2, Machine::Relay];
+    pub const NODES: [Machine; 6] =
+        [Machine::Peer1, Machine::Peer2, Machine::Relay, Machine::Relay2, Machine::Relay3, Machine::Relay4];
+
+    /// Its place among the public ones.
+    pub fn public(self) -> Option<usize> {
+        Machine::PUBLIC.into_iter().position(|machine| machine == self)
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -48,6 +67,9 @@ impl Machine {
             Machine::Peer1 => "peer1",
             Machine::Peer2 => "peer2",
             Machine::Relay => "relay",
+            Machine::Relay2 => "relay2",
+            Machine::Relay3 => "relay3",
+            Machine::Relay4 => "relay4",
         }
     }
 }
@@ -55,7 +77,7 @@ impl Machine {
 /// A layer 2 domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
-    /// What the outermost gateways' outsides and the relay share.
+    /// What the outermost gateways' outsides and the public machines share.
     Internet,
     /// Between gateway 1 and its carrier's.
     Carrier1,
@@ -97,6 +119,12 @@ pub enum Link {
     Cgn2Lan,
     /// The relay to the internet.
     RelayWan,
+    /// The second public machine to the internet.
+    Relay2Wan,
+    /// The third one.
+    Relay3Wan,
+    /// The fourth one.
+    Relay4Wan,
     /// Gateway 1 to its LAN.
     Nat1Lan,
     /// Gateway 2 to its LAN.
@@ -109,7 +137,7 @@ pub enum Link {
 
 impl Link {
     /// All that there can be; [`Layout::links`] are those of a scenario.
-    pub const ALL: [Link; 11] = [
+    pub const ALL: [Link; 14] = [
         Link::Nat1Wan,
         Link::Nat2Wan,
         Link::Cgn1Wan,
@@ -117,6 +145,9 @@ impl Link {
         Link::Cgn1Lan,
         Link::Cgn2Lan,
         Link::RelayWan,
+        Link::Relay2Wan,
+        Link::Relay3Wan,
+        Link::Relay4Wan,
         Link::Nat1Lan,
         Link::Nat2Lan,
         Link::Peer1Lan,
@@ -133,6 +164,9 @@ impl Link {
             Link::Cgn1Lan => "cgn1.lan",
             Link::Cgn2Lan => "cgn2.lan",
             Link::RelayWan => "relay.wan",
+            Link::Relay2Wan => "relay2.wan",
+            Link::Relay3Wan => "relay3.wan",
+            Link::Relay4Wan => "relay4.wan",
             Link::Nat1Lan => "nat1.lan",
             Link::Nat2Lan => "nat2.lan",
             Link::Peer1Lan => "peer1.lan",
@@ -148,6 +182,9 @@ impl Link {
             Link::Cgn1Wan | Link::Cgn1Lan => Machine::Cgn1,
             Link::Cgn2Wan | Link::Cgn2Lan => Machine::Cgn2,
             Link::RelayWan => Machine::Relay,
+            Link::Relay2Wan => Machine::Relay2,
+            Link::Relay3Wan => Machine::Relay3,
+            Link::Relay4Wan => Machine::Relay4,
             Link::Peer1Lan => Machine::Peer1,
             Link::Peer2Lan => Machine::Peer2,
         }
@@ -155,7 +192,8 @@ impl Link {
 
     /// Whether it is its machine's way out of a site.
     pub fn is_outside(self) -> bool {
-        matches!(self, Link::Nat1Wan | Link::Nat2Wan | Link::Cgn1Wan | Link::Cgn2Wan | Link::RelayWan)
+        matches!(self, Link::Nat1Wan | Link::Nat2Wan | Link::Cgn1Wan | Link::Cgn2Wan)
+            || self.machine().public().is_some()
     }
 }
 
@@ -163,15 +201,16 @@ impl Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layout {
     chained: [bool; 2],
+    relays: usize,
 }
 
 impl Layout {
     /// How many gateways a site may have: its own, and one of a carrier.
     pub const MOST_GATEWAYS: usize = 2;
 
-    /// The layout for what stands before the sites.
-    pub fn of(nats: &[Nat; 2]) -> Self {
-        Layout { chained: nats.each_ref().map(|nat| nat.gateways.len() > 1) }
+    /// The layout for what stands before the sites, and so many public machines.
+    pub fn of(nats: &[Nat; 2], relays: usize) -> Self {
+        Layout { chained: nats.each_ref().map(|nat| nat.gateways.len() > 1), relays }
     }
 
     /// The machines there are.
@@ -179,7 +218,7 @@ impl Layout {
         Machine::ALL.into_iter().filter(move |machine| match machine {
             Machine::Cgn1 => self.chained[0],
             Machine::Cgn2 => self.chained[1],
-            _ => true,
+            _ => machine.public().is_none_or(|place| place < self.relays),
         })
     }
 
@@ -191,19 +230,27 @@ impl Layout {
     /// The segment a link leads to; none if there is no such link.
     pub fn segment(self, link: Link) -> Option<Segment> {
         let chained = |side: Side| self.chained[side.index()];
+        if let Some(place) = link.machine().public() {
+            return (place < self.relays).then_some(Segment::Internet);
+        }
         Some(match link {
-            Link::RelayWan => Segment::Internet,
             Link::Nat1Wan if chained(Side::One) => Segment::Carrier1,
             Link::Nat2Wan if chained(Side::Two) => Segment::Carrier2,
             Link::Nat1Wan | Link::Nat2Wan => Segment::Internet,
             Link::Cgn1Wan | Link::Cgn1Lan if !chained(Side::One) => return None,
             Link::Cgn2Wan | Link::Cgn2Lan if !chained(Side::Two) => return None,
             Link::Cgn1Wan | Link::Cgn2Wan => Segment::Internet,
+            Link::RelayWan | Link::Relay2Wan | Link::Relay3Wan | Link::Relay4Wan => Segment::Internet,
             Link::Cgn1Lan => Segment::Carrier1,
             Link::Cgn2Lan => Segment::Carrier2,
             Link::Nat1Lan | Link::Peer1Lan => Segment::Lan1,
             Link::Nat2Lan | Link::Peer2Lan => Segment::Lan2,
         })
+    }
+
+    /// The public machines there are.
+    pub fn public(self) -> impl Iterator<Item = Machine> {
+        Machine::PUBLIC.into_iter().take(self.relays)
     }
 
     /// The gateways of a site, from its LAN outwards.

@@ -77,11 +77,11 @@ pub struct Place {
 impl Topology {
     /// The machines of a scenario, with the seed's addresses.
     pub fn of(scenario: &Scenario) -> Self {
-        Topology::between(&scenario.nats)
+        Topology::between(&scenario.nats, scenario.layout())
     }
 
-    fn between(nats: &[Nat; 2]) -> Self {
-        let plan = Plan { nats, layout: Layout::of(nats) };
+    fn between(nats: &[Nat; 2], layout: Layout) -> Self {
+        let plan = Plan { nats, layout };
         let gateways: Vec<Place> = SIDES.into_iter().flat_map(|side| plan.places(side)).collect();
         let machines = plan.layout.machines().map(|machine| plan.host(machine, &gateways)).collect();
         Topology { layout: plan.layout, machines, gateways }
@@ -205,6 +205,10 @@ impl Plan<'_> {
     fn addresses(&self, link: Link) -> Vec<(Ipv4Addr, u8)> {
         let side = match link {
             Link::RelayWan => return RELAY.map(|address| (address, 24)).into(),
+            Link::Relay2Wan | Link::Relay3Wan | Link::Relay4Wan => {
+                let place = link.machine().public().and_then(|place| u8::try_from(place).ok());
+                return vec![(after_the_relay(place.unwrap_or_default()), 24)];
+            }
             Link::Nat1Wan | Link::Cgn1Wan | Link::Cgn1Lan | Link::Nat1Lan | Link::Peer1Lan => Side::One,
             Link::Nat2Wan | Link::Cgn2Wan | Link::Cgn2Lan | Link::Nat2Lan | Link::Peer2Lan => Side::Two,
         };
@@ -242,6 +246,12 @@ fn internet(side: Side) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 100, side.number())
 }
 
+/// The address of a public machine after the first one, by its place among them.
+fn after_the_relay(place: u8) -> Ipv4Addr {
+    let [a, b, c, last] = RELAY[1].octets();
+    Ipv4Addr::new(a, b, c, last + place)
+}
+
 fn lan(side: Side, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, side.number(), host)
 }
@@ -272,7 +282,8 @@ mod tests {
     use super::*;
 
     fn topology(nats: [&str; 2]) -> Topology {
-        Topology::between(&nats.map(|name| Nat::of(&Named::find(name).unwrap())))
+        let nats = nats.map(|name| Nat::of(&Named::find(name).unwrap()));
+        Topology::between(&nats, Layout::of(&nats, 4))
     }
 
     fn routes(topology: &Topology, machine: Machine) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
@@ -283,7 +294,9 @@ mod tests {
     fn no_address_and_no_mac_is_used_twice() {
         let mut pooled = Nat::from(Preset::Symmetric);
         pooled.gateways[0].profile.pool.addresses = 16;
-        for topology in [topology(["symmetric", "cgn"]), Topology::between(&[pooled.clone(), pooled])] {
+        let pooled = [pooled.clone(), pooled];
+        let pooled = Topology::between(&pooled, Layout::of(&pooled, 4));
+        for topology in [topology(["symmetric", "cgn"]), pooled] {
             let nics: Vec<&Nic> = topology.hosts().iter().flat_map(|host| &host.nics).collect();
             let stands: Vec<Stand> =
                 topology.gateways().iter().flat_map(|place| topology.stands(place)).collect();

@@ -120,6 +120,7 @@ fn stand(
     let (events, _) = mpsc::channel::<What>();
     let public = start_public(&lab, scenario, folder, halt, &events)?;
     let nodes = Nodes::start(&lab, scenario, public, folder, halt, &events)?;
+    nodes.bootstrapped(halt)?;
     Ok((lab, nodes))
 }
 

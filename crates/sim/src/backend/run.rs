@@ -1,6 +1,6 @@
 //! One cell from start to verdict.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use natrig_lab::{
     App, Halt, Trouble, Who,
@@ -10,7 +10,7 @@ use natrig_lab::{
     verdict::Window,
 };
 use natrig_record::{Cell, Step, Verdict, What};
-use natrig_scenario::{Action, Machine, Moment, Scenario, Side};
+use natrig_scenario::{Action, Machine, Moment, Scenario, Side, Stun};
 
 use super::{
     Simulator,
@@ -40,6 +40,8 @@ pub fn cell(
         around,
         progress: Progress::new(around),
         passages: Vec::new(),
+        last_deed: Duration::ZERO,
+        unmet: None,
         cell: blank(scenario, folder),
     };
     run.cell.seed = Some(seed);
@@ -107,6 +109,10 @@ struct Run<'s> {
     around: Surroundings<'s>,
     progress: Progress<'s>,
     passages: Vec<Passage>,
+    /// When something was last done that a scenario asks for.
+    last_deed: Duration,
+    /// What went wrong with that while the lab's bytes were carried.
+    unmet: Option<Trouble>,
     cell: Cell,
 }
 
@@ -125,17 +131,24 @@ impl<'s> Run<'s> {
 
     fn within(&mut self, stage: &mut Stage<'s>) -> Result<(), Trouble> {
         self.enter(Step::Proof, stage)?;
-        let relay = stage.machine(Machine::Relay)?;
-        let [primary, other] = stage.topology.stun();
-        stage.world.start(relay, StunServer::new(primary, other));
-        self.start(stage, Machine::Relay, &App.relay(self.scenario))?;
+        if self.scenario.node.stun != Stun::Silent {
+            let relay = stage.machine(Machine::Relay)?;
+            let [primary, other] = stage.topology.stun();
+            stage.world.start(relay, StunServer::new(primary, other));
+        }
+        let mut ids = BTreeMap::new();
+        for machine in self.scenario.layout().public() {
+            let argv = App.public(self.scenario, &stage.topology, machine, &ids);
+            self.start(stage, machine, &argv)?;
+            ids.insert(machine, stage.node(machine)?.id.to_string());
+        }
 
         let others = life::prove_others(stage, self.scenario)?;
         self.cell.proofs = gateway::measure(stage, self.scenario, 0, Depth::Whole)?;
         refuse(&self.cell.proofs)?;
         let mut gateways = Listing { others, ..gateway::flush(stage, self.scenario)? };
 
-        let judged = self.experiment(stage, &mut gateways);
+        let judged = self.experiment(stage, &mut gateways, &ids);
         // Whatever came of it, the tables and logs are what explains it.
         let failed_at = self.progress.step;
         let gathered = self.gather(stage, &gateways);
@@ -145,16 +158,22 @@ impl<'s> Run<'s> {
         judged.and(gathered)
     }
 
-    fn experiment(&mut self, stage: &mut Stage<'s>, gateways: &mut Listing) -> Result<(), Trouble> {
+    fn experiment(
+        &mut self,
+        stage: &mut Stage<'s>,
+        gateways: &mut Listing,
+        ids: &BTreeMap<Machine, String>,
+    ) -> Result<(), Trouble> {
         let proven_ns = stage.now_ns();
         self.passages = stage.topology.gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, stage)?;
-        let relay = stage.node(Machine::Relay)?.id.to_string();
+        self.faults(stage, gateways, Moment::Serving)?;
         let sides = [self.scenario.initiator, self.scenario.initiator.other()];
         for side in [Side::One, Side::Two] {
-            let argv = App.peer(self.scenario, &stage.topology, side.peer(), &relay);
+            let argv = App.peer(self.scenario, &stage.topology, side.peer(), ids);
             self.start(stage, side.peer(), &argv)?;
         }
+        self.faults(stage, gateways, Moment::Started)?;
         let deadline = stage.world.now() + READY;
         for side in sides {
             stage.wait_for(side.peer(), "it had found its relay", deadline, |one| {
@@ -171,8 +190,12 @@ impl<'s> Run<'s> {
             Ok(()) => {
                 self.faults(stage, gateways, Moment::Settled)?;
                 self.enter(Step::Data, stage)?;
-                let (window, undelivered) = self.carry(stage, sides);
-                (Some(window), Reached::Data(undelivered))
+                let (window, undelivered) = self.carry(stage, gateways, sides);
+                let reached = match self.unmet.take() {
+                    Some(trouble) => Reached::Not(Step::Data, trouble),
+                    None => Reached::Data(undelivered),
+                };
+                (Some(window), reached)
             }
             Err(trouble) => (None, Reached::Not(self.progress.step, trouble)),
         };
@@ -232,23 +255,28 @@ impl<'s> Run<'s> {
     }
 
     /// Has both nodes carry the lab's bytes at once. What did not arrive is told beside the window.
-    fn carry(&self, stage: &mut Stage<'s>, sides: [Side; 2]) -> (Window, Option<Trouble>) {
+    fn carry(
+        &mut self,
+        stage: &mut Stage<'s>,
+        gateways: &mut Listing,
+        sides: [Side; 2],
+    ) -> (Window, Option<Trouble>) {
         let from_ns = stage.now_ns();
         let sent = sides.map(|side| bytes(self.seed, self.scenario, side));
         let mut arrived = [0, 0];
-        let undelivered = self.deliver(stage, sides, &sent, &mut arrived).err();
+        let undelivered = self.deliver(stage, gateways, sides, &sent, &mut arrived).err();
         let window = Window { from_ns, to_ns: stage.now_ns(), sent: [BYTES as u64; 2], arrived };
         (window, undelivered)
     }
 
     fn deliver(
-        &self,
+        &mut self,
         stage: &mut Stage<'s>,
+        gateways: &mut Listing,
         sides: [Side; 2],
         sent: &[Vec<u8>; 2],
         arrived: &mut [u64; 2],
     ) -> Result<(), Trouble> {
-        let deadline = stage.world.now() + CARRY;
         let names = sides.map(Side::peer);
         let ids = [stage.node(names[0])?.id, stage.node(names[1])?.id];
         for from in 0..2 {
@@ -256,6 +284,8 @@ impl<'s> Run<'s> {
             let data = sent[from].clone();
             node.map_or(Ok(()), |node| node.send(&mut stage.world, ids[1 - from], data))?;
         }
+        self.unmet = self.faults(stage, gateways, Moment::Carrying).err();
+        let deadline = stage.world.now() + CARRY;
         let mut late = None;
         for from in 0..2 {
             let (receiver, sender) = (names[1 - from], ids[from].to_string());
@@ -299,7 +329,11 @@ impl<'s> Run<'s> {
         moment: Moment,
     ) -> Result<(), Trouble> {
         for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
+            if !matches!(fault.action, Action::Expect(_)) {
+                self.last_deed = stage.world.now();
+            }
             let shown = match &fault.action {
+                Action::Expect(seen) => stage.expect(seen, self.last_deed).map(|()| String::new())?,
                 Action::Gateway(machine, what) => {
                     let began_ns = stage.now_ns();
                     let shown = life::befall(stage, gateways, *machine, what)?;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use natrig_capture::{Direction, Trace};
-use natrig_lab::{Halt, Host, Stand, Topology, Trouble};
+use natrig_lab::{Halt, Host, Stand, Topology, Trouble, node::missed};
 use natrig_record::What;
-use natrig_scenario::{Action, Flow, Link, Machine, Scenario, Segment};
+use natrig_scenario::{Action, Flow, Link, Machine, Scenario, Seen, Segment};
 use serde_json::json;
 
 use super::{
@@ -207,13 +207,32 @@ impl<'s> Stage<'s> {
         )
     }
 
+    /// Waits for what a scenario expects a node to have reported since a time.
+    pub fn expect(&mut self, seen: &Seen, since: Duration) -> Result<(), Trouble> {
+        let count = |stage: &Self| -> Result<usize, Trouble> {
+            let id = |name| stage.node(name).ok().map(|node| node.id.to_string());
+            let reported = stage.node(seen.at)?.reported.iter();
+            Ok(reported.filter(|one| one.at >= since && one.event.shows(seen, id)).count())
+        };
+        let until = self.world.now() + seen.within;
+        let found = self.wait(until, |stage| {
+            let count = count(stage).unwrap_or_default();
+            (count >= seen.times.max(1)).then_some(())
+        })?;
+        if found.is_some() == (seen.times > 0) {
+            return Ok(());
+        }
+        let tail = self.node(seen.at)?.tail();
+        Err(missed(seen, count(self)?).lines(tail))
+    }
+
     /// Leaves everything alone for a while.
     pub fn pass(&mut self, time: Duration) -> Result<(), Trouble> {
         let until = self.world.now() + time;
         self.wait(until, |_| None::<()>).map(|_| ())
     }
 
-    /// Does to a link what a fault says.
+    /// Does to a link or a machine what a fault says.
     pub fn apply(&mut self, action: &Action) -> Result<(), Trouble> {
         match action {
             Action::Cut(link) => {
@@ -226,8 +245,14 @@ impl<'s> Stage<'s> {
                 self.world.cut(port, false);
                 self.cut.remove(link);
             }
-            Action::Gateway(..) | Action::Idle(_) => {
-                return Err(Trouble::lab(format!("to {action} is nothing that is done to a link")));
+            Action::PowerOff(name) => {
+                let machine = self.machine(*name)?;
+                self.world.switch(machine, false);
+            }
+            Action::Gateway(..) | Action::Expect(_) | Action::Idle(_) => {
+                return Err(Trouble::lab(format!(
+                    "to {action} is nothing that is done to a link or a machine"
+                )));
             }
         }
         Ok(())

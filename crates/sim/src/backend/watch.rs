@@ -20,9 +20,6 @@ use crate::{
     world::World,
 };
 
-/// The machines with nodes.
-const WITH_NODES: [Machine; 3] = [Machine::Peer1, Machine::Peer2, Machine::Relay];
-
 /// Where time stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -46,9 +43,10 @@ impl FromStr for Stop {
     fn from_str(text: &str) -> Result<Self, UnknownStop> {
         let wrong = |why: &str| UnknownStop { text: text.to_owned(), why: why.to_owned() };
         if let Some((machine, event)) = text.split_once(':') {
-            let machine = WITH_NODES.into_iter().find(|known| known.name() == machine).ok_or_else(|| {
-                wrong(&format!("no node runs on `{machine}`; there are peer1, peer2 and relay"))
-            })?;
+            let machine =
+                Machine::NODES.into_iter().find(|known| known.name() == machine).ok_or_else(|| {
+                    wrong(&format!("no node runs on `{machine}`; there are peer1, peer2 and relay"))
+                })?;
             if event.is_empty() || !event.chars().all(|letter| letter.is_ascii_alphanumeric()) {
                 return Err(wrong("an event's name are letters, as in the node's log"));
             }
