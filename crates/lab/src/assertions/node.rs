@@ -103,7 +103,7 @@ fn relayed(trace: &Trace, wires: &Wires<'_>, case: &Case, window: Window) -> Ass
     });
     Assertion {
         about: About::Node,
-        what: "the lab's bytes went through a relay machine".to_owned(),
+        what: "the lab's bytes went through the relay machine".to_owned(),
         holds: legs
             .iter()
             .zip(window.sent)
