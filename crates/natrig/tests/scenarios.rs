@@ -193,6 +193,16 @@ fn two_runs_at_once_do_not_meet() {
     }
 }
 
+/// Relays that are killed, bootstrap nodes that are offline, each way that a punch can go: what the simulator is held to as well.
+#[test]
+#[ignore = "long: make test-full"]
+fn the_meshs_scenarios_are_as_expected_on_machines() {
+    let place = Place::new();
+    let files = ["bootstrap", "hole-punching", "relays"].map(|name| format!("mesh/{name}.yaml"));
+    let (results, _) = results(&place, &["run"], &files.each_ref().map(String::as_str), 0);
+    assert_eq!(results.totals.as_expected, 17);
+}
+
 /// A node's name on the mesh, by its log.
 fn id(log: &str) -> String {
     let started = log.lines().find(|line| line.contains(r#""event":"started""#)).unwrap();
@@ -249,6 +259,25 @@ fn control_a_cut_relay_carries_nothing() {
     assert_eq!(cell.failure.as_ref().unwrap().step, Step::Connect);
     assert_told(&cell, &said);
     assert!(said.contains("cut relay.wan after bootstrapped"), "{said}");
+}
+
+#[test]
+fn control_events_are_looked_at() {
+    let place = Place::new();
+    let (results, said) = results(&place, &["run"], &["controls/unseen-event.yaml"], 1);
+    assert_eq!(results.cells.len(), 2);
+    for cell in &results.cells {
+        assert_eq!(cell.outcome, Outcome::NotAsExpected);
+        assert_told(cell, &said);
+    }
+    assert!(
+        said.contains("expected within 3 s: peer1 reports relayLost, relay relay; it did so 0 times"),
+        "{said}"
+    );
+    assert!(
+        said.contains("expected within 30 s: peer1 reports bootstrapped, never; it did so 1 times"),
+        "{said}"
+    );
 }
 
 #[test]

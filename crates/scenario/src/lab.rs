@@ -242,8 +242,10 @@ pub(crate) fn link(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> 
     if layouts.iter().all(|layout| layout.segment(link).is_some()) {
         return Some(link);
     }
-    mistakes.add(
-        Mistake::new(node.at.clone(), format!("there is no {link} without a carrier's gateway"))
-            .hint("a site has one if its NAT is a chain, such as `cgn`"),
-    )
+    let public = Machine::PUBLIC.iter().any(|machine| link.name().starts_with(&format!("{machine}.")));
+    let hint = match public {
+        true => "`relays:` says how many public machines there are, such as `relays: 3`",
+        false => "a site has a carrier's gateway if its NAT is a chain, such as `cgn`",
+    };
+    mistakes.add(Mistake::new(node.at.clone(), format!("there is no {link} here")).hint(hint))
 }

@@ -348,10 +348,11 @@ fn initiator(node: &Node, mistakes: &mut Mistakes) -> Option<Side> {
 fn relays(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
     let most = Machine::PUBLIC.len();
     match node.value {
-        Value::Number(number) => (1..=most).find(|count| *count as f64 == number),
-        _ => None,
+        Value::Number(number) => (1..=most)
+            .find(|count| *count as f64 == number)
+            .or_else(|| mistakes.add(Mistake::new(node.at.clone(), format!("`relays` is 1 to {most}")))),
+        _ => mistakes.wanted(node, "`relays`", &format!("a number from 1 to {most}")),
     }
-    .or_else(|| mistakes.wanted(node, "`relays`", &format!("a number from 1 to {most}")))
 }
 
 fn timeout(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {

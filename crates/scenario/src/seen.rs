@@ -114,7 +114,10 @@ fn times(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
         Value::Number(number) if number.fract() == 0.0 && (0.0..=1000.0).contains(&number) => {
             Some(number as usize)
         }
-        _ => mistakes.wanted(node, "`times`", "a whole number up to 1000"),
+        Value::Number(_) => {
+            mistakes.add(Mistake::new(node.at.clone(), "`times` must be a whole number from 0 to 1000"))
+        }
+        _ => mistakes.wanted(node, "`times`", "a whole number from 0 to 1000"),
     }
 }
 

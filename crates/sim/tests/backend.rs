@@ -153,6 +153,8 @@ fn controls_end_as_they_must() {
         ("control-lying-node", Outcome::Disagree),
         ("control-no-relay", Outcome::NotAsExpected),
         ("control-relay-cut", Outcome::NotAsExpected),
+        ("control-unseen-event", Outcome::NotAsExpected),
+        ("control-unwanted-event", Outcome::NotAsExpected),
     ];
     assert_eq!(ended, must.map(|(id, outcome)| (id.to_owned(), outcome)).into());
 }
