@@ -54,17 +54,10 @@ impl NodeEvent {
     /// Whether it is what a scenario expects to be reported; `id` tells what a machine's node is called.
     pub fn shows(&self, seen: &Seen, id: impl Fn(Machine) -> Option<String>) -> bool {
         self.is(&seen.event)
-            && seen.with.iter().all(|(field, wanted)| {
-                let Some(found) = self.0.get(field) else { return false };
-                match (found, wanted) {
-                    (Value::String(found), Value::String(wanted)) => {
-                        let node = wanted.parse().ok().and_then(&id);
-                        found == node.as_ref().unwrap_or(wanted)
-                            || SENTENCES.contains(&field.as_str()) && found.contains(wanted)
-                    }
-                    (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
-                    _ => found == wanted,
-                }
+            && seen.with.iter().all(|(field, wanted)| match self.0.get(field) {
+                Some(Value::Array(items)) => items.iter().any(|item| holds(field, item, wanted, &id)),
+                Some(found) => holds(field, found, wanted, &id),
+                None => false,
             })
     }
 
@@ -76,6 +69,18 @@ impl NodeEvent {
             _ => Path::None,
         };
         Claim { machine: machine.to_owned(), path, kind: self.text("kind").map(str::to_owned) }
+    }
+}
+
+/// Whether a field, or an item of it, holds what is wanted.
+fn holds(field: &str, found: &Value, wanted: &Value, id: impl Fn(Machine) -> Option<String>) -> bool {
+    match (found, wanted) {
+        (Value::String(found), Value::String(wanted)) => {
+            let node = wanted.parse().ok().and_then(id);
+            found == node.as_ref().unwrap_or(wanted) || SENTENCES.contains(&field) && found.contains(wanted)
+        }
+        (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
+        _ => found == wanted,
     }
 }
 
@@ -100,18 +105,34 @@ mod tests {
     #[test]
     fn an_event_shows_what_is_expected_of_its_fields() {
         let event = json!({
-            "event": "relayLost", "relay": "aa", "message": "none of 3 answers", "probes": 3, "success": true
+            "event": "relayLost", "relay": "aa", "message": "none of 3 answers", "probes": 3, "success": true,
+            "via": ["aa", "bb"]
         });
         let event = NodeEvent(event);
         let shows = |with: &str| {
             event.shows(&seen(with), |machine| (machine == Machine::Relay).then(|| "aa".to_owned()))
         };
-        for with in ["", "relay: relay", "relay: aa", "message: none", "probes: 3", "success: true"] {
+        for with in [
+            "",
+            "relay: relay",
+            "relay: aa",
+            "message: none",
+            "probes: 3",
+            "success: true",
+            "via: relay",
+            "via: bb",
+        ] {
             assert!(shows(with), "{with}");
         }
-        for with in
-            ["relay: relay2", "relay: a", "message: all", "probes: 4", "success: false", "kind: relay"]
-        {
+        for with in [
+            "relay: relay2",
+            "relay: a",
+            "message: all",
+            "probes: 4",
+            "success: false",
+            "kind: relay",
+            "via: cc",
+        ] {
             assert!(!shows(with), "{with}");
         }
         assert!(!NodeEvent(json!({"event": "relaySelected"})).shows(&seen(""), |_| None));

@@ -63,6 +63,15 @@ pub enum Event {
         /// The peer.
         peer: PeerId,
     },
+    /// A peer's own word of where it is has come, and it is the first or another one than before.
+    Announced {
+        /// The peer.
+        peer: PeerId,
+        /// Where it says that anybody can reach it; empty behind most NATs.
+        endpoints: Vec<SocketAddr>,
+        /// The relays by which it says that it is reached.
+        via: Vec<PeerId>,
+    },
     /// A lookup that our owner asked for has ended.
     LookedUp {
         /// Who was sought.

@@ -87,7 +87,8 @@ pub struct Node {
     detector: Option<Detector>,
     /// What STUN servers say of our NAT.
     measured: Option<Detection>,
-    measured_at: Instant,
+    /// Bounds measurements that a peer's word makes us repeat.
+    again: Budget,
     observations: Observations,
     /// The two together.
     detection: Option<Detection>,
@@ -228,7 +229,7 @@ impl Node {
             quic,
             detector: None,
             measured: None,
-            measured_at: now,
+            again: Budget::new(now, 1.0 / 60.0, 3.0),
             observations: Observations::default(),
             detection: None,
             entrances: beginnings(now, identity.id(), &config),

@@ -34,38 +34,48 @@ pub(crate) struct Verdict {
 
 /// Observations of our main socket.
 #[derive(Default)]
-pub(crate) struct Observations(Vec<Observation>);
+pub(crate) struct Observations {
+    all: Vec<Observation>,
+    outside_is_private: bool,
+}
 
 impl Observations {
     /// Takes note that `observer`, which is at `at`, has seen us at `seen`. Whether that is news.
     pub fn note(&mut self, observer: PeerId, at: SocketAddr, seen: SocketAddr) -> bool {
         // What is seen inside a site says nothing of its way out.
-        if is_private(at.ip()) && is_private(seen.ip()) {
+        if is_private(at.ip()) && is_private(seen.ip()) && !self.outside_is_private {
             return false;
         }
-        let known = self.0.iter().position(|known| known.observer == observer || known.at.ip() == at.ip());
-        let is_news = known.is_none_or(|known| self.0[known].seen != seen);
+        let all = &mut self.all;
+        let known = all.iter().position(|known| known.observer == observer || known.at.ip() == at.ip());
+        let is_news = known.is_none_or(|known| all[known].seen != seen);
         match known {
-            Some(known) if !is_news && self.0[known].at == at => return false,
-            Some(known) => drop(self.0.remove(known)),
-            None if self.0.len() >= MAX_OBSERVERS => drop(self.0.remove(0)),
+            Some(known) if !is_news && all[known].at == at => return false,
+            Some(known) => drop(all.remove(known)),
+            None if all.len() >= MAX_OBSERVERS => drop(all.remove(0)),
             None => {}
         }
-        self.0.push(Observation { observer, at, seen });
+        all.push(Observation { observer, at, seen });
         is_news
+    }
+
+    /// Says whether the network that servers see us in has private addresses, as that of a lab has: what is seen there counts.
+    pub fn set_outside_is_private(&mut self, is_private: bool) {
+        self.outside_is_private = is_private;
     }
 
     /// Forgets all: we are somewhere else.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.all.clear();
     }
 
     /// What they say, if anybody has said anything.
     pub fn verdict(&self) -> Option<Verdict> {
-        let saying = |endpoint| self.0.iter().filter(|observation| observation.seen == endpoint).count();
+        let saying = |endpoint| self.all.iter().filter(|observation| observation.seen == endpoint).count();
         // The newest of those that are said most often.
-        let endpoint = self.0.iter().map(|observation| observation.seen).max_by_key(|&seen| saying(seen))?;
-        let (agreeing, all) = (saying(endpoint), self.0.len());
+        let endpoint =
+            self.all.iter().map(|observation| observation.seen).max_by_key(|&seen| saying(seen))?;
+        let (agreeing, all) = (saying(endpoint), self.all.len());
         let (mapping, confidence) = match () {
             () if all >= ENOUGH && agreeing >= AGREEING && 2 * agreeing > all => {
                 (Mapping::EndpointIndependent, Confidence::High)
@@ -130,7 +140,7 @@ mod tests {
             let port = SocketAddr::new(at.ip(), n.into());
             observations.note(PeerId::from_bytes([n; 32]), port, address("6.6.6.6:6"));
         }
-        assert_eq!(observations.0.len(), 2);
+        assert_eq!(observations.all.len(), 2);
     }
 
     #[test]
@@ -139,6 +149,9 @@ mod tests {
         let inside = address("192.168.1.7:4400");
         assert!(!observations.note(observer(8).0, inside, address("192.168.1.9:4400")));
         assert_eq!(observations.verdict(), heard(&[HOME; 3]).verdict());
+        // Unless servers see us in such a network as well.
+        observations.set_outside_is_private(true);
+        assert!(observations.note(observer(8).0, inside, address("192.168.1.9:4400")));
     }
 
     proptest! {
@@ -172,7 +185,7 @@ mod tests {
             for (id, ip, port) in said {
                 let at = SocketAddr::from((ip.to_be_bytes(), port));
                 observations.note(PeerId::from_bytes([id; 32]), at, at);
-                prop_assert!(observations.0.len() <= MAX_OBSERVERS);
+                prop_assert!(observations.all.len() <= MAX_OBSERVERS);
             }
         }
     }

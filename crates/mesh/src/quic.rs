@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 use quinn_proto::{
-    AckFrequencyConfig, ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle,
-    ConnectionId, ConnectionIdGenerator, DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming,
-    ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, ConnectionEvent, ConnectionHandle, ConnectionId,
+    ConnectionIdGenerator, DatagramEvent, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig,
+    TransportConfig, ValidationTokenConfig, VarInt,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -43,9 +43,6 @@ const IDLE: Duration = Duration::from_secs(30);
 /// A connection attempt from a peer, this soon after our own has succeeded, is the loser of two that crossed.
 const CROSSING: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// How long a peer is asked to wait before it acknowledges a packet alone: no longer than it takes to find out whether there
-/// is an answer that goes along. QUIC's own 25 ms is also waited for before a packet counts as lost.
-const ACK_DELAY: Duration = Duration::from_millis(1);
 /// The code of a connection that is closed because it does not work.
 const BROKEN: u32 = 2;
 const CONNECTION_ID_LENGTH: usize = 8;
@@ -208,15 +205,12 @@ impl Quic {
         hashes: FixedState,
         settings: &Settings,
     ) -> Self {
-        let mut acknowledging = AckFrequencyConfig::default();
-        acknowledging.ack_eliciting_threshold(VarInt::from_u32(1)).max_ack_delay(Some(ACK_DELAY));
         let mut transport = TransportConfig::default();
         transport
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
             .keep_alive_interval(Some(KEEPALIVE))
             .initial_rtt(INITIAL_RTT)
             .mtu_discovery_config(None)
-            .ack_frequency_config(Some(acknowledging))
             .max_concurrent_bidi_streams(VarInt::from_u32(
                 REQUESTS + settings.sizes.streams.min(MAX_STREAMS) as u32,
             ))

@@ -73,6 +73,13 @@ fn describe(event: &Event, file: Option<&Path>) -> String {
         }
         Event::Bootstrapped { peers } => format!("bootstrapped; {peers} other peers are known there"),
         Event::PeerDiscovered { peer } => format!("discovered {}", short(peer)),
+        Event::Announced { peer, endpoints, via } => {
+            let places = endpoints.iter().map(ToString::to_string);
+            let relays = via.iter().map(|relay| format!("by relay {}", short(relay)));
+            let places: Vec<String> = places.chain(relays).collect();
+            let at = if places.is_empty() { "nowhere yet".to_owned() } else { places.join(", ") };
+            format!("{} says that it is reached at: {at}", short(peer))
+        }
         Event::RelaySelected { relay } => format!("relay {} is at hand", short(relay)),
         Event::RelayLost { relay } => format!("relay {} is lost", short(relay)),
         Event::PunchStarted { peer, strategy } => {

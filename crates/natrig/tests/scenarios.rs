@@ -198,9 +198,10 @@ fn two_runs_at_once_do_not_meet() {
 #[ignore = "long: make test-full"]
 fn the_meshs_scenarios_are_as_expected_on_machines() {
     let place = Place::new();
-    let files = ["bootstrap", "hole-punching", "relays"].map(|name| format!("mesh/{name}.yaml"));
+    let files = ["announcements", "bootstrap", "detection", "hole-punching", "relays"]
+        .map(|name| format!("mesh/{name}.yaml"));
     let (results, _) = results(&place, &["run"], &files.each_ref().map(String::as_str), 0);
-    assert_eq!(results.totals.as_expected, 17);
+    assert_eq!(results.totals.as_expected, 34);
 }
 
 /// A node's name on the mesh, by its log.

@@ -1,7 +1,7 @@
 //! What we know of our NAT: measured with STUN servers, and held against what peers see.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use natrig_stun::{Class, Message};
 use rand::rngs::StdRng;
@@ -10,15 +10,13 @@ use rand::{Rng, SeedableRng};
 use crate::detect::{Confidence, Detection, Detector};
 use crate::event::Event;
 use crate::identity::PeerId;
-use crate::nat::{Mapping, NatClass};
+use crate::nat::{Mapping, NatClass, is_private};
 use crate::net::{Path, SocketId, SocketRequest};
 
 use super::Node;
 
 /// The socket of the filtering test, which asks one address only.
 const DETECTION_SOCKET: SocketId = SocketId(1);
-/// Peers that see us elsewhere make us measure again, but not more often than this.
-const REPEAT: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Detects the NAT again: the network is another one, and what is known holds no more.
@@ -38,7 +36,6 @@ impl Node {
             self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));
         }
         self.sockets.push_back(SocketRequest::Open(DETECTION_SOCKET));
-        self.measured_at = now;
         self.detector = Some(Detector::new(
             now,
             StdRng::from_seed(self.rng.random()),
@@ -52,6 +49,8 @@ impl Node {
     pub(super) fn end_detection(&mut self, now: Instant, measured: Detection) {
         self.detector = None;
         self.measured = Some(measured);
+        let outside = measured.observed.is_some_and(|observed| is_private(observed.ip()));
+        self.observations.set_outside_is_private(outside);
         self.sockets.push_back(SocketRequest::Close(DETECTION_SOCKET));
         if measured.observed.is_none() {
             self.events.push_back(Event::Warning {
@@ -88,15 +87,15 @@ impl Node {
         let Some(measured) = self.measured.filter(|_| is_news && self.detector.is_none()) else {
             return;
         };
-        let detection = self.considered(measured);
-        let differs = |known: Detection| {
-            known.mapping == Mapping::EndpointIndependent
-                && detection.confidence < known.confidence
-                && now >= self.measured_at + REPEAT
-        };
-        if self.detection.is_some_and(differs) {
-            self.begin_detection(now);
+        // Nobody is believed for it: servers are asked again.
+        let has_moved = measured.observed.is_some_and(|observed| match measured.mapping {
+            Mapping::EndpointIndependent => observed != seen,
+            _ => observed.ip() != seen.ip(),
+        });
+        if has_moved && self.again.take(now) {
+            return self.begin_detection(now);
         }
+        let detection = self.considered(measured);
         if self.detection != Some(detection) {
             self.detected(now, detection);
         }

@@ -221,6 +221,11 @@ impl Node {
         }
         let serves = !heard.announcement.endpoints.is_empty();
         let leads_to_it = heard.announcement.leads_to_it();
+        let announced = Event::Announced {
+            peer: id,
+            endpoints: heard.announcement.endpoints.clone(),
+            via: heard.announcement.via.iter().map(|path| path.relay).collect(),
+        };
         let outcome = self.directory.learn(now, heard, told);
         if self.gossip.has(&id) {
             self.directory.set_neighbour(&id, true);
@@ -228,9 +233,10 @@ impl Node {
         self.gossip.is_known_to(&from, &id);
         self.learn_way(id, told.hops, from);
         match outcome {
-            Learned::New => self.events.push_back(Event::PeerDiscovered { peer: id }),
+            Learned::New => self.events.extend([Event::PeerDiscovered { peer: id }, announced]),
+            Learned::Changed => self.events.push_back(announced),
             Learned::Stale | Learned::Full => return Ok(()),
-            Learned::Changed | Learned::Repeated => {}
+            Learned::Repeated => {}
         }
         match outcome {
             _ if !leads_to_it => {}
