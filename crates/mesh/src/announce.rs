@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
+use crate::crypto::QuicCrypto;
 use crate::identity::{Identity, PeerId};
 use crate::nat::NatClass;
 
@@ -110,9 +111,9 @@ impl Announcement {
     }
 
     /// Reads a signed announcement; the signature is checked over the bytes as they came.
-    pub fn verify(signed: &[u8]) -> Result<Self, AnnouncementError> {
+    pub fn verify(signed: &[u8], crypto: &dyn QuicCrypto) -> Result<Self, AnnouncementError> {
         let unverified = Unverified::read(signed)?;
-        unverified.check()?;
+        unverified.check(crypto)?;
         Ok(unverified.announcement)
     }
 
@@ -167,19 +168,19 @@ impl Unverified {
     }
 
     /// Whether the node that it is of has said this, and may.
-    pub fn check(&self) -> Result<(), AnnouncementError> {
+    pub fn check(&self, crypto: &dyn QuicCrypto) -> Result<(), AnnouncementError> {
         let parts: Signed<'_> = minicbor::decode(&self.signed).map_err(|_| AnnouncementError::Malformed)?;
-        if !self.announcement.id.verifies(parts.announcement, &parts.signature) {
+        if !crypto.verifies(&self.announcement.id, parts.announcement, &parts.signature) {
             return Err(AnnouncementError::Signature);
         }
         self.announcement.check()
     }
 
     /// The same, of an announcement that is `age` old.
-    pub fn check_aged(&self, age: Duration) -> Result<(), AnnouncementError> {
+    pub fn check_aged(&self, age: Duration, crypto: &dyn QuicCrypto) -> Result<(), AnnouncementError> {
         match age.as_secs() >= self.announcement.ttl {
             true => Err(AnnouncementError::Expired),
-            false => self.check(),
+            false => self.check(crypto),
         }
     }
 }
@@ -210,10 +211,15 @@ pub(crate) fn encoded<T: Encode<()>>(value: &T) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::RustlsCrypto;
     use proptest::prelude::*;
 
     fn identity() -> Identity {
         Identity::from_seed(&[4; 32])
+    }
+
+    fn crypto() -> RustlsCrypto {
+        RustlsCrypto::new(&identity()).expect("TLS is set up")
     }
 
     fn announcement() -> Announcement {
@@ -236,7 +242,7 @@ mod tests {
     #[test]
     fn a_signed_announcement_reads_back() {
         let signed = announcement().sign(&identity());
-        assert_eq!(Announcement::verify(&signed), Ok(announcement()));
+        assert_eq!(Announcement::verify(&signed, &crypto()), Ok(announcement()));
     }
 
     #[test]
@@ -245,8 +251,8 @@ mod tests {
         second.sequence += 1;
         let signed = second.sign(&identity());
         let read = Unverified::read(&signed).expect("well-formed");
-        assert_eq!(read.check_aged(Duration::from_secs(3599)), Ok(()));
-        assert_eq!(read.check_aged(Duration::from_secs(3600)), Err(AnnouncementError::Expired));
+        assert_eq!(read.check_aged(Duration::from_secs(3599), &crypto()), Ok(()));
+        assert_eq!(read.check_aged(Duration::from_secs(3600), &crypto()), Err(AnnouncementError::Expired));
         assert_eq!(first.content(), second.content());
         second.relays = true;
         assert_ne!(first.content(), second.content());
@@ -255,7 +261,7 @@ mod tests {
     #[test]
     fn the_signer_must_be_who_it_speaks_of() {
         let signed = announcement().sign(&Identity::from_seed(&[5; 32]));
-        assert_eq!(Announcement::verify(&signed), Err(AnnouncementError::Signature));
+        assert_eq!(Announcement::verify(&signed, &crypto()), Err(AnnouncementError::Signature));
     }
 
     #[test]
@@ -263,7 +269,7 @@ mod tests {
         let refused = |change: fn(&mut Announcement)| {
             let mut bad = announcement();
             change(&mut bad);
-            Announcement::verify(&bad.sign(&identity())).expect_err("refused")
+            Announcement::verify(&bad.sign(&identity()), &crypto()).expect_err("refused")
         };
         assert_eq!(refused(|a| a.ttl = 3601), AnnouncementError::Ahead);
         assert_eq!(refused(|a| a.ttl = 0), AnnouncementError::Expired);
@@ -287,7 +293,7 @@ mod tests {
             let mut bad = announcement();
             bad.endpoints = vec![nobody.parse().expect("an address")];
             assert_eq!(
-                Announcement::verify(&bad.sign(&identity())),
+                Announcement::verify(&bad.sign(&identity()), &crypto()),
                 Err(AnnouncementError::Endpoint),
                 "{nobody}"
             );
@@ -301,14 +307,14 @@ mod tests {
             let at = at % signed.len();
             signed[at] ^= flip;
             // A change that leaves content and signature alone (a CBOR length in another form) may pass.
-            if let Ok(read) = Announcement::verify(&signed) {
+            if let Ok(read) = Announcement::verify(&signed, &crypto()) {
                 prop_assert_eq!(read, announcement());
             }
         }
 
         #[test]
         fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(Announcement::verify(&bytes).is_err());
+            prop_assert!(Announcement::verify(&bytes, &crypto()).is_err());
         }
     }
 }

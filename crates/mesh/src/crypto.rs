@@ -44,6 +44,11 @@ pub trait QuicCrypto: Send + Sync {
 
     /// Who the other side of a finished handshake has proven to be.
     fn peer(&self, session: &dyn crypto::Session) -> Option<PeerId>;
+
+    /// Whether a signature is this peer's over a message. A simulation may remember what it has found out once.
+    fn verifies(&self, signer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+        signer.verifies(message, signature)
+    }
 }
 
 /// Whom a [`QuicCrypto::server_name`] names.

@@ -62,7 +62,7 @@ mod wire;
 pub use config::{Bootstrap, Config, InvalidBootstrap, Service};
 pub use counters::{Count, Counters, Traffic};
 #[cfg(feature = "stand-in")]
-pub use crypto::stand_in::StandInCrypto;
+pub use crypto::stand_in::{RememberedSignatures, StandInCrypto};
 pub use crypto::{CryptoSetupError, QuicCrypto, RustlsCrypto};
 pub use detect::{Confidence, Detection};
 pub use event::{Event, Kind, MessageId, PathKind};

@@ -430,6 +430,11 @@ impl Quic {
             .is_some_and(|slot| slot.connection.side().is_server())
     }
 
+    /// What connections are protected with.
+    pub fn crypto(&self) -> &dyn QuicCrypto {
+        self.crypto.as_ref()
+    }
+
     /// The smoothed round trip time to `peer`.
     pub fn rtt(&self, peer: &PeerId) -> Option<Duration> {
         let slot = self.slots.get(*self.current.get(peer)?)?;

@@ -7,7 +7,8 @@
 //!
 //! Not the same: a payload is in the clear, what follows it is a checksum whose key anybody can compute from the
 //! handshake, and an ID is believed, not proven. In return nothing here costs more than a hash, and everything is
-//! repeatable from the node's seed, which rustls cannot be.
+//! repeatable from the node's seed, which rustls cannot be. Signatures of announcements are checked as ever; nodes of one simulation may
+//! share what they have found out ([`RememberedSignatures`]).
 //!
 //! A node with this and a node with rustls never come to a connection: neither can read the other's first packet.
 
@@ -28,8 +29,10 @@ use super::{QuicCrypto, named_peer};
 use crate::identity::PeerId;
 
 mod keys;
+mod remembered;
 
 use keys::{Limits, Secrets};
+pub use remembered::RememberedSignatures;
 
 /// Begins a first message, so that no other handshake is taken for this one.
 const MAGIC: [u8; 16] = *b"protects nothing";
@@ -41,7 +44,10 @@ const DECODE_ERROR: u8 = 50;
 const DECRYPT_ERROR: u8 = 51;
 
 /// A [`QuicCrypto`] that protects nothing, for simulations.
-pub struct StandInCrypto(Arc<Endpoint>);
+pub struct StandInCrypto {
+    endpoint: Arc<Endpoint>,
+    signatures: Option<Arc<RememberedSignatures>>,
+}
 
 /// What the sessions of one node share.
 struct Endpoint {
@@ -55,21 +61,33 @@ impl StandInCrypto {
     /// For the node with this ID; everything random comes from `seed`.
     pub fn new(id: PeerId, seed: &[u8; 32]) -> Self {
         let seed = xxh3_64_with_seed(seed, 0);
-        Self(Arc::new(Endpoint { id, seed, sessions: AtomicU64::new(0) }))
+        Self { endpoint: Arc::new(Endpoint { id, seed, sessions: AtomicU64::new(0) }), signatures: None }
+    }
+
+    /// Has it look up signatures that it, or another with the same memory, has checked before.
+    pub fn remembering(self, signatures: Arc<RememberedSignatures>) -> Self {
+        Self { signatures: Some(signatures), ..self }
     }
 }
 
 impl QuicCrypto for StandInCrypto {
     fn client(&self) -> Arc<dyn crypto::ClientConfig> {
-        self.0.clone()
+        self.endpoint.clone()
     }
 
     fn server(&self) -> Arc<dyn crypto::ServerConfig> {
-        self.0.clone()
+        self.endpoint.clone()
     }
 
     fn peer(&self, session: &dyn crypto::Session) -> Option<PeerId> {
         session.peer_identity()?.downcast().ok().map(|id| *id)
+    }
+
+    fn verifies(&self, signer: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+        match &self.signatures {
+            Some(remembered) => remembered.verifies(signer, message, signature),
+            None => signer.verifies(message, signature),
+        }
     }
 }
 

@@ -347,7 +347,7 @@ impl Node {
         let Reply::Found { signed, observed } = reply else {
             return self.go_on_from_view(now, id);
         };
-        let announcement = match Announcement::verify(&signed) {
+        let announcement = match Announcement::verify(&signed, self.quic.crypto()) {
             Ok(announcement) if announcement.id == id => announcement,
             _ => return,
         };

@@ -207,7 +207,7 @@ impl Node {
         }
         let told = Told { age, hops: hops.saturating_add(1), teller: from, alone: self.gossip.len() <= 1 };
         match self.directory.wants(now, &heard, &told) {
-            Ok(()) => heard.check_aged(age)?,
+            Ok(()) => heard.check_aged(age, self.quic.crypto())?,
             Err(outcome) => {
                 let same = self.directory.find(now, &id).is_some_and(|entry| entry.sequence == sequence);
                 if same {
@@ -261,7 +261,7 @@ impl Node {
         };
         let says_else = heard.announcement.content() != own.content;
         if sequence > own.announcement.sequence || sequence == own.announcement.sequence && says_else {
-            heard.check()?;
+            heard.check(self.quic.crypto())?;
             self.announcements = sequence.saturating_sub(self.config.epoch);
             self.own = None;
             self.announce(now);

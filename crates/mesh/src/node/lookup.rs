@@ -175,9 +175,9 @@ impl Node {
         let nearer: Vec<Server> = nearer.collect();
         let found = fact.is_some_and(|fact| {
             let age = Duration::from_secs(fact.age);
-            let heard = Unverified::read(&fact.signed)
-                .ok()
-                .filter(|heard| heard.announcement.id == target && heard.check_aged(age).is_ok());
+            let heard = Unverified::read(&fact.signed).ok().filter(|heard| {
+                heard.announcement.id == target && heard.check_aged(age, self.quic.crypto()).is_ok()
+            });
             wrong |= heard.is_none();
             heard.is_some_and(|heard| {
                 let told = Told { age, hops: fact.hops, teller: from, alone: true };
@@ -223,7 +223,7 @@ impl Node {
     fn keep(&mut self, now: Instant, from: PeerId, path: Path, fact: Passed) {
         let age = Duration::from_secs(fact.age);
         let heard = Unverified::read(&fact.signed).and_then(|heard| {
-            heard.check_aged(age)?;
+            heard.check_aged(age, self.quic.crypto())?;
             Ok(heard)
         });
         match heard {

@@ -85,7 +85,7 @@ impl Node {
             }
             Body::Sealed { .. } => {}
             Body::Open { signed, signature } => {
-                let genuine = routed.origin.verifies(signed, signature);
+                let genuine = self.quic.crypto().verifies(&routed.origin, signed, signature);
                 let broadcast = minicbor::decode::<Broadcast>(signed).ok();
                 let Some(broadcast) =
                     broadcast.filter(|broadcast| genuine && broadcast.number == routed.number)

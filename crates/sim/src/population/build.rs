@@ -72,7 +72,7 @@ impl Builder<'_> {
         let nic = self.nic(&name, self.internet, relay.region, addresses);
         let body = Body { name, nics: vec![nic], routes: anywhere(), ..Body::default() };
         let host = self.world.host(number as usize % self.threads, body);
-        self.world.start(host, Relay::new(number, self.plan.seed, sessions, self.plan.gossip.peer_contact));
+        self.world.start(host, Relay::new(number, self.plan.clone(), sessions));
         Some(host)
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use omerta_mesh_core::{Config, Event, Node, PathKind, PeerId, StandInCrypto};
+use omerta_mesh_core::{Config, Event, Node, PathKind, PeerId};
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 
@@ -161,7 +161,7 @@ impl Member {
         config.view = plan.gossip.view;
         config.peer_contact = plan.gossip.peer_contact;
         config.streams = 0;
-        let crypto = Arc::new(StandInCrypto::new(identity.id(), &self.random.random()));
+        let crypto = plan.crypto(identity.id(), &self.random.random());
         let now = io.now();
         let lifetime = plan.churn.lifetime;
         let until = lifetime.map(|lifetime| now + lot::time(lifetime.session, &mut self.random));

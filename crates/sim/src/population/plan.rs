@@ -2,12 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use natrig_netmodel::seed_for;
 use natrig_scenario::population::{Churn, Mix};
-use omerta_mesh_core::{Bootstrap, Identity, PeerId};
+use omerta_mesh_core::{Bootstrap, Identity, PeerId, RememberedSignatures, StandInCrypto};
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_pcg::Pcg64Mcg;
 
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub silence: Duration,
     pub members: Vec<Place>,
     pub relays: Vec<Relay>,
+    /// What one node has found out about a signature, no other has to.
+    pub signatures: Arc<RememberedSignatures>,
 }
 
 /// What was drawn for a member.
@@ -112,7 +115,13 @@ impl Plan {
             silence,
             members,
             relays,
+            signatures: Arc::default(),
         }
+    }
+
+    /// The cryptography of a node's connections.
+    pub fn crypto(&self, id: PeerId, seed: &[u8; 32]) -> Arc<StandInCrypto> {
+        Arc::new(StandInCrypto::new(id, seed).remembering(self.signatures.clone()))
     }
 
     pub fn member(&self, number: u32) -> Option<&Place> {

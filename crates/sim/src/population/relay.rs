@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use omerta_mesh_core::{Config, Service, StandInCrypto};
+use omerta_mesh_core::{Config, Service};
 use rand::Rng;
 
-use super::{Tally, plan};
+use super::{
+    Tally,
+    plan::{self, Plan},
+};
 use crate::{
     node::Pump,
     program::{Datagram, Io, Program},
@@ -14,9 +17,8 @@ use crate::{
 /// A relay.
 pub struct Relay {
     number: u32,
-    seed: u64,
+    plan: Arc<Plan>,
     sessions: usize,
-    peer_contact: bool,
     pump: Option<Box<Pump>>,
     pub(super) received: Tally,
     /// The most sessions that were open at once.
@@ -24,16 +26,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(number: u32, seed: u64, sessions: usize, peer_contact: bool) -> Self {
-        Relay {
-            number,
-            seed,
-            sessions,
-            peer_contact,
-            pump: None,
-            received: Tally::default(),
-            most_sessions: 0,
-        }
+    pub(super) fn new(number: u32, plan: Arc<Plan>, sessions: usize) -> Self {
+        Relay { number, plan, sessions, pump: None, received: Tally::default(), most_sessions: 0 }
     }
 
     fn drain(&mut self, io: &mut Io<'_>) {
@@ -47,13 +41,13 @@ impl Relay {
 impl Program for Relay {
     fn start(&mut self, io: &mut Io<'_>) {
         let name = plan::relay_name(self.number);
-        let identity = plan::identity(self.seed, &name);
-        let mut random = plan::random(self.seed, &format!("life of {name}"));
+        let identity = plan::identity(self.plan.seed, &name);
+        let mut random = plan::random(self.plan.seed, &format!("life of {name}"));
         let mut config = Config::new(random.random(), io.calendar_us());
         config.port = plan::PORT;
-        config.peer_contact = self.peer_contact;
+        config.peer_contact = self.plan.gossip.peer_contact;
         config.service = Service::Relay { sessions: self.sessions };
-        let crypto = Arc::new(StandInCrypto::new(identity.id(), &random.random()));
+        let crypto = self.plan.crypto(identity.id(), &random.random());
         self.pump = Some(Box::new(Pump::start(io, identity, config, crypto)));
         self.drain(io);
     }
