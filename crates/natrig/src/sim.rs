@@ -54,6 +54,9 @@ pub struct SimArguments {
     /// Nobody tells ordinary members of others
     #[arg(long)]
     no_peer_contact: bool,
+    /// In the last 40 s, each member that is there looks for so many others that are, and has to find them unless members leave
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    lookups: u32,
     /// Time between two messages of a member
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     message_every: Duration,
@@ -114,6 +117,7 @@ fn settings(arguments: &SimArguments) -> Result<Settings, Failure> {
         },
         relays: RelaySettings { members: arguments.relay_members, sessions: arguments.relay_sessions },
         gossip: Gossip { view: arguments.view, peer_contact: !arguments.no_peer_contact },
+        lookups: arguments.lookups,
     })
 }
 
@@ -123,7 +127,8 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 /// The command that runs one world again.
 fn replay(arguments: &SimArguments, seed: u64) -> String {
-    let SimArguments { nodes, nat_mix, relay_members, relay_sessions, message_bytes, view, .. } = arguments;
+    let SimArguments { nodes, nat_mix, relay_members, relay_sessions, message_bytes, view, lookups, .. } =
+        arguments;
     let contact = if arguments.no_peer_contact { " --no-peer-contact" } else { "" };
     let matched = if arguments.matched { " --matched" } else { "" };
     let time = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
@@ -131,7 +136,7 @@ fn replay(arguments: &SimArguments, seed: u64) -> String {
     format!(
         "natrig sim --nodes {nodes} --nat-mix {}{} --for {} --relay-members {relay_members} \
          --relay-sessions {relay_sessions} --message-every {} --message-bytes {message_bytes} --view {view}{contact}{matched} \
-         --seed {seed}",
+         --lookups {lookups} --seed {seed}",
         nat_mix.display(),
         churn.unwrap_or_default(),
         time(arguments.length),

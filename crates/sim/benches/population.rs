@@ -1,6 +1,7 @@
 //! What populations cost, each figure beside its goal: `scripts/bench population`.
 //!
-//! Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS` runs one population and says what it took.
+//! Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS [VIEW]` runs one population and says what it took.
+//! With a view, members hear of others and look for some before the end.
 //! Under callgrind that counts the instructions of a small fixed world (`scripts/bench instructions`).
 
 use std::{
@@ -24,13 +25,17 @@ fn main() {
     }
     let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     match numbers.as_slice() {
-        [nodes, seconds, threads, seeds] => one(*nodes, *seconds, *threads, *seeds),
+        [nodes, seconds, threads, seeds] => one(*nodes, *seconds, *threads, *seeds, None),
+        [nodes, seconds, threads, seeds, view] => one(*nodes, *seconds, *threads, *seeds, Some(*view)),
         _ => figures(),
     }
 }
 
+/// Others that each member looks for.
+const LOOKUPS: u32 = 4;
+
 /// Runs one population, or some seeds of it, and prints a line of figures.
-fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64) {
+fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64, view: Option<u64>) {
     let mixes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/populations");
     let settings = Settings {
         nodes: nodes as u32,
@@ -41,17 +46,28 @@ fn one(nodes: u64, seconds: u64, threads: u64, seeds: u64) {
         threads: threads as usize,
         traffic: Traffic { partners: Partners::Matched, ..Traffic::default() },
         relays: RelaySettings::default(),
-        // A relay and a partner are all that the hosts of this figure have.
-        gossip: Gossip { peer_contact: false, ..Gossip::default() },
+        // Without a view, a relay and a partner are all that a host has.
+        gossip: match view {
+            Some(view) => Gossip { view: view as usize, peer_contact: true },
+            None => Gossip { peer_contact: false, ..Gossip::default() },
+        },
+        lookups: if view.is_some() && seconds >= 150 { LOOKUPS } else { 0 },
     };
     let begun = Instant::now();
     let worlds = many(&settings, seeds, settings.threads, |_| ()).expect("settings that can be");
     let wall = begun.elapsed().as_secs_f64();
-    let events = worlds.iter().map(|world| match world {
-        Ended::Whole(outcome) => outcome.events,
+    let outcomes = worlds.iter().map(|world| match world {
+        Ended::Whole(outcome) => outcome,
         Ended::Failed(failed) => panic!("{failed}"),
     });
-    println!("{wall:.3} {:.2} {} {}", processor(), events.sum::<u64>(), peak());
+    let events: u64 = outcomes.clone().map(|outcome| outcome.events).sum();
+    let bytes: f64 = outcomes.clone().map(|outcome| outcome.sent.bytes).sum();
+    let (mut found, mut sought) = (0, 0);
+    for lookups in outcomes.filter_map(|outcome| outcome.lookups.as_ref()) {
+        found += lookups.found;
+        sought += lookups.ended + lookups.open;
+    }
+    println!("{wall:.3} {:.2} {events} {} {bytes:.1} {found} {sought}", processor(), peak());
 }
 
 /// What one run took.
@@ -61,18 +77,22 @@ struct Took {
     processor: f64,
     events: f64,
     peak: f64,
+    /// Sent by a member in a second.
+    bytes: f64,
+    found: f64,
+    sought: f64,
 }
 
-fn run(nodes: u64, seconds: u64, threads: u64, seeds: u64) -> Took {
+fn run(nodes: u64, seconds: u64, threads: u64, seeds: u64, view: Option<u64>) -> Took {
     let own = std::env::current_exe().expect("this program's name");
-    let words = [nodes, seconds, threads, seeds].map(|number| number.to_string());
+    let words = [nodes, seconds, threads, seeds].into_iter().chain(view).map(|number| number.to_string());
     let output = Command::new(own).args(words).output().expect("this program runs");
     let said = String::from_utf8_lossy(&output.stdout);
     let numbers: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [wall, processor, events, peak] = numbers[..] else {
+    let [wall, processor, events, peak, bytes, found, sought] = numbers[..] else {
         panic!("{said}{}", String::from_utf8_lossy(&output.stderr))
     };
-    Took { wall, processor, events, peak }
+    Took { wall, processor, events, peak, bytes, found, sought }
 }
 
 fn figures() {
@@ -85,7 +105,7 @@ fn figures() {
     );
     let mut costs = Vec::new();
     for (nodes, seconds) in [(100, 600), (1_000, 120), (10_000, 60)] {
-        let took = run(nodes, seconds, 1, 1);
+        let took = run(nodes, seconds, 1, 1, None);
         let each = took.processor / (nodes * seconds) as f64;
         println!(
             "{nodes:>8} {seconds:>8} s {:>12.2} {:>12.0} {:>14.0} {:>14.1}",
@@ -95,7 +115,7 @@ fn figures() {
             each * 1e6,
         );
         // As much life for each, so that what the beginning costs weighs the same.
-        let same = if seconds == 60 { took } else { run(nodes, 60, 1, 1) };
+        let same = if seconds == 60 { took } else { run(nodes, 60, 1, 1, None) };
         costs.push((nodes as f64, same.processor));
     }
     println!();
@@ -107,13 +127,32 @@ fn figures() {
             last / first
         );
     }
-    let whole = run(10_000, 600, 2, 1);
+    let whole = run(10_000, 600, 2, 1, None);
     println!(
         "10000 hosts for 10 minutes on 2 cores: {:.0} s (goal 120), {:.2} GiB (goal 4)",
         whole.wall,
         whole.peak / f64::from(1 << 30)
     );
-    let [alone, together] = [1, 2].map(|threads| run(200, 60, threads, 8).wall);
+    println!(
+        "{:>8} {:>6} {:>10} {:>10} {:>8} {:>22} {:>18}   members that hear of others, on 2 cores",
+        "members", "view", "simulated", "seconds", "GiB", "bytes a member and s", "found"
+    );
+    for (nodes, view, goal) in [
+        (1_000, 64, ""),
+        (1_000, 1_000, "  (goal: all found)"),
+        (10_000, 64, "  (goal: 600 s, 8 GiB, all found)"),
+    ] {
+        let took = run(nodes, 600, 2, 1, Some(view));
+        println!(
+            "{nodes:>8} {view:>6} {:>8} s {:>10.0} {:>8.2} {:>22.0} {:>18}{goal}",
+            600,
+            took.wall,
+            took.peak / f64::from(1 << 30),
+            took.bytes,
+            format!("{} of {}", took.found, took.sought),
+        );
+    }
+    let [alone, together] = [1, 2].map(|threads| run(200, 60, threads, 8, None).wall);
     println!("8 seeds of 200 hosts: {:.2} times as many on two cores (goal 1.7)", alone / together);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load of the host: {}", load.split(' ').next().unwrap_or_default());

@@ -27,6 +27,7 @@ fn settings(nodes: u32, seconds: u64) -> Settings {
         traffic: Traffic::default(),
         relays: RelaySettings { members: NonZeroU32::new(16).unwrap(), sessions: 100 },
         gossip: Gossip::default(),
+        lookups: 0,
     }
 }
 

@@ -47,7 +47,8 @@ impl Node {
         self.drive(now);
     }
 
-    fn kept(&self, now: Instant, peer: &PeerId) -> Option<&Entry> {
+    /// What is known of a node, or kept for others.
+    pub(super) fn kept(&self, now: Instant, peer: &PeerId) -> Option<&Entry> {
         let known = [self.directory.find(now, peer), self.kept.find(now, peer)];
         known.into_iter().flatten().max_by_key(|entry| entry.sequence)
     }

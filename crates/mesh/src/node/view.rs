@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
@@ -66,6 +66,11 @@ impl Node {
         let mut heard: Vec<_> = heard.collect();
         heard.sort_by_key(|&(heard, id, _)| (Reverse(heard), id));
         heard.into_iter().map(|(_, id, address)| Bootstrap { id, address }).collect()
+    }
+
+    /// How long ago a node said what we know of it; none if we know nothing.
+    pub fn age_of_word(&self, now: Instant, id: &PeerId) -> Option<Duration> {
+        self.kept(now, id).map(|entry| entry.age(now))
     }
 
     /// All connected peers, in the order of their IDs.

@@ -66,6 +66,11 @@ pub enum Wrong {
         /// So many.
         messages: u64,
     },
+    /// It looked for a member that had been there for a while and did not find it.
+    NotFound {
+        /// Whom.
+        member: u32,
+    },
     /// It has more sockets open than its searches explain.
     Sockets {
         /// So many.
@@ -102,6 +107,7 @@ impl fmt::Display for Wrong {
                 write!(f, "has been up for {:.0} s without a relay", waited.as_secs_f64())
             }
             Wrong::Hoards { messages } => write!(f, "holds {messages} messages that are not acknowledged"),
+            Wrong::NotFound { member } => write!(f, "looked for member {member} and did not find it"),
             Wrong::Sockets { open } => write!(f, "has {open} sockets open"),
         }
     }

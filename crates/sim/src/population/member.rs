@@ -13,6 +13,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{
     invariant::{Breach, FINDS_RELAY, SOCKETS, UNACKNOWLEDGED, Wrong},
+    lookups::Seeker,
     lot,
     message::{Message, Receipts},
     plan::{self, Place, Plan},
@@ -46,6 +47,7 @@ pub struct Member {
     receipts: Vec<Receipts>,
     next_message: u32,
     pub(super) stats: Stats,
+    pub(super) seeker: Seeker,
     breaches: Vec<Breach>,
 }
 
@@ -58,6 +60,7 @@ enum Life {
 /// From coming to leaving.
 struct Session {
     pump: Pump,
+    since: Duration,
     until: Option<Duration>,
     /// The relays that it has chosen: its own, and others that it heard of.
     relays: Vec<PeerId>,
@@ -95,6 +98,7 @@ impl Member {
             receipts: Vec::new(),
             next_message: 0,
             stats: Stats::default(),
+            seeker: Seeker::default(),
             breaches: Vec::new(),
         }
     }
@@ -102,6 +106,22 @@ impl Member {
     /// Whether it is there.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.life, Life::Up(_))
+    }
+
+    /// Since when it is there, if it is.
+    pub(super) fn there_since(&self) -> Option<Duration> {
+        match &self.life {
+            Life::Up(session) => Some(session.since),
+            Life::Away(_) => None,
+        }
+    }
+
+    /// Has its node look for somebody.
+    pub(super) fn find(&mut self, io: &mut Io<'_>, id: PeerId) {
+        if let Life::Up(session) = &mut self.life {
+            session.pump.node().find(instant(io.now()), id);
+            self.drain(io, None);
+        }
     }
 
     /// The way to its partner that it has now.
@@ -174,6 +194,7 @@ impl Member {
         self.stats.sessions += 1;
         let session = Session {
             pump,
+            since: now,
             until,
             relays: Vec::new(),
             without_relay: Some(now),
@@ -199,6 +220,7 @@ impl Member {
         let back = absence.map(|absence| io.now() + lot::time(absence, &mut self.random));
         if let Life::Up(session) = std::mem::replace(&mut self.life, Life::Away(back)) {
             self.stats.sent += session.pump.sent();
+            self.seeker.leave();
         }
     }
 
@@ -255,6 +277,7 @@ impl Member {
         let (stats, random) = (&mut self.stats, &mut self.random);
         let (receipts, breaches, plan, number, next_message) =
             (&mut self.receipts, &mut self.breaches, &self.plan, self.number, &mut self.next_message);
+        let seeker = &mut self.seeker;
         pump.drain(io, |node, io, event| {
             let now = io.now();
             match event {
@@ -309,6 +332,13 @@ impl Member {
                     }
                     if answers && is_partner(&peer) && now < plan.silence && matches!(bond, Bond::Has(_)) {
                         Mouth { plan, number, next_message, stats, unacknowledged }.say(node, now);
+                    }
+                }
+                Event::LookedUp { peer, found, asked } => {
+                    let missed = seeker.ended(now, node, peer, found, asked);
+                    // Where members leave, those that would have known may have left.
+                    if let Some(member) = missed.filter(|_| plan.churn.lifetime.is_none()) {
+                        note(breaches, number, now, Wrong::NotFound { member });
                     }
                 }
                 _ => {}

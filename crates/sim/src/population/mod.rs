@@ -6,6 +6,7 @@
 mod build;
 mod histogram;
 mod invariant;
+mod lookups;
 mod lot;
 mod member;
 mod message;
@@ -25,11 +26,13 @@ use serde::Serialize;
 
 use crate::{MachineId, World};
 use build::Built;
+use lookups::{LEAST, MOST, Schedule};
 use member::Member;
 use plan::Plan;
 
 pub use histogram::Histogram;
 pub use invariant::{Breach, FINDS_RELAY, SOCKETS, UNACKNOWLEDGED, Wrong};
+pub use lookups::Lookups;
 pub use outcome::{Messages, Outcome, PairPaths, Paths, RelayLoad, Relays, Spread};
 pub use seeds::{Ended, many};
 pub use tally::{Amount, Tally};
@@ -60,6 +63,8 @@ pub struct Settings {
     pub relays: RelaySettings,
     /// What members want to know of others.
     pub gossip: Gossip,
+    /// How many others each member looks for before the end; 0 for none.
+    pub lookups: u32,
 }
 
 /// What each member sends to its partner.
@@ -143,6 +148,9 @@ pub enum Error {
     /// The mix is empty.
     #[error("the mix has no NATs or no regions")]
     Nobody,
+    /// There is no time for lookups, or they are too many.
+    #[error("a member looks for 1 to {MOST} others, and lives at least {} s then", LEAST.as_secs())]
+    Lookups,
     /// Messages would come faster than time passes.
     #[error("messages must be at least 1 ms apart")]
     Pace,
@@ -176,6 +184,7 @@ pub struct Population {
     relays: Vec<MachineId>,
     length: Duration,
     sessions: usize,
+    lookups: Option<Schedule>,
 }
 
 impl Population {
@@ -187,6 +196,7 @@ impl Population {
         if settings.traffic.every < Duration::from_millis(1) {
             return Err(Error::Pace);
         }
+        let lookups = Schedule::of(settings)?;
         let plan = Arc::new(Plan::draw(settings));
         let threads = settings.threads.max(1);
         let Built { mut world, members, relays } = build::build(&plan, threads, settings.relays.sessions)?;
@@ -198,6 +208,7 @@ impl Population {
             relays,
             length: settings.length,
             sessions: settings.relays.sessions,
+            lookups,
         })
     }
 
@@ -215,6 +226,10 @@ impl Population {
     pub fn run(&mut self, mut looked: impl FnMut(&Population)) -> Result<(), Failed> {
         while self.world.now() < self.length {
             let until = (self.world.now() + LOOK).min(self.length);
+            while let Some(at) = self.lookups.and_then(|lookups| lookups.next()).filter(|at| *at <= until) {
+                self.world.run(at);
+                self.look();
+            }
             self.world.run(until);
             self.check()?;
             looked(self);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omerta_mesh_core::Kind;
 use serde::Serialize;
 
-use super::{Histogram, Population, Tally, member::Member, relay::Relay, tally::Amount};
+use super::{Histogram, Lookups, Population, Tally, member::Member, relay::Relay, tally::Amount};
 
 /// All that is told of one world. The same settings give the same, however many threads ran it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +50,9 @@ pub struct Outcome {
     pub sent: Amount,
     /// What the relays had to do.
     pub relays: Relays,
+    /// Whether members are found, if any were looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookups: Option<Lookups>,
 }
 
 /// How many pairs found each other.
@@ -338,6 +341,7 @@ impl Population {
             sent_per_node_and_second: sent.over(per),
             sent: Amount { datagrams: datagrams as f64 / per, bytes: bytes as f64 / per },
             relays: self.relay_loads(seconds, &received),
+            lookups: self.lookups.map(|_| Lookups::of(people.iter().map(|member| &member.seeker))),
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Told {
     pub view: usize,
     /// Whether nodes tell ordinary members of others.
     pub peer_contact: bool,
+    /// Others that each member looks for.
+    pub lookups: u32,
 }
 
 /// What the run took on the host it ran on.
@@ -108,6 +110,7 @@ impl Document {
                 relay_sessions: settings.relays.sessions,
                 view: settings.gossip.view,
                 peer_contact: settings.gossip.peer_contact,
+                lookups: settings.lookups,
             },
             worlds,
             host: Host {

@@ -93,6 +93,25 @@ fn outcome(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         relays.bytes_per_second,
         percent(relays.share_of_bytes),
     )?;
+    if let Some(lookups) = &outcome.lookups {
+        writeln!(
+            text,
+            "  lookups     {} of {} found ({}), of those there for a while {}; {} by the newest word",
+            lookups.found,
+            lookups.ended,
+            percent(lookups.share),
+            percent(lookups.share_of_settled),
+            percent(lookups.share_current),
+        )?;
+        writeln!(
+            text,
+            "              {} asked nobody, the others {:.1} nodes, at most {}; {}",
+            percent(lookups.share_known),
+            lookups.asked_mean,
+            lookups.asked_most,
+            times(&lookups.took_ms)
+        )?;
+    }
     writeln!(
         text,
         "  members     {} there at the end, {} sessions; {} events",
