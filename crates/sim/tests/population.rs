@@ -132,6 +132,26 @@ fn a_relay_that_is_cut_off_breaks_an_invariant_which_names_seed_member_and_time(
     assert!(said.contains("with seed 11") && said.contains("without a relay"), "{said}");
 }
 
+fn looking(view: usize, peer_contact: bool) -> Settings {
+    Settings { gossip: Gossip { view, peer_contact }, lookups: 4, ..settings(60, 150) }
+}
+
+#[test]
+fn with_small_views_everybody_is_found_by_lookup() {
+    let lookups = outcome(&looking(8, true)).lookups.expect("they looked");
+    assert_eq!((lookups.found, lookups.open), (lookups.ended, 0), "{lookups:?}");
+    assert!(lookups.of_settled > 200 && lookups.share_known < 0.5, "{lookups:?}");
+}
+
+#[test]
+fn somebody_who_is_not_found_breaks_an_invariant_which_names_the_seed() {
+    // Relays that tell nobody of anybody know their own members only.
+    let failed = Population::new(&looking(8, false)).unwrap().run(|_| ()).unwrap_err();
+    assert_eq!(failed.seed, 11);
+    assert!(failed.breaches.iter().all(|breach| matches!(breach.what, Wrong::NotFound { .. })), "{failed}");
+    assert!(failed.to_string().contains("and did not find it"), "{failed}");
+}
+
 #[test]
 fn who_has_no_udp_has_no_relay_and_that_is_no_breach() {
     let text = std::fs::read_to_string(file("nat-check-2005.yaml")).unwrap();

@@ -46,6 +46,13 @@ impl Program for Relay {
         let mut config = Config::new(random.random(), io.calendar_us());
         config.port = plan::PORT;
         config.peer_contact = self.plan.gossip.peer_contact;
+        if self.plan.gossip.peer_contact {
+            // Relays make one mesh of all members: each is told of one that was there before, as a tree has it, and says where it is.
+            config.host_addresses = vec![plan::relay_address(self.number).into()];
+            let before = self.number.checked_sub(1).map(|last| last / 2);
+            config.bootstrap = before.and_then(|number| self.plan.bootstrap(number)).into_iter().collect();
+            config.relays = 0;
+        }
         config.service = Service::Relay { sessions: self.sessions };
         let crypto = self.plan.crypto(identity.id(), &random.random());
         self.pump = Some(Box::new(Pump::start(io, identity, config, crypto)));
