@@ -3,6 +3,7 @@
 //! quinn-proto sees one made-up IPv6 address for each peer; which path a packet takes is the node's business. So a
 //! connection outlives every change of path, and only a real switch is told to it ([`Quic::path_changed`]).
 
+mod congestion;
 mod data;
 mod streams;
 
@@ -27,6 +28,7 @@ use crate::deadlines::{Deadline, Deadlines};
 use crate::identity::PeerId;
 use crate::table::Table;
 
+use congestion::PathByPath;
 pub use data::{DatagramFault, OwnedStream};
 use streams::Streams;
 pub use streams::{OwnedChange, ReadStream, StreamFault};
@@ -169,6 +171,7 @@ pub(crate) struct ConnectionState {
 }
 
 /// What is held for each connection.
+#[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub sizes: Sizes,
     /// Bytes of datagrams that wait for the owner; 0 refuses them.
@@ -180,6 +183,7 @@ pub(crate) struct Quic {
     own: PeerId,
     endpoint: Endpoint,
     client: ClientConfig,
+    server: ServerConfig,
     crypto: Arc<dyn QuicCrypto>,
     slots: Slots,
     deadlines: Deadlines<ConnectionHandle>,
@@ -192,7 +196,7 @@ pub(crate) struct Quic {
     scratch: Vec<u8>,
     transmits: VecDeque<Packet>,
     events: VecDeque<QuicEvent>,
-    sizes: Sizes,
+    settings: Settings,
     /// Connections so far.
     count: u64,
 }
@@ -205,20 +209,6 @@ impl Quic {
         hashes: FixedState,
         settings: &Settings,
     ) -> Self {
-        let mut transport = TransportConfig::default();
-        transport
-            .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
-            .keep_alive_interval(Some(KEEPALIVE))
-            .initial_rtt(INITIAL_RTT)
-            .mtu_discovery_config(None)
-            .max_concurrent_bidi_streams(VarInt::from_u32(
-                REQUESTS + settings.sizes.streams.min(MAX_STREAMS) as u32,
-            ))
-            .max_concurrent_uni_streams(VarInt::from_u32(64))
-            .datagram_receive_buffer_size((settings.datagrams > 0).then_some(settings.datagrams))
-            .datagram_send_buffer_size(DATAGRAMS_TO_SEND);
-        let transport = Arc::new(transport);
-
         let mut config = EndpointConfig::new(Arc::new(SeededKey::new(rng.random())));
         let cid_seed: [u8; 32] = rng.random();
         config
@@ -229,25 +219,20 @@ impl Quic {
         let mut server = ServerConfig::new(crypto.server(), Arc::new(SeededKey::new(rng.random())));
         let mut no_tokens = ValidationTokenConfig::default();
         no_tokens.sent(0);
-        server
-            .migration(false)
-            .validation_token_config(no_tokens)
-            .max_incoming(256)
-            .transport_config(transport.clone());
+        server.migration(false).validation_token_config(no_tokens).max_incoming(256);
 
         let mut client = ClientConfig::new(crypto.client());
         let initial_ids = Mutex::new(SeededCids(StdRng::from_seed(rng.random())));
-        client
-            .initial_dst_cid_provider(Arc::new(move || {
-                let mut ids = initial_ids.lock().unwrap_or_else(|broken| broken.into_inner());
-                ids.generate_cid()
-            }))
-            .transport_config(transport);
+        client.initial_dst_cid_provider(Arc::new(move || {
+            let mut ids = initial_ids.lock().unwrap_or_else(|broken| broken.into_inner());
+            ids.generate_cid()
+        }));
 
         Self {
             own,
-            endpoint: Endpoint::new(Arc::new(config), Some(Arc::new(server)), false, None),
+            endpoint: Endpoint::new(Arc::new(config), Some(Arc::new(server.clone())), false, None),
             client,
+            server,
             crypto,
             slots: Slots::default(),
             deadlines: Deadlines::new(),
@@ -256,7 +241,7 @@ impl Quic {
             scratch: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
-            sizes: settings.sizes,
+            settings: *settings,
             count: 0,
         }
     }
@@ -268,7 +253,9 @@ impl Quic {
         }
         let address = address(&peer);
         let name = self.crypto.server_name(&peer);
-        match self.endpoint.connect(now, self.client.clone(), address, &name) {
+        let mut client = self.client.clone();
+        client.transport_config(Arc::new(transport(&self.settings)));
+        match self.endpoint.connect(now, client, address, &name) {
             Ok((handle, connection)) => self.install(now, handle, connection, peer),
             Err(error) => {
                 let reason = format!("cannot begin a QUIC connection: {error}");
@@ -312,7 +299,9 @@ impl Quic {
             self.endpoint.ignore(incoming);
             return;
         }
-        match self.endpoint.accept(incoming, now, response, None) {
+        let mut server = self.server.clone();
+        server.transport_config(Arc::new(transport(&self.settings)));
+        match self.endpoint.accept(incoming, now, response, Some(Arc::new(server))) {
             Ok((handle, connection)) => {
                 if let Some(old) = self.current.remove(&peer) {
                     if self.slots.get(old).is_some_and(|slot| slot.established.is_some()) {
@@ -524,7 +513,7 @@ impl Quic {
             Slot {
                 connection,
                 peer,
-                streams: Streams::new(self.sizes),
+                streams: Streams::new(self.settings.sizes),
                 established: None,
                 deadline: Deadline::default(),
                 asked: 0,
@@ -665,6 +654,24 @@ impl Quic {
             self.slots.remove(handle);
         }
     }
+}
+
+/// How one connection of ours behaves; its congestion control knows it from others.
+fn transport(settings: &Settings) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .congestion_controller_factory(Arc::new(PathByPath::default()))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
+        .keep_alive_interval(Some(KEEPALIVE))
+        .initial_rtt(INITIAL_RTT)
+        .mtu_discovery_config(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(
+            REQUESTS + settings.sizes.streams.min(MAX_STREAMS) as u32,
+        ))
+        .max_concurrent_uni_streams(VarInt::from_u32(64))
+        .datagram_receive_buffer_size((settings.datagrams > 0).then_some(settings.datagrams))
+        .datagram_send_buffer_size(DATAGRAMS_TO_SEND);
+    transport
 }
 
 fn loss(reason: &ConnectionError) -> Loss {

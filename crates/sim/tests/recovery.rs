@@ -119,6 +119,27 @@ fn a_gateway_with_another_address_costs_three_seconds_at_most() {
     }
 }
 
+/// Both begin to send much while nothing comes through: neither waits for the other longer than for the way.
+#[test]
+fn transfers_both_ways_outlive_a_gateway_with_another_address() {
+    for seed in 0..3 {
+        let (mut village, _, [a, b]) = connected(seed, [Preset::FullCone, Preset::PortRestrict]);
+        village.renumber(a);
+        let begun = village.world.now();
+        for (from, to, fill) in [(a, b, b'b'), (b, a, b'a')] {
+            village.say(from, to, &vec![fill; 300_000]);
+        }
+        village.run_for(seconds(30));
+        for (one, fill) in [(a, "a"), (b, "b")] {
+            let events = village.events(one);
+            let came = got(&events, &fill.repeat(300_000));
+            let took = came.unwrap_or_else(|| panic!("seed {seed}: {events:#?}")).0 - begun;
+            println!("seed {seed}: {took:?}");
+            assert!(took < seconds(6), "seed {seed}: {took:?}");
+        }
+    }
+}
+
 /// The host itself moves: other addresses, another gateway's port.
 #[test]
 fn a_host_that_changes_networks_keeps_its_connections() {
