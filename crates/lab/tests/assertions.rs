@@ -3,7 +3,10 @@
 mod recording;
 mod wire;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 use natrig_capture::Sighting;
 use natrig_lab::{
@@ -43,6 +46,7 @@ fn recorded_nodes_did_what_their_path_says() {
             &[
                 "both peers tried the direct way and none of it passed",
                 "the lab's bytes went through the relay machine",
+                "the relay adds less than 100 ms",
             ],
         ),
     ] {
@@ -131,6 +135,15 @@ fn bytes_through_another_machine_did_not_go_through_the_relay() {
     recording.case.relays = vec!["peer1.lan".to_owned()];
     let reason = refuted(&of_nodes(&recording), About::Node).unwrap();
     assert!(reason.contains("through the relay machine"), "{reason}");
+}
+
+#[test]
+fn a_relay_that_is_slow_is_told() {
+    let quick = of_nodes(&recorded("relay"));
+    println!("{}", quick.last().unwrap().detail);
+    let slow = recorded("relay").later("relay.wan", Duration::from_millis(150));
+    let reason = refuted(&of_nodes(&slow), About::Node).unwrap();
+    assert!(reason.contains("the relay adds less than 100 ms"), "{reason}");
 }
 
 #[test]

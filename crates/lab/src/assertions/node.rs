@@ -1,6 +1,8 @@
 //! Whether the nodes did what their path says: asked, probed, tried, used the relay machine.
 
-use natrig_capture::{Frame, Trace};
+use std::{collections::HashMap, time::Duration};
+
+use natrig_capture::{Frame, LinkId, Trace};
 use natrig_record::{About, Assertion, Kind, Verdict};
 
 use crate::{
@@ -28,6 +30,7 @@ pub(super) fn shown(trace: &Trace, wires: &Wires<'_>, case: &Case, verdict: &Ver
     if kind == Kind::Relay {
         shown.push(tried(case, verdict));
         shown.extend(case.window.map(|window| relayed(trace, wires, case, window)));
+        shown.extend(case.window.and_then(|window| passed_on(trace, wires, case, window)));
     }
     shown
 }
@@ -110,4 +113,52 @@ fn relayed(trace: &Trace, wires: &Wires<'_>, case: &Case, window: Window) -> Ass
             .all(|(legs, sent)| sent > 0 && legs.iter().all(|leg| *leg >= sent)),
         detail: told.collect::<Vec<_>>().join("; "),
     }
+}
+
+/// A relay adds less than this, as the seed wants it; half of the datagrams have to show it, since a machine may pause.
+const ADDED: Duration = Duration::from_millis(100);
+/// Datagrams are told from each other by these bytes of them, which are sealed and which relays leave alone. One that makes
+/// headers longer or shorter shows nothing.
+const BODY: std::ops::Range<usize> = 40..104;
+
+/// How long relay machines kept what they passed on; nothing where no datagram is known again.
+fn passed_on(trace: &Trace, wires: &Wires<'_>, case: &Case, window: Window) -> Option<Assertion> {
+    let relays: Vec<LinkId> = case.relays.iter().filter_map(|name| trace.link(name)).collect();
+    let mut came: HashMap<&[u8], u64> = HashMap::new();
+    let mut kept: Vec<u64> = Vec::new();
+    for (way, frame) in
+        wires.ways().filter(|(_, frame)| (window.from_ns..=window.to_ns).contains(&frame.at_ns))
+    {
+        let Some(body) = body(frame) else { continue };
+        match way {
+            Way::ToThird { .. } => {
+                let arrived = relays.iter().find_map(|relay| frame.delivery(*relay));
+                came.extend(arrived.map(|delivery| (body, delivery.at_ns)));
+            }
+            Way::FromThird { .. } if relays.contains(&frame.from) => {
+                kept.extend(came.remove(body).map(|at| frame.at_ns.saturating_sub(at)));
+            }
+            _ => {}
+        }
+    }
+    kept.sort_unstable();
+    let of = |share: usize| kept.get((kept.len().saturating_sub(1)) * share / 100).copied();
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let (median, most) = (of(50)?, of(99)?);
+    Some(Assertion {
+        about: About::Node,
+        what: format!("the relay adds less than {} ms", ADDED.as_millis()),
+        holds: u128::from(median) < ADDED.as_nanos(),
+        detail: format!(
+            "of {} datagrams half were passed on within {:.2} ms, 99 % within {:.2} ms",
+            kept.len(),
+            ms(median),
+            ms(most)
+        ),
+    })
+}
+
+/// What a datagram is known by, if it is long enough.
+fn body(frame: &Frame) -> Option<&[u8]> {
+    frame.packet()?.udp()?.payload.get(BODY)
 }

@@ -22,6 +22,9 @@ const CONCURRENT: [(&str, &str); 11] = [
     ("connected", "punchResult"),
 ];
 
+/// What others say of themselves comes when it comes.
+const ANYTIME: &str = "announced";
+
 /// A node's event comes before another of it.
 type Before = (String, String, String);
 
@@ -72,5 +75,6 @@ fn always(runs: &[Run]) -> BTreeSet<Before> {
 }
 
 fn concurrent(first: &str, then: &str) -> bool {
-    CONCURRENT.iter().any(|pair| *pair == (first, then) || *pair == (then, first))
+    [first, then].contains(&ANYTIME)
+        || CONCURRENT.iter().any(|pair| *pair == (first, then) || *pair == (then, first))
 }

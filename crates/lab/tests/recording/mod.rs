@@ -36,4 +36,26 @@ impl Recording {
         let kept = kept.into_iter().filter(|one| entered.contains(&one.frame));
         Recording { trace: Trace::join(trace.links().to_vec(), kept).unwrap(), case }
     }
+
+    /// The same run with all that came by a link so much later.
+    #[allow(dead_code, reason = "not every test that reads recordings moves them")]
+    pub fn later(self, link: &str, by: std::time::Duration) -> Recording {
+        let Recording { trace, mut case } = self;
+        let by = by.as_nanos() as u64;
+        let came: std::collections::HashSet<u64> = trace
+            .sightings()
+            .filter(|one| one.what == natrig_capture::What::Entered && trace.name(one.link) == link)
+            .map(|one| one.frame)
+            .collect();
+        let moved = trace.sightings().map(|mut one| {
+            one.at_ns += if came.contains(&one.frame) { by } else { 0 };
+            one
+        });
+        let mut moved: Vec<Sighting> = moved.collect();
+        moved.sort_by_key(|one| one.at_ns);
+        if let Some(window) = &mut case.window {
+            window.to_ns += by;
+        }
+        Recording { trace: Trace::join(trace.links().to_vec(), moved.into_iter()).unwrap(), case }
+    }
 }
