@@ -56,6 +56,6 @@ impl Recording {
         if let Some(window) = &mut case.window {
             window.to_ns += by;
         }
-        Recording { trace: Trace::join(trace.links().to_vec(), moved.into_iter()).unwrap(), case }
+        Recording { trace: Trace::join(trace.links().to_vec(), moved).unwrap(), case }
     }
 }
