@@ -118,6 +118,17 @@ fn members_that_come_and_go_find_each_other_again() {
     assert!(outcome.reachability.connected > 30, "{:?}", outcome.reachability);
 }
 
+/// Found with seed 4: message 97 of member 26 came twice, once to each of two lives of member 95.
+#[test]
+fn who_begins_anew_may_hear_again_what_it_had_heard() {
+    let churn = Churn::load(&file("restless.churn.yaml")).unwrap();
+    let gossip = Gossip { view: 64, ..Gossip::default() };
+    let relays = RelaySettings::default();
+    let restless = Settings { churn, gossip, relays, seed: 4, ..settings(100, 140) };
+    let outcome = outcome(&restless);
+    assert!(outcome.messages.again > 0 && outcome.messages.again < 10, "{}", outcome.messages.again);
+}
+
 #[test]
 fn a_relay_that_is_cut_off_breaks_an_invariant_which_names_seed_member_and_time() {
     let mut population = Population::new(&settings(20, 90)).unwrap();

@@ -15,7 +15,7 @@ use super::{
     invariant::{Breach, FINDS_RELAY, SOCKETS, UNACKNOWLEDGED, Wrong},
     lookups::Seeker,
     lot,
-    message::{Message, Receipts},
+    message::{Heard, Message, Receipts},
     plan::{self, Place, Plan},
     stats::Stats,
 };
@@ -190,6 +190,7 @@ impl Member {
         let next_send = (!plan.answers(self.number)).then_some(first);
         io.close_all();
         let pump = Pump::start(io, identity, config, crypto);
+        self.receipts.iter_mut().for_each(Receipts::begin_anew);
         self.starts += 1;
         self.stats.sessions += 1;
         let session = Session {
@@ -452,8 +453,13 @@ impl Inbox<'_> {
             self.receipts.push(Receipts::of(from));
             self.receipts.len() - 1
         });
-        if self.receipts.get_mut(at).is_some_and(|receipts| !receipts.note(number)) {
-            return Err(Wrong::Twice { from, number });
+        match self.receipts.get_mut(at).map_or(Heard::New, |receipts| receipts.note(number)) {
+            Heard::New => {}
+            Heard::Again => {
+                self.stats.again += 1;
+                return Ok(());
+            }
+            Heard::Twice => return Err(Wrong::Twice { from, number }),
         }
         self.stats.latency.add(now.saturating_sub(sent));
         match path {

@@ -45,21 +45,46 @@ pub(super) struct Receipts {
     /// All before this one have come, or are among the missing.
     next: u32,
     missing: BTreeSet<u32>,
+    /// What came before this one was heard in an earlier life, which the node has forgotten.
+    life: u32,
+    /// Of those, which it has heard again.
+    again: BTreeSet<u32>,
+}
+
+/// What a message is to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    New,
+    /// It came in an earlier life as well: its acknowledgement was lost with that life.
+    Again,
+    /// It came twice in one life, which must not be.
+    Twice,
 }
 
 impl Receipts {
     pub fn of(from: u32) -> Self {
-        Receipts { from, next: 0, missing: BTreeSet::new() }
+        Receipts { from, next: 0, missing: BTreeSet::new(), life: 0, again: BTreeSet::new() }
     }
 
-    /// Notes one; false if it has come before.
-    pub fn note(&mut self, number: u32) -> bool {
-        if number < self.next {
-            return self.missing.remove(&number);
+    /// A life begins, of a node that remembers nothing.
+    pub fn begin_anew(&mut self) {
+        self.life = self.next;
+        self.again.clear();
+    }
+
+    /// Notes one.
+    pub fn note(&mut self, number: u32) -> Heard {
+        if number >= self.next {
+            self.missing.extend(self.next..number);
+            self.next = number + 1;
+            return Heard::New;
         }
-        self.missing.extend(self.next..number);
-        self.next = number + 1;
-        true
+        let is_first = number < self.life && self.again.insert(number);
+        match () {
+            () if self.missing.remove(&number) => Heard::New,
+            () if is_first => Heard::Again,
+            () => Heard::Twice,
+        }
     }
 
     /// How many have come.
@@ -81,8 +106,26 @@ mod tests {
         fn each_number_is_new_once(numbers in prop::collection::vec(0u32..60, 0..200)) {
             let (mut receipts, mut seen) = (Receipts::of(1), BTreeSet::new());
             for number in numbers {
-                prop_assert_eq!(receipts.note(number), seen.insert(number));
+                prop_assert_eq!(receipts.note(number) == Heard::New, seen.insert(number));
                 prop_assert_eq!(receipts.count(), seen.len() as u64);
+            }
+        }
+
+        /// A message may come once in each life.
+        #[test]
+        fn each_number_is_heard_once_in_a_life(numbers in prop::collection::vec((0u32..20, any::<bool>()), 0..100)) {
+            let (mut receipts, mut ever, mut now) = (Receipts::of(1), BTreeSet::new(), BTreeSet::new());
+            for (number, dies) in numbers {
+                if dies {
+                    receipts.begin_anew();
+                    now.clear();
+                }
+                let expected = match (ever.insert(number), now.insert(number)) {
+                    (true, _) => Heard::New,
+                    (false, true) => Heard::Again,
+                    (false, false) => Heard::Twice,
+                };
+                prop_assert_eq!(receipts.note(number), expected);
             }
         }
 

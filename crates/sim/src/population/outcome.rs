@@ -116,6 +116,8 @@ pub struct Messages {
     pub failed: u64,
     /// Due while there was no connection, and not sent.
     pub held_back: u64,
+    /// Delivered once more to a member that had begun anew, which remembers nothing.
+    pub again: u64,
     /// Of those delivered, the share whose last datagram came directly.
     pub direct: f64,
     /// Received by a member in a second of the whole time.
@@ -333,6 +335,7 @@ impl Population {
                 lost: sent_messages.saturating_sub(delivered),
                 failed,
                 held_back,
+                again: people.iter().map(|member| member.stats.again).sum(),
                 direct: share(direct, delivered),
                 per_node_and_second: delivered as f64 / per,
                 latency_ms: latency,

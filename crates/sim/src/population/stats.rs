@@ -24,6 +24,8 @@ pub(super) struct Stats {
     pub held_back: u64,
     /// Messages that the node gave up.
     pub failed_messages: u64,
+    /// Messages that came, as they had in an earlier life.
+    pub again: u64,
     /// Messages that came, by the way that they came.
     pub direct: u64,
     pub by_relay: u64,

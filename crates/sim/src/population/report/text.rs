@@ -66,12 +66,13 @@ fn outcome(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let messages = &outcome.messages;
     writeln!(
         text,
-        "  messages    {} sent, {} delivered, {} lost, {} failed, {} held back; {} came directly",
+        "  messages    {} sent, {} delivered, {} lost, {} failed, {} held back, {} again; {} came directly",
         messages.sent,
         messages.delivered,
         messages.lost,
         messages.failed,
         messages.held_back,
+        messages.again,
         percent(messages.direct),
     )?;
     writeln!(text, "  latency     {}", times(&messages.latency_ms))?;
