@@ -39,7 +39,14 @@ fn recorded_gateways_did_what_was_proven_of_them() {
 fn recorded_nodes_did_what_their_path_says() {
     for (name, expected) in [
         ("direct", &[][..]),
-        ("punch", &["a coordinator was asked", "both peers sent probes and both received some"]),
+        (
+            "punch",
+            &[
+                "a coordinator was asked",
+                "both peers sent probes and both received some",
+                "both began to probe within 250 ms of each other",
+            ],
+        ),
         ("birthday", &["a coordinator was asked", "both peers sent probes and both received some"]),
         (
             "relay",
@@ -130,6 +137,22 @@ fn a_punch_without_its_coordinator_is_none() {
 }
 
 #[test]
+fn peers_that_began_apart_were_not_coordinated() {
+    for (by, holds) in [(100, true), (400, false)] {
+        let recording = recorded("punch");
+        let punched = verdict(&recording.trace, &recording.case).unwrap();
+        // The responder's probes, as its gateway sent them.
+        let Recording { trace, case } = recording.later(Duration::from_millis(by), |trace, sighting| {
+            trace.name(sighting.link) == "nat2.wan" && probe(sighting)
+        });
+        let shown = nodes(&trace, &case, &punched).unwrap();
+        let together = shown.iter().find(|one| one.what.starts_with("both began"));
+        let together = together.unwrap_or_else(|| panic!("nothing of when they began: {shown:#?}"));
+        assert_eq!(together.holds, holds, "{by} ms later: {}", together.detail);
+    }
+}
+
+#[test]
 fn bytes_through_another_machine_did_not_go_through_the_relay() {
     let mut recording = recorded("relay");
     recording.case.relays = vec!["peer1.lan".to_owned()];
@@ -141,7 +164,8 @@ fn bytes_through_another_machine_did_not_go_through_the_relay() {
 fn a_relay_that_is_slow_is_told() {
     let quick = of_nodes(&recorded("relay"));
     println!("{}", quick.last().unwrap().detail);
-    let slow = recorded("relay").later("relay.wan", Duration::from_millis(150));
+    let slow = recorded("relay")
+        .later(Duration::from_millis(150), |trace, sighting| trace.name(sighting.link) == "relay.wan");
     let reason = refuted(&of_nodes(&slow), About::Node).unwrap();
     assert!(reason.contains("the relay adds less than 100 ms"), "{reason}");
 }

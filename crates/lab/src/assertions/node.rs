@@ -27,6 +27,9 @@ pub(super) fn shown(trace: &Trace, wires: &Wires<'_>, case: &Case, verdict: &Ver
     if matches!(kind, Kind::Punch | Kind::Birthday) {
         shown.push(probes(wires, case));
     }
+    if kind == Kind::Punch {
+        shown.extend(began(trace, wires, case));
+    }
     if kind == Kind::Relay {
         shown.push(tried(case, verdict));
         shown.extend(case.window.map(|window| relayed(trace, wires, case, window)));
@@ -58,9 +61,51 @@ fn probes(wires: &Wires<'_>, case: &Case) -> Assertion {
     }
 }
 
+/// Two that a coordinator calls begin within this of each other, on machines that may pause.
+const TOGETHER: Duration = Duration::from_millis(250);
+
+/// When each side's first probe left after it heard from the coordinator; nothing where nodes do not say what their datagrams
+/// are.
+fn began(trace: &Trace, wires: &Wires<'_>, case: &Case) -> Option<Assertion> {
+    let crossings = wires.crossings();
+    let sites = [&case.pair.sites[0].wan, &case.pair.sites[1].wan];
+    let began = [0, 1].map(|site| {
+        let wan = trace.link(sites[site])?;
+        let mut heard = wires.ways().filter(|(way, frame)| {
+            *way == (Way::FromThird { to: site })
+                && frame.at_ns >= case.connect_ns
+                && first_byte(frame).is_some_and(|first| case.coordination.contains(&first))
+        });
+        let told = heard.find_map(|(_, frame)| frame.delivery(wan))?.at_ns;
+        let mut probes = crossings.iter().filter(|c| c.from == site && is_probe(c.frame, &case.probes));
+        Some((told, probes.find(|c| c.left_ns >= told)?.left_ns))
+    });
+    let [Some(initiator), Some(responder)] = began else { return None };
+    let apart = Duration::from_nanos(initiator.1.abs_diff(responder.1));
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let since = |at: u64| ms(at.saturating_sub(case.connect_ns));
+    Some(Assertion {
+        about: About::Node,
+        what: format!("both began to probe within {} ms of each other", TOGETHER.as_millis()),
+        holds: apart < TOGETHER,
+        detail: format!(
+            "after the connect command, the coordinator's word came to the initiator at {:.1} ms and to the responder at {:.1} ms; \
+             their first probes after it left at {:.1} ms and {:.1} ms, {:.1} ms apart",
+            since(initiator.0),
+            since(responder.0),
+            since(initiator.1),
+            since(responder.1),
+            ms(apart.as_nanos() as u64)
+        ),
+    })
+}
+
 fn is_probe(frame: &Frame, kinds: &[u8]) -> bool {
-    let first = frame.packet().and_then(|packet| packet.udp()).and_then(|udp| udp.payload.first().copied());
-    first.is_some_and(|first| kinds.is_empty() || kinds.contains(&first))
+    first_byte(frame).is_some_and(|first| kinds.is_empty() || kinds.contains(&first))
+}
+
+fn first_byte(frame: &Frame) -> Option<u8> {
+    frame.packet()?.udp()?.payload.first().copied()
 }
 
 /// A relay is the right answer only where the direct way was tried and seen to fail.

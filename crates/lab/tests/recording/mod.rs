@@ -37,14 +37,14 @@ impl Recording {
         Recording { trace: Trace::join(trace.links().to_vec(), kept).unwrap(), case }
     }
 
-    /// The same run with all that came by a link so much later.
+    /// The same run with some of its frames so much later, chosen by what entered the switch.
     #[allow(dead_code, reason = "not every test that reads recordings moves them")]
-    pub fn later(self, link: &str, by: std::time::Duration) -> Recording {
+    pub fn later(self, by: std::time::Duration, chosen: impl Fn(&Trace, &Sighting) -> bool) -> Recording {
         let Recording { trace, mut case } = self;
         let by = by.as_nanos() as u64;
         let came: std::collections::HashSet<u64> = trace
             .sightings()
-            .filter(|one| one.what == natrig_capture::What::Entered && trace.name(one.link) == link)
+            .filter(|one| one.what == natrig_capture::What::Entered && chosen(&trace, one))
             .map(|one| one.frame)
             .collect();
         let moved = trace.sightings().map(|mut one| {
