@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use estate::{Estate, Host};
-use omerta_mesh_core::{Allocation, Confidence, Detection, Event, Filtering, Mapping, NatClass};
+use natrig_nat::{Preset, Profile};
+use omerta_mesh_core::{Allocation, Confidence, Config, Detection, Event, Filtering, Mapping, NatClass};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -126,4 +127,37 @@ fn another_network_is_another_detection() {
     let after = estate.detection(host).expect("another detection");
     assert_eq!((after.name, after.confidence), (before.name, before.confidence));
     assert_ne!(after.observed, before.observed);
+}
+
+/// T2.5.1: STUN shows the outermost gateway only, and the nearest one says by its port mapping which address it has itself.
+#[test]
+fn t2_5_1_a_second_nat_is_told_when_the_gateway_says_its_address() {
+    let warnings = |estate: &mut Estate, host: Host| -> Vec<String> {
+        let warning = |(_, event)| match event {
+            Event::Warning { message } => Some(message),
+            _ => None,
+        };
+        estate.events(host).into_iter().filter_map(warning).collect()
+    };
+    let port_restrict = || Profile::of(Preset::PortRestrict);
+    let mut estate = Estate::new(8);
+    let carrier = estate.site_behind(port_restrict());
+    let home = estate.site_within(carrier, port_restrict());
+    let forwarded = |config: &mut Config| config.mapped = vec!["192.168.1.2:4400".parse().unwrap()];
+    let (behind_two, behind_one) = (estate.host_with(home, forwarded), estate.home("port-restrict"));
+    let mapped = |estate: &mut Estate, host, endpoint: &str| {
+        estate.with(host, |node| node.set_mapped_endpoints(vec![endpoint.parse().unwrap()]));
+    };
+    // One is told before anything is measured, the other afterwards.
+    estate.run_for(seconds(5));
+    mapped(&mut estate, behind_one, "198.51.100.3:4400");
+    estate.run_for(seconds(5));
+    assert_eq!(warnings(&mut estate, behind_one), [""; 0]);
+    let told = warnings(&mut estate, behind_two);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("192.168.1.2") && told[0].contains("198.51.100.1"), "{told:?}");
+    // The same again is no news; another address is.
+    mapped(&mut estate, behind_two, "192.168.1.2:4401");
+    mapped(&mut estate, behind_one, "100.64.0.9:4400");
+    assert_eq!([behind_two, behind_one].map(|host| warnings(&mut estate, host).len()), [0, 1]);
 }

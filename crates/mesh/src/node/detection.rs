@@ -104,8 +104,30 @@ impl Node {
     fn detected(&mut self, now: Instant, detection: Detection) {
         self.detection = Some(detection);
         self.events.push_back(Event::NatDetected(detection));
+        self.note_second_nat();
         self.review_relays(now);
         self.announce(now);
+    }
+
+    /// Says so if our gateway has another address than the one that we are seen at: a second NAT is in front of it, and
+    /// its mappings lead no stranger to us.
+    pub(super) fn note_second_nat(&mut self) {
+        let Some(seen) = self.outside_address() else {
+            return;
+        };
+        let differs = |own: &IpAddr| own.is_ipv4() == seen.is_ipv4() && *own != seen;
+        let Some(own) = self.mapped.iter().map(SocketAddr::ip).find(differs) else {
+            self.second_nat = None;
+            return;
+        };
+        if self.second_nat.replace((own, seen)) != Some((own, seen)) {
+            self.events.push_back(Event::Warning {
+                message: format!(
+                    "our gateway has the address {own} and others see us at {seen}: there is a second NAT in front of it, \
+                     so ports that the gateway maps cannot be reached from outside"
+                ),
+            });
+        }
     }
 
     /// The address that the outside sees us at.

@@ -112,17 +112,37 @@ impl Estate {
     }
 
     pub fn site_behind(&mut self, profile: Profile) -> usize {
+        let outside = Ipv4Addr::new(198, 51, 100, self.sites.len() as u8 + 1);
+        self.site_at(self.internet, (outside, 32), anywhere(), profile)
+    }
+
+    /// Adds a site whose gateway is in the LAN of another site.
+    pub fn site_within(&mut self, site: usize, profile: Profile) -> usize {
+        let Site { lan, number, hosts, .. } = self.sites[site];
+        self.sites[site].hosts += 1;
+        let outside = Ipv4Addr::new(192, 168, number, 2 + hosts);
+        let routes = vec![(Ipv4Addr::UNSPECIFIED, 0, Ipv4Addr::new(192, 168, number, 1))];
+        self.site_at(lan, (outside, 24), routes, profile)
+    }
+
+    fn site_at(
+        &mut self,
+        segment: SegmentId,
+        (outside, length): (Ipv4Addr, u8),
+        routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+        profile: Profile,
+    ) -> usize {
         let number = self.sites.len() as u8 + 1;
         let lan = self.world.segment(&format!("lan{number}"));
-        let (outside, inside) = (Ipv4Addr::new(198, 51, 100, number), Ipv4Addr::new(192, 168, number, 1));
+        let inside = Ipv4Addr::new(192, 168, number, 1);
         let addresses = Addresses { outside: vec![outside], inside: Prefix::new(inside, 24).unwrap() };
         let name = format!("nat{number}");
         let engine = Engine::new(profile, addresses, self.world.seed_of(&name)).unwrap();
         let nics = vec![
-            nic(&format!("{name}.wan"), self.internet, vec![(outside, 32)]),
+            nic(&format!("{name}.wan"), segment, vec![(outside, length)]),
             nic(&format!("{name}.lan"), lan, vec![(inside, 24)]),
         ];
-        let body = Body { name: name.clone(), nics, routes: anywhere(), ..Body::default() };
+        let body = Body { name: name.clone(), nics, routes, ..Body::default() };
         let gateway = self.world.gateway(0, body, Gateway::new(engine, inside));
         let wan = self.world.port(&format!("{name}.wan")).unwrap();
         self.sites.push(Site { lan, number, hosts: 0, gateway, wan });
@@ -200,6 +220,12 @@ impl Estate {
     pub fn say(&mut self, from: Host, to: Host, data: &[u8]) {
         let data = data.to_vec();
         self.world.tell(from.machine, 0, |node: &mut MeshNode, io| node.send(io, to.id, data)).unwrap();
+    }
+
+    /// Does something with a node.
+    pub fn with<T>(&mut self, whom: Host, work: impl FnOnce(&mut Node) -> T) -> T {
+        let node = |node: &mut MeshNode, io: &mut natrig_sim::Io<'_>| node.with(io, |node, _| work(node));
+        self.world.tell(whom.machine, 0, node).unwrap().expect("a node that runs")
     }
 
     /// What a node has told since it was last asked, with the time of its host's clock.
