@@ -30,6 +30,8 @@ pub struct Config {
     pub prediction: bool,
     /// Endpoints told to a peer, beside the one that is seen, at most: addresses in the LAN, mapped ports. At most 8 count.
     pub candidates: usize,
+    /// Endpoints that our gateway forwards to our main socket from the start; see [`crate::Node::set_mapped_endpoints`].
+    pub mapped: Vec<SocketAddr>,
     /// Source of everything random: fresh for each start, or fixed to repeat a run.
     pub seed: [u8; 32],
     /// Larger at each start of the same identity (say, microseconds since 1970): guards against replays.
@@ -55,6 +57,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// Announcements that are kept unless said.
+    pub const VIEW: usize = 1000;
+    /// With fewer, lookups have nowhere to begin.
+    pub const LEAST_VIEW: usize = 16;
+    /// Each takes up to 2 kB.
+    pub const MOST_VIEW: usize = 1_000_000;
+
     /// The defaults, with this seed.
     pub fn new(seed: [u8; 32], epoch: u64) -> Self {
         Self {
@@ -66,12 +75,13 @@ impl Config {
             birthday: true,
             prediction: true,
             candidates: 8,
+            mapped: Vec::new(),
             seed,
             epoch,
             max_message: 256 << 20,
             known: Vec::new(),
             relays: 3,
-            view: 1000,
+            view: Self::VIEW,
             peer_contact: true,
             lie: None,
             streams: 16,

@@ -140,6 +140,8 @@ pub struct Node {
     sounded: Table<SocketId, PeerId>,
     /// Endpoints that our gateway has mapped to us.
     mapped: Vec<SocketAddr>,
+    /// Our gateway's address and the one that we are seen at, once said to differ.
+    second_nat: Option<(IpAddr, IpAddr)>,
     /// What all searches together may send.
     search_pace: Budget,
     /// Probes of a search that our NAT has room for, once it was seen to have too little.
@@ -263,7 +265,8 @@ impl Node {
             next_socket: FIRST_FREE_SOCKET,
             attempts: 0,
             sounded: Table::with_hasher(hashes),
-            mapped: Vec::new(),
+            mapped: config.mapped.clone(),
+            second_nat: None,
             search_pace: punch::pace(now),
             flow_room: None,
             search_limits: Limits::new(7.0, 4500.0, hashes),
@@ -343,6 +346,7 @@ impl Node {
     /// Our gateway forwards these endpoints to our main socket, as port mapping protocols arrange it: peers are told.
     pub fn set_mapped_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
         self.mapped = endpoints;
+        self.note_second_nat();
     }
 
     /// Says goodbye to everybody. What [`Self::poll_transmit`] still gives should be sent.

@@ -41,6 +41,15 @@ pub struct RunOptions {
     /// Take no part in birthday searches.
     #[arg(long)]
     pub no_birthday: bool,
+    /// Neither tell nor believe which port a NAT will give next.
+    #[arg(long)]
+    pub no_prediction: bool,
+    /// An endpoint that the gateway forwards to the node's port, as one that was set by hand; may be given more than once.
+    #[arg(long, value_name = "IP:PORT")]
+    pub mapped_endpoint: Vec<SocketAddr>,
+    /// How many announcements of others to keep; nodes beyond them are found by asking.
+    #[arg(long, value_name = "N", default_value_t = Config::VIEW, value_parser = view)]
+    pub view: usize,
     /// For tests of a lab: lie.
     #[arg(long, value_name = "LIE")]
     pub hostile: Option<Lie>,
@@ -50,6 +59,13 @@ pub struct RunOptions {
     /// Take commands from standard input, one JSON object a line.
     #[arg(long)]
     pub commands: bool,
+}
+
+/// As many announcements as let lookups work, and no more than memory is good for: each may take 2 kB.
+fn view(text: &str) -> Result<usize, String> {
+    let views = Config::LEAST_VIEW..=Config::MOST_VIEW;
+    let count = text.parse().ok().filter(|count| views.contains(count));
+    count.ok_or_else(|| format!("{text:?} is no number from {} to {}", views.start(), views.end()))
 }
 
 /// Words that are no options of a node, and what is wrong with them.
@@ -94,6 +110,9 @@ impl RunOptions {
             host_addresses,
             service: self.service(),
             birthday: !self.no_birthday,
+            prediction: !self.no_prediction,
+            mapped: self.mapped_endpoint.clone(),
+            view: self.view,
             peer_contact: !self.no_peer_contact,
             lie: self.hostile,
             ..fresh
@@ -125,7 +144,13 @@ mod tests {
         let config = options.config(Config::new([3; 32], 9), vec![[10, 0, 0, 9].into()]);
         assert_eq!((config.seed, config.epoch, config.port), ([3; 32], 9, 77));
         assert_eq!((config.bootstrap.len(), config.stun.len(), config.host_addresses.len()), (1, 1, 1));
-        assert_eq!((config.birthday, config.service), (false, Service::None));
+        assert_eq!((config.birthday, config.prediction, config.view), (false, true, Config::VIEW));
+        assert_eq!(config.service, Service::None);
+
+        let words = ["--no-prediction", "--view", "64", "--mapped-endpoint", "198.51.100.1:4400"];
+        let config = RunOptions::parse(words).expect("options").config(Config::new([3; 32], 9), Vec::new());
+        assert_eq!((config.birthday, config.prediction, config.view), (true, false, 64));
+        assert_eq!(config.mapped, ["198.51.100.1:4400".parse().expect("an endpoint")]);
 
         let relay = RunOptions::parse(["--relay", "--sessions", "9"]).expect("options");
         assert_eq!(relay.service(), Service::Relay { sessions: 9 });
@@ -138,5 +163,9 @@ mod tests {
         let wrong = RunOptions::parse(["--dance"]).expect_err("no option");
         assert!(wrong.to_string().contains("--dance"), "{wrong}");
         assert!(RunOptions::parse(["--coordinate-only"]).is_err(), "needs --relay");
+        for view in ["0", "15", "1000001", "many", "-1"] {
+            let wrong = RunOptions::parse([format!("--view={view}")]).expect_err("no view");
+            assert!(wrong.to_string().contains("from 16 to 1000000"), "{wrong}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use omerta_mesh::{Invite, NetworkKey};
-use omerta_mesh_core::Bootstrap;
+use omerta_mesh_core::{Bootstrap, Config};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::RunArguments;
@@ -47,6 +47,15 @@ pub struct ConfigFile {
     /// Take part in birthday searches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub birthday: Option<bool>,
+    /// Tell and believe which port a NAT will give next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<bool>,
+    /// Endpoints that the gateway forwards to the node's port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mapped_endpoints: Vec<SocketAddr>,
+    /// How many announcements of others to keep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<usize>,
     /// Gossip with ordinary peers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_contact: Option<bool>,
@@ -103,6 +112,10 @@ impl ConfigFile {
         if config.coordinate_only && !config.relay {
             return Err("coordinate-only needs relay: true".to_owned());
         }
+        let views = Config::LEAST_VIEW..=Config::MOST_VIEW;
+        if config.view.is_some_and(|view| !views.contains(&view)) {
+            return Err(format!("view must be a number from {} to {}", views.start(), views.end()));
+        }
         Ok(config)
     }
 
@@ -144,6 +157,12 @@ impl ConfigFile {
         if let Some(sessions) = self.sessions.filter(|_| !is_said("sessions")) {
             options.sessions = sessions;
         }
+        if let Some(view) = self.view.filter(|_| !is_said("view")) {
+            options.view = view;
+        }
+        if options.mapped_endpoint.is_empty() {
+            options.mapped_endpoint.clone_from(&self.mapped_endpoints);
+        }
         if options.bootstrap.is_empty() {
             options.bootstrap = self.bootstrap().collect();
         }
@@ -157,6 +176,7 @@ impl ConfigFile {
         options.inbox = options.inbox.take().or_else(|| self.inbox.clone());
         options.key = options.key.take().or_else(|| self.key.clone());
         options.no_birthday |= self.birthday == Some(false);
+        options.no_prediction |= self.prediction == Some(false);
         options.no_peer_contact |= self.peer_contact == Some(false);
         arguments.metrics = arguments.metrics.or(self.metrics);
     }
@@ -201,6 +221,9 @@ relay: true
 sessions: 100
 inbox: /var/lib/in
 birthday: false
+prediction: false
+mapped-endpoints: [198.51.100.1:4400]
+view: 64
 metrics: 127.0.0.1:9440
 ";
 
@@ -226,6 +249,7 @@ metrics: 127.0.0.1:9440
             let error = ConfigFile::parse(text).expect_err("wrong");
             assert!(error.contains(line) && error.contains(word), "{text}: {error}");
         }
+        assert!(ConfigFile::parse("view: 15").expect_err("too few").contains("from 16 to 1000000"));
         assert!(ConfigFile::parse("coordinate-only: true").expect_err("alone").contains("relay"));
     }
 

@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use natrig_scenario::population::{Churn, Mix};
+use natrig_sim::PortId;
 use natrig_sim::population::{
     Ended, Gossip, Outcome, Partners, Population, RelaySettings, Settings, Traffic, Wrong, many,
     report::{Document, html, text},
@@ -193,4 +194,39 @@ fn a_run_is_told_as_text_as_json_and_as_one_page() {
     for word in ["<script", "src=", "href=", "url(", "@import"] {
         assert!(!page.contains(word), "{word}");
     }
+}
+
+/// Box 6 of the mesh: news of somebody who comes go to all relays, and where they cannot go that is told.
+#[test]
+fn all_relays_soon_know_of_who_comes() {
+    let calm = Settings { mix: mix("nat-check-2005.yaml"), ..settings(100, 60) };
+    let whole = outcome(&calm).convergence.expect("relays keep all of 100");
+    assert_eq!((whole.took_ms.count(), whole.left, whole.open), (100, 0, 0));
+    let slowest = whole.took_ms.quantile(1.0).unwrap();
+    assert!(slowest <= Duration::from_secs(10), "{slowest:?}");
+
+    // A relay that other relays cannot reach hears of all by its members.
+    let ports = |population: &mut Population| -> Vec<PortId> {
+        let relays = population.relays().to_vec();
+        relays.iter().map(|relay| population.world().port_of(*relay, 0).unwrap()).collect()
+    };
+    let mut parted = Population::new(&calm).unwrap();
+    let all = ports(&mut parted);
+    let (last, others) = all.split_last().unwrap();
+    for other in others {
+        parted.world().block(*last, *other);
+        parted.world().block(*other, *last);
+    }
+    parted.run(|_| ()).unwrap();
+    assert_eq!(parted.outcome().convergence.unwrap().open, 0);
+
+    // One that nobody can reach hears of nobody.
+    let mut silent = Population::new(&calm).unwrap();
+    silent.world().cut(*last, true);
+    silent.run(|_| ()).unwrap_err();
+    let silent = silent.outcome().convergence.unwrap();
+    assert_eq!((silent.took_ms.count(), silent.open), (0, 100));
+
+    let bounded = Settings { gossip: Gossip { peer_contact: false, ..Gossip::default() }, ..calm };
+    assert_eq!(outcome(&bounded).convergence, None);
 }

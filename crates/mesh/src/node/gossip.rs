@@ -109,6 +109,11 @@ impl Node {
             .min()
     }
 
+    /// What we say of ourselves, if it is enough to be reached by.
+    pub(super) fn own_word(&self) -> Option<u64> {
+        self.own.as_ref().filter(|own| own.announcement.leads_to_it()).map(|own| own.announcement.content())
+    }
+
     /// Others may have taken us for gone: what we say next counts as news.
     pub(super) fn renew_own(&mut self) {
         if let Some(own) = &mut self.own {

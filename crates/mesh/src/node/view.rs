@@ -73,6 +73,14 @@ impl Node {
         self.kept(now, id).map(|entry| entry.age(now))
     }
 
+    /// A number for what a node says of how it is reached, as far as we know: equal for equal words, also of different age.
+    pub fn word_of(&self, now: Instant, id: &PeerId) -> Option<u64> {
+        match *id == self.id() {
+            true => self.own_word(),
+            false => self.kept(now, id).map(|entry| entry.content),
+        }
+    }
+
     /// All connected peers, in the order of their IDs.
     pub fn peer_views(&self) -> Vec<PeerView> {
         let mut views: Vec<PeerView> = self.peers.iter().filter_map(|(id, _)| self.peer_view(id)).collect();

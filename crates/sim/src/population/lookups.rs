@@ -204,10 +204,13 @@ impl Member {
 }
 
 impl Population {
-    /// Has those look whose turn it is for some that are there, drawn for them.
+    /// Has those look whose turn it is now for some that are there, drawn for them.
     pub(super) fn look(&mut self) {
         let now = self.world.now();
         let Some(schedule) = &mut self.lookups else { return };
+        if schedule.next().is_none_or(|at| at > now) {
+            return;
+        }
         let (turn, each) = (schedule.turn, schedule.each as usize);
         schedule.turn += 1;
         let plan: &Plan = &self.plan;

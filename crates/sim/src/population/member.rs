@@ -108,6 +108,14 @@ impl Member {
         matches!(self.life, Life::Up(_))
     }
 
+    /// Its node, while it is there.
+    pub(super) fn as_node(&self) -> Option<&Node> {
+        match &self.life {
+            Life::Up(session) => Some(session.pump.as_node()),
+            Life::Away(_) => None,
+        }
+    }
+
     /// Since when it is there, if it is.
     pub(super) fn there_since(&self) -> Option<Duration> {
         match &self.life {

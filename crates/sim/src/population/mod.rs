@@ -4,6 +4,7 @@
 //! live and holds what happens against what must be true, and [`Population::outcome`] says what came of it.
 
 mod build;
+mod convergence;
 mod histogram;
 mod invariant;
 mod lookups;
@@ -26,10 +27,12 @@ use serde::Serialize;
 
 use crate::{MachineId, World};
 use build::Built;
+use convergence::Spreading;
 use lookups::{LEAST, MOST, Schedule};
 use member::Member;
 use plan::Plan;
 
+pub use convergence::Convergence;
 pub use histogram::Histogram;
 pub use invariant::{Breach, FINDS_RELAY, SOCKETS, UNACKNOWLEDGED, Wrong};
 pub use lookups::Lookups;
@@ -185,6 +188,7 @@ pub struct Population {
     length: Duration,
     sessions: usize,
     lookups: Option<Schedule>,
+    spreading: Option<Spreading>,
 }
 
 impl Population {
@@ -201,6 +205,7 @@ impl Population {
         let threads = settings.threads.max(1);
         let Built { mut world, members, relays } = build::build(&plan, threads, settings.relays.sessions)?;
         world.fold();
+        let spreading = Spreading::of(settings, relays.len());
         Ok(Population {
             plan,
             world,
@@ -209,6 +214,7 @@ impl Population {
             length: settings.length,
             sessions: settings.relays.sessions,
             lookups,
+            spreading,
         })
     }
 
@@ -226,15 +232,23 @@ impl Population {
     pub fn run(&mut self, mut looked: impl FnMut(&Population)) -> Result<(), Failed> {
         while self.world.now() < self.length {
             let until = (self.world.now() + LOOK).min(self.length);
-            while let Some(at) = self.lookups.and_then(|lookups| lookups.next()).filter(|at| *at <= until) {
+            while let Some(at) = self.next_look().filter(|at| *at <= until) {
                 self.world.run(at);
                 self.look();
+                self.look_at_relays();
             }
             self.world.run(until);
             self.check()?;
             looked(self);
         }
         Ok(())
+    }
+
+    /// When something is looked at next between the looks at everything.
+    fn next_look(&self) -> Option<Duration> {
+        let lookups = self.lookups.and_then(|lookups| lookups.next());
+        let relays = self.spreading.as_ref().map(|spreading| spreading.next());
+        [lookups, relays].into_iter().flatten().min()
     }
 
     /// The seed of all that was drawn.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use omerta_mesh_core::Kind;
 use serde::Serialize;
 
-use super::{Histogram, Lookups, Population, Tally, member::Member, relay::Relay, tally::Amount};
+use super::{
+    Convergence, Histogram, Lookups, Population, Tally, member::Member, relay::Relay, tally::Amount,
+};
 
 /// All that is told of one world. The same settings give the same, however many threads ran it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +52,9 @@ pub struct Outcome {
     pub sent: Amount,
     /// What the relays had to do.
     pub relays: Relays,
+    /// How soon relays knew of those who came, where each keeps what all members say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub convergence: Option<Convergence>,
     /// Whether members are found, if any were looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lookups: Option<Lookups>,
@@ -70,6 +75,8 @@ pub struct Reachability {
     pub share_with_udp: f64,
     /// Pairs with a way at the end, of those where both were there.
     pub at_the_end: f64,
+    /// The same where UDP gets out on both sides.
+    pub at_the_end_with_udp: f64,
 }
 
 /// Pairs by how their paths came to be.
@@ -252,8 +259,9 @@ impl Population {
             with_udp: 0,
             share_with_udp: 0.0,
             at_the_end: 0.0,
+            at_the_end_with_udp: 0.0,
         };
-        let (mut with_udp, mut there, mut has_way) = (0, 0, 0);
+        let (mut with_udp, mut there, mut has_way) = (0, [0; 2], [0; 2]);
         let mut paths = Paths::default();
         let [mut to_relay, mut to_connect, mut to_settle, mut latency] =
             [(); 4].map(|()| Histogram::default());
@@ -283,8 +291,10 @@ impl Population {
                 with_udp += u64::from(udp && stats.connected);
                 let other = people.get(place.partner as usize);
                 if member.is_up() && other.is_some_and(|other| other.is_up()) {
-                    there += 1;
-                    has_way += u64::from(member.path().is_some());
+                    for counted in 0..1 + usize::from(udp) {
+                        there[counted] += 1;
+                        has_way[counted] += u64::from(member.path().is_some());
+                    }
                 }
             }
             for (sum, one) in [
@@ -304,7 +314,7 @@ impl Population {
         }
         reach.share = share(reach.connected, reach.pairs);
         reach.share_with_udp = share(with_udp, reach.with_udp);
-        reach.at_the_end = share(has_way, there);
+        [reach.at_the_end, reach.at_the_end_with_udp] = [0, 1].map(|of| share(has_way[of], there[of]));
         let [sent_messages, delivered, failed, held_back, direct] = messages;
         let per = plan.members.len() as f64 * seconds.max(f64::MIN_POSITIVE);
         let (datagrams, bytes) = sent.total();
@@ -344,6 +354,7 @@ impl Population {
             sent_per_node_and_second: sent.over(per),
             sent: Amount { datagrams: datagrams as f64 / per, bytes: bytes as f64 / per },
             relays: self.relay_loads(seconds, &received),
+            convergence: self.spreading.as_ref().map(|spreading| spreading.outcome()),
             lookups: self.lookups.map(|_| Lookups::of(people.iter().map(|member| &member.seeker))),
         }
     }

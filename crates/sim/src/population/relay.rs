@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use omerta_mesh_core::{Config, Service};
+use omerta_mesh_core::{Config, Node, Service};
 use rand::Rng;
 
 use super::{
@@ -28,6 +28,11 @@ pub struct Relay {
 impl Relay {
     pub(super) fn new(number: u32, plan: Arc<Plan>, sessions: usize) -> Self {
         Relay { number, plan, sessions, pump: None, received: Tally::default(), most_sessions: 0 }
+    }
+
+    /// Its node, once it has started.
+    pub(super) fn as_node(&self) -> Option<&Node> {
+        self.pump.as_ref().map(|pump| pump.as_node())
     }
 
     fn drain(&mut self, io: &mut Io<'_>) {

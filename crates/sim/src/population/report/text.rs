@@ -48,12 +48,13 @@ fn outcome(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let reach = &outcome.reachability;
     writeln!(
         text,
-        "  reached     {} of {} pairs ({}), where UDP gets out {}, at the end {}",
+        "  reached     {} of {} pairs ({}), where UDP gets out {}; at the end, of those there, {} and {}",
         reach.connected,
         reach.pairs,
         percent(reach.share),
         percent(reach.share_with_udp),
         percent(reach.at_the_end),
+        percent(reach.at_the_end_with_udp),
     )?;
     let total = outcome.paths.total().max(1) as f64;
     let paths = outcome.paths.named().into_iter().filter(|(_, count)| *count > 0);
@@ -94,6 +95,15 @@ fn outcome(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         relays.bytes_per_second,
         percent(relays.share_of_bytes),
     )?;
+    if let Some(convergence) = &outcome.convergence {
+        writeln!(
+            text,
+            "  to be known {} by all relays; {} left before, {} not yet",
+            times(&convergence.took_ms),
+            convergence.left,
+            convergence.open
+        )?;
+    }
     if let Some(lookups) = &outcome.lookups {
         writeln!(
             text,
