@@ -451,11 +451,11 @@ impl Quic {
         }
     }
 
-    /// Drops the connection with `peer`, which has forgotten it.
-    pub fn abandon_forgotten(&mut self, now: Instant, peer: &PeerId) {
+    /// Drops the connection with `peer` as lost, before QUIC itself would.
+    pub fn give_up(&mut self, now: Instant, peer: &PeerId, loss: Loss) {
         if let Some(handle) = self.current.remove(peer) {
-            self.events.push_back(QuicEvent::Lost(*peer, Loss::BegunAnew));
-            self.abandon(now, handle, b"forgotten");
+            self.events.push_back(QuicEvent::Lost(*peer, loss));
+            self.abandon(now, handle, b"given up");
         }
     }
 

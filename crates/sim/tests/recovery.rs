@@ -398,3 +398,15 @@ proptest! {
         check(&plot)?;
     }
 }
+
+/// Found by the property above.
+#[test]
+fn a_side_that_is_started_again_twice_is_reached() {
+    let plot = Plot {
+        seed: 0,
+        presets: vec![Preset::PortRestrict, Preset::PortRestrict, Preset::Symmetric],
+        pairs: vec![(2, 0)],
+        faults: vec![(Duration::ZERO, Fault::Restart(3)), (Duration::from_millis(14_081), Fault::Restart(3))],
+    };
+    check(&plot).unwrap();
+}

@@ -11,7 +11,7 @@ use crate::lie::Lie;
 use crate::liveness::{Liveness, Step, patience};
 use crate::net::{Path, SocketId, SocketRequest, Transmit};
 use crate::probe::{Probe, ProbeAnswer, ProbeEcho, Purpose};
-use crate::quic::{Packet, Quic};
+use crate::quic::{Loss, Packet, Quic};
 use crate::relay::{frame, unframe};
 use crate::wire::Kind as DatagramKind;
 
@@ -439,7 +439,7 @@ impl Node {
             return;
         };
         if peer.has_restarted {
-            return self.quic.abandon_forgotten(now, &id);
+            return self.quic.give_up(now, &id, Loss::BegunAnew);
         }
         match (peer.carrying, peer.direct) {
             (Some(PathKind::Direct), Some(path)) if !peer.sessions.is_empty() => {

@@ -76,7 +76,7 @@ impl Node {
         // Unless it does: it may have begun a new connection before this datagram came.
         peer.has_restarted = true;
         if peer.liveness.has_failed() {
-            self.quic.abandon_forgotten(now, id);
+            self.quic.give_up(now, id, Loss::BegunAnew);
         } else {
             self.quic.ping(now, id);
         }

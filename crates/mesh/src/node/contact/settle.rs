@@ -10,6 +10,7 @@ use crate::nat::NatClass;
 use crate::node::{Node, path::Proof};
 use crate::probe::Purpose;
 use crate::punch::Role;
+use crate::quic::Loss;
 use crate::strategy::{Means, Strategy};
 
 impl Node {
@@ -147,7 +148,12 @@ impl Node {
             Role::Initiator if relay => Some(Kind::Relay),
             Role::Initiator if contact.search.is_over() => {
                 let reason = "no direct path was found and no relay carries it";
-                return self.contact_failed(now, &id, reason);
+                // What was connected and then cut off is begun anew like any connection that breaks.
+                match contact.connected {
+                    true => self.quic.give_up(now, &id, Loss::Broken(reason.to_owned())),
+                    false => self.contact_failed(now, &id, reason),
+                }
+                return;
             }
             Role::Initiator => None,
             Role::Responder => contact.verdict.filter(|verdict| *verdict == Kind::Relay || direct),
