@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use natrig_capture::Trace;
+use natrig_nat::Filtering;
 use natrig_record::{About, Cell, Evidence, Outcome, Step, Verdict};
-use natrig_scenario::{Link, Scenario, Side};
+use natrig_scenario::{Link, Machine, Scenario};
 use rand::{RngCore, SeedableRng};
 
 use crate::{
@@ -32,7 +33,7 @@ pub fn blank(scenario: &Scenario, evidence: &Path) -> Cell {
         name: scenario.name.clone(),
         file: scenario.file.clone(),
         priority: scenario.priority.map(|priority| priority.to_string()),
-        nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
+        nats: scenario.nats.iter().map(|nat| nat.name.clone()).collect(),
         initiator: scenario.initiator.number(),
         expected: scenario.expected.word().to_owned(),
         outcome: Outcome::LabError,
@@ -65,12 +66,13 @@ fn files(folder: &Path, under: &str) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The lab's bytes of one side: random, and the same whenever they are asked for.
-pub fn bytes(seed: u64, scenario: &Scenario, side: Side) -> Vec<u8> {
+/// The lab's bytes of one peer: random, and the same whenever they are asked for.
+pub fn bytes(seed: u64, scenario: &Scenario, peer: Machine) -> Vec<u8> {
     let salt = scenario
         .id
         .bytes()
-        .fold(u64::from(side.number()), |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+        .chain(peer.name().bytes())
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
     let mut bytes = vec![0; BYTES];
     rand::rngs::StdRng::seed_from_u64(seed ^ salt).fill_bytes(&mut bytes);
     bytes
@@ -92,8 +94,10 @@ pub fn millis(duration: Duration) -> f64 {
 /// What is judged of a scenario's cell, beside its captures.
 pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gateways: Vec<Passage>) -> Case {
     Case {
-        pair: Topology::of(scenario).pair(scenario.initiator),
-        initiator_filtering: scenario.initiator_nat().filtering(),
+        pair: Topology::of(scenario).pair(scenario.pair()),
+        initiator_filtering: scenario
+            .nats_of_pair()
+            .map_or(Filtering::EndpointIndependent, |[initiator, _]| initiator.filtering()),
         connect_ns,
         window,
         coordination: COORDINATION.to_vec(),
@@ -114,7 +118,7 @@ fn relays(scenario: &Scenario) -> Vec<String> {
 fn pair_blocked(scenario: &Scenario) -> bool {
     scenario.filters.iter().any(|filter| {
         let [a, b] = filter.between;
-        matches!((a, b), (Link::Nat1Wan, Link::Nat2Wan) | (Link::Nat2Wan, Link::Nat1Wan))
+        matches!((a, b), (Link::NAT1_WAN, Link::NAT2_WAN) | (Link::NAT2_WAN, Link::NAT1_WAN))
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use natrig_scenario::{Action, Gateway, GatewayFault, Machine, Scenario};
+use natrig_scenario::{Action, Gateway, GatewayFault, Machine, Scenario, Site};
 
 use crate::{Place, Topology, Trouble};
 
@@ -22,8 +22,9 @@ pub fn with(scenario: &Scenario, machine: Machine, gateway: &Gateway) -> Result<
     let place = places.iter().find(|place| place.machine == machine);
     let place = place.ok_or_else(|| Trouble::lab(format!("there is no gateway {machine}")))?;
     let at =
-        places.iter().filter(|other| other.side == place.side).position(|other| other.machine == machine);
-    match at.and_then(|at| another.nats[place.side.index()].gateways.get_mut(at)) {
+        places.iter().filter(|other| other.site == place.site).position(|other| other.machine == machine);
+    let of_site = another.nats.get_mut(place.site.index());
+    match at.zip(of_site).and_then(|(at, nat)| nat.gateways.get_mut(at)) {
         Some(slot) => *slot = gateway.clone(),
         None => return Err(Trouble::lab(format!("the scenario has no {machine}"))),
     }
@@ -33,9 +34,16 @@ pub fn with(scenario: &Scenario, machine: Machine, gateway: &Gateway) -> Result<
 /// The outside addresses that a gateway gets when it is renumbered for the n-th time: others of the same network, that
 /// nobody else has.
 pub fn renumbered(place: &Place, turn: u32) -> Vec<Ipv4Addr> {
-    // Twice as many for each site as a pool can have, and below the stations.
-    let first = if turn.is_multiple_of(2) { 160 } else { 96 };
-    (first + 16 * place.side.number()..)
+    let even = turn.is_multiple_of(2);
+    let number = place.site.number();
+    // Below the stations; sites after the second have one address, the others as many as a pool can have.
+    let first = match (place.site <= Site::TWO, even) {
+        (true, true) => 160 + 16 * number,
+        (true, false) => 96 + 16 * number,
+        (false, true) => 88 + number,
+        (false, false) => 80 + number,
+    };
+    (first..)
         .zip(&place.addresses.outside)
         .map(|(host, address)| {
             let [a, b, c, _] = address.octets();

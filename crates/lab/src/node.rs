@@ -110,7 +110,7 @@ mod tests {
         });
         let event = NodeEvent(event);
         let shows = |with: &str| {
-            event.shows(&seen(with), |machine| (machine == Machine::Relay).then(|| "aa".to_owned()))
+            event.shows(&seen(with), |machine| (machine == Machine::RELAY).then(|| "aa".to_owned()))
         };
         for with in [
             "",

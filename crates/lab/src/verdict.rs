@@ -193,6 +193,10 @@ fn kind(crossings: &[Crossing<'_>], case: &Case, ports_tried: usize, because: &m
         first.frame.id,
         if other_left { "" } else { "not " }
     ));
+    if case.pair.sites.iter().all(|site| site.lan.is_none()) {
+        because.push("no gateway stands between them".to_owned());
+        return Kind::Direct;
+    }
     match first.from {
         0 if !other_left => Kind::Direct,
         1 if !other_left || case.initiator_filtering == Filtering::EndpointIndependent => Kind::Reversal,

@@ -5,15 +5,15 @@ use std::{collections::HashMap, net::SocketAddrV4};
 use natrig_capture::{Frame, LinkId, MacAddress, Trace, Transport};
 use serde::{Deserialize, Serialize};
 
-/// The links of one site, by name.
+/// The links of one site, by name; or of one machine, where both are in one LAN.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteLinks {
     /// The gateway's outside link, on the segment the sites share.
     pub wan: String,
     /// The gateway's hardware address there.
     pub wan_mac: [u8; 6],
-    /// The gateway's inside link.
-    pub lan: String,
+    /// The gateway's inside link; none where no gateway stands in between.
+    pub lan: Option<String>,
 }
 
 /// Two sites on one segment, the initiator's first; all other machines there are third machines.
@@ -54,7 +54,7 @@ pub(crate) struct Wires<'a> {
     trace: &'a Trace,
     wan: [LinkId; 2],
     macs: [MacAddress; 2],
-    lan: [LinkId; 2],
+    lan: [Option<LinkId>; 2],
 }
 
 impl<'a> Wires<'a> {
@@ -66,7 +66,7 @@ impl<'a> Wires<'a> {
             trace,
             wan: [link(&a.wan)?, link(&b.wan)?],
             macs: [MacAddress(a.wan_mac), MacAddress(b.wan_mac)],
-            lan: [link(&a.lan)?, link(&b.lan)?],
+            lan: [a.lan.as_ref().map(link).transpose()?, b.lan.as_ref().map(link).transpose()?],
         })
     }
 
@@ -94,7 +94,7 @@ impl<'a> Wires<'a> {
                 return Some(if across { Way::Across { from } } else { Way::ToThird { from } });
             }
             if frame.from != self.wan[to]
-                && frame.from != self.lan[from]
+                && Some(frame.from) != self.lan[from]
                 && towards(self.wan[from])
                 && meant(from)
             {
@@ -117,10 +117,11 @@ impl<'a> Wires<'a> {
             if arrived_ns.is_some() {
                 waiting[to].entry(key).or_default().push(crossings.len());
             }
-            crossings.push(Crossing { from, left_ns: frame.at_ns, arrived_ns, passed_ns: None, frame });
+            let passed_ns = arrived_ns.filter(|_| self.lan[to].is_none());
+            crossings.push(Crossing { from, left_ns: frame.at_ns, arrived_ns, passed_ns, frame });
         }
         for inner in self.trace.frames() {
-            let Some(to) = self.lan.iter().position(|lan| *lan == inner.from) else { continue };
+            let Some(to) = self.lan.iter().position(|lan| *lan == Some(inner.from)) else { continue };
             let Some(alike) = key(inner).and_then(|key| waiting[to].get_mut(&key)) else { continue };
             let arrived = |index: &usize| crossings[*index].arrived_ns.is_some_and(|at| at <= inner.at_ns);
             if let Some(latest) = alike.iter().rposition(arrived) {

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::{
     Lab, Rig, Trouble, Who,
-    gateway::{self, Listing, both, each_side},
+    gateway::{self, Listing, at_once, both},
     lab::over,
     life::{self, Life},
     node::Node,
@@ -148,9 +148,9 @@ impl Run<'_> {
         self.enter(Step::Nodes, events)?;
         let public = public?;
         let outboxes = || {
-            each_side(|side| {
-                let agent = lab.agent(side.peer())?;
-                Ok(agent.write_file(OUTBOX, 0o644, bytes(self.rig.seed, self.scenario, side))?)
+            at_once(self.scenario.pair(), |peer| {
+                let content = bytes(self.rig.seed, self.scenario, peer);
+                Ok(lab.agent(peer)?.write_file(OUTBOX, 0o644, content)?)
             })
         };
         outboxes()?;
@@ -196,8 +196,9 @@ impl Run<'_> {
         events: &Events,
     ) -> Result<(), Trouble> {
         let deadline = since + self.scenario.timeout;
-        let [initiator, responder] = &nodes.peers;
-        let [own, target] = &nodes.ids;
+        let [initiator, responder] = self.scenario.pair();
+        let [own, target] = [nodes.id(initiator)?, nodes.id(responder)?];
+        let [initiator, responder] = [nodes.on(initiator)?, nodes.on(responder)?];
         initiator.command(&json!({"do": "connect", "peer": target}))?;
         let first = initiator
             .wait_for("it was connected", deadline, self.halt, |event| event.tells_of_connection(target))?;
@@ -231,22 +232,24 @@ impl Run<'_> {
         events: &Events,
     ) -> (Window, Option<Trouble>) {
         let from_ns = lab.switch().time_of(Instant::now());
-        let sides = [self.scenario.initiator, self.scenario.initiator.other()];
+        let pair = self.scenario.pair();
         let mut undelivered = None;
-        for (node, target) in nodes.peers.iter().zip(nodes.ids.iter().rev()) {
-            if let Err(trouble) = node.command(&json!({"do": "send", "peer": target, "file": OUTBOX})) {
-                undelivered = Some(trouble);
-            }
+        for [from, to] in [pair, [pair[1], pair[0]]] {
+            let send = |node: &Node, target: &str| {
+                node.command(&json!({"do": "send", "peer": target, "file": OUTBOX}))
+            };
+            let sent = nodes.on(from).and_then(|node| send(node, nodes.id(to)?));
+            undelivered = undelivered.or(sent.err());
         }
         self.unmet = self.faults(lab, gateways, Some(nodes), Moment::Carrying, events).err();
         let deadline = Instant::now() + CARRY;
         let mut arrived = [0, 0];
-        for sender in 0..2 {
-            let receiver = &nodes.peers[1 - sender];
-            match self.received(lab, receiver, &nodes.ids[sender], deadline) {
-                Ok(content) => {
-                    arrived[sender] = alike(&content, &bytes(self.rig.seed, self.scenario, sides[sender]))
-                }
+        for (sender, arrived) in arrived.iter_mut().enumerate() {
+            let [from, to] = [pair[sender], pair[1 - sender]];
+            let received =
+                nodes.on(to).and_then(|receiver| self.received(lab, receiver, nodes.id(from)?, deadline));
+            match received {
+                Ok(content) => *arrived = alike(&content, &bytes(self.rig.seed, self.scenario, from)),
                 Err(trouble) => undelivered = undelivered.or(Some(trouble)),
             }
         }

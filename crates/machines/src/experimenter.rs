@@ -72,12 +72,12 @@ impl Run<'_> {
         let proven = gateway::flush(&lab, self.scenario)?;
 
         self.enter(Step::Connect)?;
-        let (stands, parties) = experiment::seats(&topology, self.scenario.initiator)?;
+        let (stands, parties) = experiment::seats(&topology, self.scenario.pair())?;
         let birthday = self.scenario.node.birthday;
         let finding = experiment::find(&mut lab.stations(&stands)?, parties, self.rig.seed, birthday)?;
 
         self.enter(Step::Verdict)?;
-        experiment::witness(&lab.trace()?, &topology.pair(self.scenario.initiator), &finding)?;
+        experiment::witness(&lab.trace()?, &topology.pair(self.scenario.pair()), &finding)?;
         experiment::judge(&mut self.cell, self.scenario, &finding);
 
         self.enter(Step::Evidence)?;

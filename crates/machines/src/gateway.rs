@@ -9,7 +9,7 @@ use natrig_nat::{
     ruleset::{Ruleset, State},
 };
 use natrig_record::Proof;
-use natrig_scenario::{Engine, Machine, Nat, Scenario, Side};
+use natrig_scenario::{Engine, Machine, Nat, Scenario};
 use natrig_vmm::{AgentClient, Output, Process, ProcessEvent};
 
 use crate::{Lab, Trouble, model, port_mapping, proof};
@@ -63,7 +63,7 @@ fn load_rules(lab: &Lab, place: &Place, folder: &Path) -> Result<(), Trouble> {
 pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
     let [primary, other] = lab.topology().stun().map(|address| address.to_string());
     let argv = vec!["stun-server".to_owned(), primary, other];
-    let (process, events) = lab.agent(Machine::Relay)?.start(Start { argv, ..Start::default() })?;
+    let (process, events) = lab.agent(Machine::RELAY)?.start(Start { argv, ..Start::default() })?;
     let mut said = Vec::new();
     loop {
         match events.recv_timeout(PATIENCE) {
@@ -286,8 +286,8 @@ pub(crate) fn expect_within(
 }
 
 /// What stands before the sites, for messages.
-pub fn title([one, two]: &[Nat; 2]) -> String {
-    format!("{one} and {two}")
+pub fn title(nats: &[Nat]) -> String {
+    nats.iter().map(|nat| nat.name.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
 fn ruleset(place: &Place) -> Result<Ruleset, Trouble> {
@@ -333,12 +333,20 @@ pub(crate) fn both<A: Send, B>(
     })
 }
 
-/// Does the same on both sides at once.
-pub(crate) fn each_side<T: Send>(
-    work: impl Fn(Side) -> Result<T, Trouble> + Sync,
-) -> Result<[T; 2], Trouble> {
-    let (two, one) = both(|| work(Side::Two), || work(Side::One));
-    Ok([one?, two?])
+/// Does the same with several machines at once.
+pub(crate) fn at_once<T: Send>(
+    machines: impl IntoIterator<Item = Machine>,
+    work: impl Fn(Machine) -> Result<T, Trouble> + Sync,
+) -> Result<Vec<T>, Trouble> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            machines.into_iter().map(|machine| scope.spawn(move || work(machine))).collect();
+        let done = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked"))));
+        done.collect()
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use natrig_lab::{
 use natrig_nat::profile::Timers;
 use natrig_probe::{Plan, Report, Steps};
 use natrig_record::Proof;
-use natrig_scenario::{Machine, Nat, Side};
+use natrig_scenario::{Machine, Nat};
 
 use crate::{Lab, Trouble, gateway::expect_within};
 
@@ -25,16 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Nobody looks on from outside: what a node alone cannot tell is left out. With `timers` their expiry is waited for.
 pub fn measure(
     lab: &Lab,
-    nats: &[Nat; 2],
+    nats: &[Nat],
     peer: Machine,
     steps: Steps,
     timers: bool,
 ) -> Result<(Report, Proof), Trouble> {
-    let side = [Side::One, Side::Two].into_iter().find(|side| side.peer() == peer);
-    let side = side.ok_or_else(|| {
+    let nat = match peer {
+        Machine::Peer(site, _) => nats.get(site.index()),
+        _ => None,
+    };
+    let nat = nat.ok_or_else(|| {
         Trouble::lab(format!("{peer} is behind no gateway")).hint("ask peer1 or peer2 what they are behind")
     })?;
-    let nat = &nats[side.index()];
     let profile = nat.composed();
     let address = *lab.topology().node(peer).ip();
     let [a, b, c, _] = address.octets();

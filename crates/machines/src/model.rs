@@ -14,6 +14,7 @@ use natrig_nat::{
     bytes::control::{Answer, Command, Config, Interface, State},
     engine::Prefix,
 };
+use natrig_netmodel::seed_for;
 use natrig_scenario::Machine;
 use natrig_vmm::{AgentClient, Process, ProcessEvent};
 
@@ -41,7 +42,7 @@ pub fn load(lab: &Lab, place: &Place) -> Result<(), Trouble> {
     stop(member)?;
     let host = lab.topology().hosts().iter().find(|host| host.machine == place.machine);
     let host = host.ok_or_else(|| Trouble::lab(format!("{} is not in the topology", place.machine)))?;
-    let config = config(host, place, lab.seed() ^ u64::from(place.machine as u8))?;
+    let config = config(host, place, seed_for(lab.seed(), place.machine.name()))?;
     *lock(&member.model) = Some(Model::start(member.agent(), &config)?);
     Ok(())
 }

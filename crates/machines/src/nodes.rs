@@ -8,21 +8,19 @@ use natrig_lab::{
     node::{NodeEvent, missed},
 };
 use natrig_record::What;
-use natrig_scenario::{Machine, Scenario, Seen, Side};
+use natrig_scenario::{Machine, Scenario, Seen};
 
-use crate::{Lab, Trouble, Who, gateway::each_side, lab::log, node::Node};
+use crate::{Lab, Trouble, Who, gateway::at_once, lab::log, node::Node};
 
 /// Takes what nodes report.
 pub type Events = Sender<What>;
 
-/// The public nodes and both peers.
+/// The public nodes and the peers.
 #[derive(Debug)]
 pub struct Nodes {
-    public: Public,
-    /// The initiator, then the responder.
-    pub peers: [Node; 2],
-    /// The peers' names on the mesh.
-    pub ids: [String; 2],
+    all: Vec<Node>,
+    ids: BTreeMap<Machine, String>,
+    peers: Vec<Machine>,
 }
 
 /// The public nodes, running.
@@ -51,7 +49,7 @@ pub fn start_public(
 }
 
 impl Nodes {
-    /// Starts both peers and waits until they have said who they are.
+    /// Starts the peers and waits until they have said who they are.
     pub fn start(
         lab: &Lab,
         scenario: &Scenario,
@@ -61,25 +59,38 @@ impl Nodes {
         events: &Events,
     ) -> Result<Self, Trouble> {
         let deadline = Instant::now() + READY;
-        let peer = |side: Side| -> Result<(Node, String), Trouble> {
-            let name = side.peer();
+        let peer = |name: Machine| -> Result<(Node, String), Trouble> {
             let argv = App.peer(scenario, lab.topology(), name, &public.ids);
             let node = start(lab, name, argv, folder, events)?;
             let id = identity(&node, deadline, halt)?;
             Ok((node, id))
         };
-        let [one, two] = each_side(peer)?;
-        let (initiator, responder) = match scenario.initiator {
-            Side::One => (one, two),
-            Side::Two => (two, one),
-        };
-        Ok(Nodes { public, peers: [initiator.0, responder.0], ids: [initiator.1, responder.1] })
+        let peers: Vec<Machine> = scenario.layout().peers().collect();
+        let started = at_once(peers.iter().copied(), peer)?;
+        let Public { nodes: mut all, mut ids } = public;
+        for (node, id) in started {
+            ids.insert(node.name(), id);
+            all.push(node);
+        }
+        Ok(Nodes { all, ids, peers })
+    }
+
+    /// What all nodes are called on the mesh.
+    pub fn ids(&self) -> impl Iterator<Item = (Machine, &str)> {
+        self.ids.iter().map(|(machine, id)| (*machine, id.as_str()))
+    }
+
+    /// What a machine's node is called on the mesh.
+    pub fn id(&self, machine: Machine) -> Result<&str, Trouble> {
+        let id = self.ids.get(&machine).map(String::as_str);
+        id.ok_or_else(|| Trouble::lab(format!("no node has run on {machine}")))
     }
 
     /// Waits until each peer has found a public node.
     pub fn bootstrapped(&self, halt: &Halt) -> Result<(), Trouble> {
         let deadline = Instant::now() + READY;
-        self.peers.iter().try_for_each(|node| {
+        self.peers.iter().try_for_each(|peer| {
+            let node = self.on(*peer)?;
             let found = |event: &NodeEvent| event.is("bootstrapped");
             node.wait_for("it had found its relay", deadline, halt, found).map(|_| ())
         })
@@ -87,17 +98,13 @@ impl Nodes {
 
     /// The node on a machine.
     pub fn on(&self, machine: Machine) -> Result<&Node, Trouble> {
-        let mut all = self.peers.iter().chain(&self.public.nodes);
-        let node = all.find(|node| node.name() == machine);
+        let node = self.all.iter().find(|node| node.name() == machine);
         node.ok_or_else(|| Trouble::lab(format!("no node runs on {machine}")))
     }
 
     /// Waits for what a scenario expects a node to have reported since a time.
     pub fn expect(&self, seen: &Seen, since: Instant, halt: &Halt) -> Result<(), Trouble> {
-        let id = |machine| match self.peers.iter().position(|peer| peer.name() == machine) {
-            Some(at) => self.ids.get(at).cloned(),
-            None => self.public.ids.get(&machine).cloned(),
-        };
+        let id = |machine| self.ids.get(&machine).cloned();
         let node = self.on(seen.at)?;
         let mut count = 0;
         let until = Instant::now() + seen.within;

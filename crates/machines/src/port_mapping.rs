@@ -60,8 +60,8 @@ pub struct PortMapper {
 /// What a scenario says of a gateway's port mapping.
 pub fn of<'a>(scenario: &'a Scenario, place: &Place) -> Option<&'a PortMapping> {
     // A carrier's gateway is not asked: requests go to the next gateway only.
-    let next = place.machine == place.side.gateway();
-    scenario.port_mapping[place.side.index()].as_ref().filter(|_| next)
+    let next = place.machine == place.site.gateway();
+    scenario.port_mapping.get(&place.site).filter(|_| next)
 }
 
 /// Starts what a scenario says of a gateway's port mapping, after the gateway's rules were loaded, with the leases that
@@ -263,7 +263,7 @@ fn config(mapping: &PortMapping, place: &Place) -> Result<String, Trouble> {
     let outside = outside(place)?;
     let word = |yes| if yes { "yes" } else { "no" };
     let (upnp, datagrams) = (word(mapping.speaks(MappingProtocol::Upnp)), word(by_datagram(mapping)));
-    let number = place.side.number();
+    let number = place.site.number();
     Ok(format!(
         "ext_ifname=wan
 ext_perform_stun=yes

@@ -8,7 +8,7 @@ use std::{
 };
 
 use natrig_lab::{Halt, proof::Held};
-use natrig_scenario::{Machine, Scenario};
+use natrig_scenario::Scenario;
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
@@ -145,7 +145,9 @@ impl Rig {
 
     /// Makes the templates of all sizes that scenarios set, so that no cell has to wait for one.
     pub fn ready_for(&self, scenarios: &[Scenario], progress: &mut dyn FnMut(&str)) -> Result<(), RigError> {
-        let sizes = scenarios.iter().flat_map(|scenario| Machine::ALL.map(|name| scenario.sizes.of(name)));
+        let sizes = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.layout().machines().map(|name| scenario.sizes.of(name)));
         for memory_mb in sizes.flatten().collect::<BTreeSet<u32>>() {
             self.template(memory_mb, progress)?;
         }

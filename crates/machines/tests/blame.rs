@@ -15,7 +15,7 @@ fn wait(script: &str, then: impl FnOnce(&natrig_machines::Lab)) -> Trouble {
     let lab = boot(&scenario("full-cone", "full-cone"), folder.path());
     let log = tempfile::tempfile().unwrap();
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let node = Node::start(lab.agent(Machine::Peer1).unwrap(), Machine::Peer1, argv, log, |_| ()).unwrap();
+    let node = Node::start(lab.agent(Machine::PEER1).unwrap(), Machine::PEER1, argv, log, |_| ()).unwrap();
     then(&lab);
     let deadline = Instant::now() + Duration::from_secs(60);
     node.wait_for("it had started", deadline, &Halt::default(), |event| event.is("started")).unwrap_err()
@@ -32,7 +32,7 @@ fn a_node_that_ends_is_the_nodes_fault() {
 #[test]
 fn a_machine_that_dies_is_the_labs_fault() {
     let trouble = wait("sleep 1000", |lab| {
-        lab.member(Machine::Peer1).unwrap().machine().kill().unwrap();
+        lab.member(Machine::PEER1).unwrap().machine().kill().unwrap();
     });
     assert_eq!(trouble.who, Who::Lab, "{trouble:?}");
     assert!(trouble.message.contains("its machine is gone"), "{trouble:?}");

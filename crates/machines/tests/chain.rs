@@ -10,7 +10,7 @@ fn prove(scenario: &Scenario, mend: &str) -> Vec<natrig_record::Proof> {
     let folder = tempfile::tempdir().unwrap();
     let lab = boot(scenario, folder.path());
     gateway::load(&lab, scenario, folder.path()).unwrap();
-    assert!(shell(&lab, Machine::Cgn1, mend).1.success(), "{mend}");
+    assert!(shell(&lab, Machine::CGN1, mend).1.success(), "{mend}");
     gateway::measure(&lab, scenario).unwrap()
 }
 

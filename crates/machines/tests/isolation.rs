@@ -21,14 +21,14 @@ fn a_peer_reaches_its_gateway_and_the_internet_and_not_the_other_lan() {
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
     // The means work: what shall be reached is.
-    assert!(reaches(&lab, Machine::Peer1, "10.0.1.1"), "peer1 must reach its gateway");
-    assert!(reaches(&lab, Machine::Peer1, "192.168.100.3"), "peer1 must reach the relay");
+    assert!(reaches(&lab, Machine::PEER1, "10.0.1.1"), "peer1 must reach its gateway");
+    assert!(reaches(&lab, Machine::PEER1, "192.168.100.3"), "peer1 must reach the relay");
     // The other LAN, by its addresses and with a route to it set by hand.
-    assert!(!reaches(&lab, Machine::Peer1, "10.0.2.1"));
-    assert!(!reaches(&lab, Machine::Peer1, "10.0.2.2"));
-    let (_, routed) = shell(&lab, Machine::Peer1, "ip route add 10.0.2.0/24 via 10.0.1.1");
+    assert!(!reaches(&lab, Machine::PEER1, "10.0.2.1"));
+    assert!(!reaches(&lab, Machine::PEER1, "10.0.2.2"));
+    let (_, routed) = shell(&lab, Machine::PEER1, "ip route add 10.0.2.0/24 via 10.0.1.1");
     assert_eq!(routed, Exit::Code(0));
-    assert!(!reaches(&lab, Machine::Peer1, "10.0.2.2"));
+    assert!(!reaches(&lab, Machine::PEER1, "10.0.2.2"));
     let trace = lab.trace().unwrap();
     let lan2 = ["nat2.lan", "peer2.lan"].map(|name| trace.link(name).unwrap());
     let peer1 = trace.link("peer1.lan").unwrap();
@@ -45,17 +45,17 @@ fn a_peer_finds_no_way_to_the_host() {
     let folder = tempfile::tempdir().unwrap();
     let lab = boot(&scenario("full-cone", "full-cone"), folder.path());
     // One interface of ours beside the loopback, no file system and no socket of the host.
-    let (links, _) = shell(&lab, Machine::Peer1, "ls /sys/class/net | sort | tr '\\n' ' '");
+    let (links, _) = shell(&lab, Machine::PEER1, "ls /sys/class/net | sort | tr '\\n' ' '");
     let used = links.split_whitespace().filter(|name| *name != "lo").count();
     assert!(links.contains("lan") && used <= 2, "interfaces: {links}");
-    let (up, _) = shell(&lab, Machine::Peer1, "ip -br link show up | grep -vc '^lo '");
+    let (up, _) = shell(&lab, Machine::PEER1, "ip -br link show up | grep -vc '^lo '");
     assert_eq!(up, "1", "only the cable to its segment is up");
-    let (mounts, _) = shell(&lab, Machine::Peer1, "grep -cE ' (9p|virtiofs|nfs|cifs) ' /proc/mounts");
+    let (mounts, _) = shell(&lab, Machine::PEER1, "grep -cE ' (9p|virtiofs|nfs|cifs) ' /proc/mounts");
     assert_eq!(mounts, "0");
-    let (vsock, _) = shell(&lab, Machine::Peer1, "ls /dev/vsock 2>/dev/null");
+    let (vsock, _) = shell(&lab, Machine::PEER1, "ls /dev/vsock 2>/dev/null");
     assert_eq!(vsock, "");
     // QEMU's usual address of the host, were there a user network.
-    let (_, host) = shell(&lab, Machine::Peer1, "ip addr add 10.0.2.15/24 dev lan; ping -c 1 -W 1 10.0.2.2");
+    let (_, host) = shell(&lab, Machine::PEER1, "ip addr add 10.0.2.15/24 dev lan; ping -c 1 -W 1 10.0.2.2");
     assert!(!host.success());
 }
 
@@ -66,12 +66,12 @@ fn the_control_channel_is_the_agents_alone() {
     // A port opens once, and the agent has it: a program that could write there could feign results.
     let (said, status) = shell(
         &lab,
-        Machine::Peer1,
+        Machine::PEER1,
         "for port in /dev/vport* /dev/virtio-ports/*; do [ -e $port ] && echo forged > $port && exit 0; done; exit 1",
     );
     assert_ne!(status, Exit::Code(0), "{said}");
     // And it still works.
-    assert_eq!(shell(&lab, Machine::Peer1, "echo here").0, "here");
+    assert_eq!(shell(&lab, Machine::PEER1, "echo here").0, "here");
 }
 
 /// What a program could leave in a machine: how it is planted, and how it is looked for.
@@ -96,10 +96,10 @@ fn the_next_cell_in_the_same_machines_finds_nothing_of_the_one_before() {
     let scenarios = [scenario("port-restrict", "symmetric"), scenario("public", "full-cone")];
     let lab = boot(&scenarios[0], folders[0].path());
     gateway::load(&lab, &scenarios[0], folders[0].path()).unwrap();
-    assert!(reaches(&lab, Machine::Peer1, "192.168.100.3"));
+    assert!(reaches(&lab, Machine::PEER1, "192.168.100.3"));
     for (plant, look) in LEFTOVERS {
-        shell(&lab, Machine::Nat1, &format!("({plant}) >/dev/null 2>&1"));
-        assert_ne!(shell(&lab, Machine::Nat1, look).0, "", "`{look}` does not see `{plant}`");
+        shell(&lab, Machine::NAT1, &format!("({plant}) >/dev/null 2>&1"));
+        assert_ne!(shell(&lab, Machine::NAT1, look).0, "", "`{look}` does not see `{plant}`");
     }
     let about = "hostname; cat /etc/machine-id; head -c 16 /dev/urandom | od -An -tx1";
     let before: Vec<String> = lab.members().iter().map(|member| shell(&lab, member.name, about).0).collect();
@@ -113,7 +113,7 @@ fn the_next_cell_in_the_same_machines_finds_nothing_of_the_one_before() {
     assert_eq!(lab.served(), 1);
     // Looked at first: nothing but what the machines sent since may be there.
     assert_eq!(lab.trace().unwrap().frames(), []);
-    for machine in [Machine::Nat1, Machine::Peer1, Machine::Relay] {
+    for machine in [Machine::NAT1, Machine::PEER1, Machine::RELAY] {
         for (plant, look) in LEFTOVERS {
             assert_eq!(shell(&lab, machine, look).0, "", "{machine}: `{look}` sees `{plant}`");
         }
@@ -130,7 +130,7 @@ fn the_next_cell_in_the_same_machines_finds_nothing_of_the_one_before() {
     }
     // And they work, with the routes of the new topology: a site without NAT is reached from outside.
     gateway::load(&lab, &scenarios[1], folders[1].path()).unwrap();
-    assert!(reaches(&lab, Machine::Relay, "10.0.1.2"));
+    assert!(reaches(&lab, Machine::RELAY, "10.0.1.2"));
     // What the first cell's captures hold did not grow.
     let again = natrig_capture::Trace::read_folder(&folders[0].path().join("captures")).unwrap();
     assert_eq!(first, again);
@@ -149,7 +149,7 @@ fn machines_that_cannot_be_shown_to_be_clean_serve_no_other_cell() {
         let folder = tempfile::tempdir().unwrap();
         let scenario = scenario("full-cone", "full-cone");
         let lab = boot(&scenario, folder.path());
-        shell(&lab, Machine::Nat1, plant);
+        shell(&lab, Machine::NAT1, plant);
         lab.retire(folder.path()).unwrap();
         let said = lab.clean().err().unwrap_or_else(|| panic!("`{plant}` goes unseen")).message;
         assert!(said.starts_with("nat1: ") && said.contains(complaint), "`{plant}`: {said}");

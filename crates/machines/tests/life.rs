@@ -30,7 +30,7 @@ struct World {
     folder: tempfile::TempDir,
 }
 
-const BOTH: [Machine; 2] = [Machine::Nat1, Machine::Nat2];
+const BOTH: [Machine; 2] = [Machine::NAT1, Machine::NAT2];
 
 impl World {
     /// Behind the first gateway is the kernel's, behind the second the model's.
@@ -104,7 +104,7 @@ impl World {
 
 fn other(machine: Machine, preset: Preset) -> Gateway {
     let mut gateway = Nat::from(preset).gateways.remove(0);
-    gateway.engine = if machine == Machine::Nat1 { Engine::Kernel } else { Engine::Model };
+    gateway.engine = if machine == Machine::NAT1 { Engine::Kernel } else { Engine::Model };
     gateway
 }
 

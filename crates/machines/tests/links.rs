@@ -21,7 +21,7 @@ fn a_delay_is_there_on_its_link_and_on_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
-    let (slow, fast) = (round_trip(&lab, Machine::Peer1), round_trip(&lab, Machine::Peer2));
+    let (slow, fast) = (round_trip(&lab, Machine::PEER1), round_trip(&lab, Machine::PEER2));
     // Both directions; the other link is as fast as an emulated machine can answer.
     assert!(slow.is_some_and(|ms| ms >= 200.0), "{slow:?}");
     assert!(fast.is_some_and(|ms| ms < 200.0), "{fast:?}");
@@ -33,9 +33,9 @@ fn a_link_is_cut_and_healed_while_machines_run() {
     let folder = tempfile::tempdir().unwrap();
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
-    assert!(round_trip(&lab, Machine::Peer1).is_some());
-    lab.apply(&Action::Cut(Link::RelayWan)).unwrap();
-    assert_eq!(round_trip(&lab, Machine::Peer1), None);
-    lab.apply(&Action::Heal(Link::RelayWan)).unwrap();
-    assert!(round_trip(&lab, Machine::Peer1).is_some());
+    assert!(round_trip(&lab, Machine::PEER1).is_some());
+    lab.apply(&Action::Cut(Link::RELAY_WAN)).unwrap();
+    assert_eq!(round_trip(&lab, Machine::PEER1), None);
+    lab.apply(&Action::Heal(Link::RELAY_WAN)).unwrap();
+    assert!(round_trip(&lab, Machine::PEER1).is_some());
 }

@@ -38,7 +38,7 @@ fn the_model_is_proven_like_any_gateway() {
             assert!(proof.holds, "{proof:#?}");
         }
         if nats[0] != "public" {
-            let state = model::command(&lab, Machine::Nat1, &Command::State).unwrap();
+            let state = model::command(&lab, Machine::NAT1, &Command::State).unwrap();
             assert_ne!(state.flows, 0, "the proof must have left something to flush");
         }
         let listing = gateway::flush(&lab, &scenario).unwrap();
@@ -46,7 +46,7 @@ fn the_model_is_proven_like_any_gateway() {
         // A model that became another is not what was proven.
         let mut other = scenario.nats[1].gateways[0].profile.clone();
         other.timers.stream = Duration::from_secs(33);
-        model::command(&lab, Machine::Nat2, &Command::Reconfigure { profile: other }).unwrap();
+        model::command(&lab, Machine::NAT2, &Command::Reconfigure { profile: other }).unwrap();
         let changed = gateway::gather(&lab, &scenario, Some(&listing), folder.path()).unwrap_err();
         assert_eq!(changed.message, "nat2: the rules are not those that were proven");
     }
@@ -203,7 +203,7 @@ fn packets_pass_as_they_are_and_the_kernel_says_nothing() {
     let ip = arrived.ipv4().unwrap();
     assert_eq!((arrived.at, ip.source, arrived.packet[20]), (BEHIND, LAN, 11));
 
-    let state = model::command(&lab, Machine::Nat1, &Command::Table).unwrap();
+    let state = model::command(&lab, Machine::NAT1, &Command::Table).unwrap();
     let flows = state.table.unwrap();
     assert_eq!(flows.len(), 1, "{flows:?}");
     assert_eq!((flows[0].inside, flows[0].outside, flows[0].remote), (inside, mapped, outside));

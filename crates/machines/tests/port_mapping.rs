@@ -67,7 +67,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let lab = boot(&scenario, folder.path());
         gateway::load(&lab, &scenario, folder.path()).unwrap();
-        let place = lab.topology().gateways().iter().find(|place| place.machine == Machine::Nat1);
+        let place = lab.topology().gateways().iter().find(|place| place.machine == Machine::NAT1);
         let place = place.unwrap().clone();
         let [host, stranger] = lab.topology().stands(&place);
         let stations = lab.stations([&host, &stranger]).unwrap();
@@ -156,7 +156,7 @@ impl Bench {
     /// What the peer's own client for UPnP does and says.
     fn upnpc(&self, arguments: &str) -> String {
         // The lab's addresses are all reserved, which the client takes for a sign of no connection.
-        shell(&self.lab, Machine::Peer1, &format!("upnpc -i -m lan {arguments} 2>&1")).0
+        shell(&self.lab, Machine::PEER1, &format!("upnpc -i -m lan {arguments} 2>&1")).0
     }
 
     /// Has a stranger ask a STUN server in the peer by one of the gateway's ports; it must see the stranger as it is.
@@ -180,8 +180,8 @@ impl Bench {
             None => gateway::flush(&self.lab, &self.scenario).unwrap(),
         };
         let life = Life { rig: rig(), scenario: &self.scenario, folder: self.folder.path() };
-        life.befall(&mut self.lab, &mut listing, Machine::Nat1, fault).unwrap();
-        self.place = listing.of(Machine::Nat1).unwrap().place.clone();
+        life.befall(&mut self.lab, &mut listing, Machine::NAT1, fault).unwrap();
+        self.place = listing.of(Machine::NAT1).unwrap().place.clone();
         self.listing = Some(listing);
     }
 }
@@ -235,7 +235,7 @@ fn pcp_maps_a_port_and_renews_it() {
 #[ignore = "long: make test-full"]
 fn upnp_is_found_by_multicast_and_maps_a_port() {
     let mut bench = Bench::new("addr-restrict", "{nat1: {protocols: [upnp]}}");
-    shell(&bench.lab, Machine::Peer1, "stun-server 10.0.1.2:8000 127.0.0.1:8001 >/dev/null 2>&1 &");
+    shell(&bench.lab, Machine::PEER1, "stun-server 10.0.1.2:8000 127.0.0.1:8001 >/dev/null 2>&1 &");
     let said = bench.upnpc("-a 10.0.1.2 8000 18000 udp 600");
     assert!(said.contains("st: urn:schemas-upnp-org:device:InternetGatewayDevice:1"), "{said}");
     assert!(
@@ -272,7 +272,7 @@ fn a_gateway_that_maps_ports_is_proven_like_any_other() {
         assert!(files.contains(&"nat1.leases".to_owned()), "{files:?}");
         let leases = std::fs::read_to_string(folder.join("nat1.leases")).unwrap();
         assert!(leases.starts_with("UDP:18000:10.0.1.250:8000:"), "{leases}");
-        shell(lab, Machine::Nat1, "nft add table inet miniupnpd2");
+        shell(lab, Machine::NAT1, "nft add table inet miniupnpd2");
         let changed = gateway::gather(lab, scenario, Some(&proven), folder).unwrap_err();
         assert_eq!(changed.message, "nat1: the rules are not those that were proven");
     }
@@ -291,7 +291,7 @@ fn a_dead_mapping_is_granted_and_listed_and_lets_nobody_in() {
     port_mapping::gather(lab, scenario, place, bench.folder.path()).unwrap();
     let chain = "add chain inet miniupnpd late { type nat hook prerouting priority -110; }";
     let jump = "add rule inet miniupnpd late jump prerouting_miniupnpd";
-    shell(lab, Machine::Nat1, &format!("nft '{chain}'; nft {jump}"));
+    shell(lab, Machine::NAT1, &format!("nft '{chain}'; nft {jump}"));
     let told = port_mapping::gather(lab, scenario, place, bench.folder.path()).unwrap_err();
     assert!(told.message.contains("leads somewhere"), "{told:?}");
 }
@@ -341,7 +341,7 @@ fn a_mapping_ends_with_its_lifetime() {
     bench.map(8);
     assert_eq!(bench.knock(OUTSIDE), Some(bench.host.endpoint(0, INSIDE)));
     assert!(began.elapsed() < Duration::from_secs(8), "the host is too slow to tell");
-    while shell(&bench.lab, Machine::Nat1, "grep -c UDP /run/miniupnpd.leases").0 != "0" {
+    while shell(&bench.lab, Machine::NAT1, "grep -c UDP /run/miniupnpd.leases").0 != "0" {
         assert!(began.elapsed() < Duration::from_secs(20));
     }
     assert!(began.elapsed() >= Duration::from_secs(7), "{:?}", began.elapsed());
@@ -355,9 +355,9 @@ fn nothing_answers_what_is_not_offered() {
     let mut bench = Bench::new("full-cone", "{nat2: {protocols: [pcp]}}");
     assert!(port_mapping::of(&bench.scenario, &bench.place).is_none());
     assert!(bench.upnpc("-l").contains("No IGD UPnP Device found"));
-    let (listening, _) = shell(&bench.lab, Machine::Nat1, "ss -lnu; ss -lnt");
+    let (listening, _) = shell(&bench.lab, Machine::NAT1, "ss -lnu; ss -lnt");
     assert!(!listening.contains(":5351") && !listening.contains(":1900"), "{listening}");
-    let (tables, _) = shell(&bench.lab, Machine::Nat1, "nft list tables");
+    let (tables, _) = shell(&bench.lab, Machine::NAT1, "nft list tables");
     assert_eq!(tables, "table ip natrig");
     let server = SocketAddrV4::new(bench.place.inside, PORT);
     bench.send(HOST, bench.host.endpoint(0, ASKER), server, &nat_pmp::Request::Address.encode());

@@ -17,7 +17,7 @@ fn measure(loaded: &Scenario, declared: &Scenario, mend: &str) -> Vec<Proof> {
     let folder = tempfile::tempdir().unwrap();
     let lab = boot(declared, folder.path());
     gateway::load(&lab, loaded, folder.path()).unwrap();
-    for machine in [Machine::Nat1, Machine::Nat2] {
+    for machine in [Machine::NAT1, Machine::NAT2] {
         assert!(shell(&lab, machine, mend).1.success(), "{mend}");
     }
     gateway::measure(&lab, declared).unwrap()
@@ -72,7 +72,7 @@ fn with_rules(nats: [&str; 2], rules: [&str; 2]) -> Vec<Proof> {
     let folder = tempfile::tempdir().unwrap();
     let scenario = scenario(nats[0], nats[1]);
     let lab = boot(&scenario, folder.path());
-    for (machine, rules) in [Machine::Nat1, Machine::Nat2].into_iter().zip(rules) {
+    for (machine, rules) in [Machine::NAT1, Machine::NAT2].into_iter().zip(rules) {
         lab.agent(machine).unwrap().write_file("/run/rules.nft", 0o644, rules.into()).unwrap();
         assert!(shell(&lab, machine, "nft -f /run/rules.nft").1.success());
     }
@@ -167,12 +167,12 @@ fn a_flush_leaves_nothing_and_a_changed_rule_is_seen() {
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
     gateway::measure(&lab, &scenario).unwrap();
-    let (before, _) = shell(&lab, Machine::Nat1, "conntrack -C");
+    let (before, _) = shell(&lab, Machine::NAT1, "conntrack -C");
     assert_ne!(before, "0", "the proof must have left something to flush");
     let listing = gateway::flush(&lab, &scenario).unwrap();
-    assert_eq!(shell(&lab, Machine::Nat1, "conntrack -C").0, "0");
+    assert_eq!(shell(&lab, Machine::NAT1, "conntrack -C").0, "0");
     gateway::gather(&lab, &scenario, Some(&listing), folder.path()).unwrap();
-    shell(&lab, Machine::Nat2, "nft add rule ip natrig forward accept");
+    shell(&lab, Machine::NAT2, "nft add rule ip natrig forward accept");
     let changed = gateway::gather(&lab, &scenario, Some(&listing), folder.path()).unwrap_err();
     assert_eq!(changed.message, "nat2: the rules are not those that were proven");
 }

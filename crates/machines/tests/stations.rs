@@ -20,11 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn packets_cross_a_machine_between_stations_until_they_are_unplugged() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = scenario("port-restrict", "public");
-    let only = |name| name == Machine::Nat1;
+    let only = |name| name == Machine::NAT1;
     let lab = Lab::boot_only(rig(), &scenario, only, folder.path(), &Halt::default()).unwrap();
     let nat = "add table ip nat; add chain ip nat post { type nat hook postrouting priority 100; }; \
                add rule ip nat post oifname wan masquerade";
-    assert!(shell(&lab, Machine::Nat1, &format!("nft '{nat}'")).1.success());
+    assert!(shell(&lab, Machine::NAT1, &format!("nft '{nat}'")).1.success());
     let place = &lab.topology().gateways()[0];
     let stands = lab.topology().stands(place);
     let (inside, outside) = (stands[0].endpoint(1, 5000), stands[1].endpoint(0, 6000));
@@ -43,7 +43,7 @@ fn packets_cross_a_machine_between_stations_until_they_are_unplugged() {
         let Transport::Udp(udp) = back.ipv4().unwrap().transport else { panic!("{back:?}") };
         assert_eq!((back.at, udp.source, udp.destination), (0, outside, inside));
     }
-    let (before, _) = shell(&lab, Machine::Nat1, "ip neigh flush all; ping -c 1 -W 1 10.0.1.250; true");
+    let (before, _) = shell(&lab, Machine::NAT1, "ip neigh flush all; ping -c 1 -W 1 10.0.1.250; true");
     assert!(before.contains("100% packet loss"), "nobody is there any more: {before}");
 }
 

@@ -8,7 +8,7 @@ use natrig_machines::gateway;
 use natrig_scenario::Machine;
 use rig::{boot, scenario, shell};
 
-const ALL: [Machine; 5] = [Machine::Nat1, Machine::Nat2, Machine::Peer1, Machine::Peer2, Machine::Relay];
+const ALL: [Machine; 5] = [Machine::NAT1, Machine::NAT2, Machine::PEER1, Machine::PEER2, Machine::RELAY];
 
 /// What each machine says, all different.
 fn differ(lab: &natrig_machines::Lab, what: &str, script: &str) {

@@ -69,7 +69,7 @@ fn row(scenario: &Scenario) -> [String; 5] {
         scenario.file.clone().unwrap_or_default(),
         scenario.id.clone(),
         scenario.name.clone(),
-        scenario.nats.each_ref().map(|nat| nat.name.as_str()).join(", "),
+        scenario.nats.iter().map(|nat| nat.name.as_str()).collect::<Vec<_>>().join(", "),
         scenario.expected.to_string(),
     ]
 }
@@ -79,7 +79,7 @@ fn value(scenario: &Scenario) -> Value {
         "file": scenario.file,
         "id": scenario.id,
         "title": scenario.name,
-        "nats": scenario.nats.each_ref().map(|nat| nat.name.clone()),
+        "nats": scenario.nats.iter().map(|nat| nat.name.as_str()).collect::<Vec<_>>(),
         "expected": scenario.expected.to_string(),
     })
 }

@@ -14,7 +14,7 @@ use natrig_nat::{
     ruleset::Ruleset,
 };
 use natrig_report::{Style, columns};
-use natrig_scenario::{Gateway, Nat, Scenario, Side};
+use natrig_scenario::{Gateway, Nat, Scenario, Site};
 use serde::Serialize;
 use serde_json::json;
 
@@ -93,7 +93,7 @@ fn rulesets(named: &Named) -> Result<String, Failure> {
     let scenario = json!({ "name": "a lab", "nat1": named, "nat2": "public", "expected": "relay" });
     let mut text = String::new();
     for scenario in Scenario::parse(&named.name, &scenario.to_string())? {
-        for place in Topology::of(&scenario).gateways().iter().filter(|place| place.side == Side::One) {
+        for place in Topology::of(&scenario).gateways().iter().filter(|place| place.site == Site::ONE) {
             let profile = &place.gateway.profile;
             let ruleset = Ruleset::compile(profile, &place.addresses).map_err(|lacks| {
                 let lacks: Vec<String> = lacks.iter().map(|lack| format!("\n  {lack}")).collect();

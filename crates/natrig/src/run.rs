@@ -273,7 +273,7 @@ fn cell(
 fn planned(scenario: &Scenario) -> Planned {
     Planned {
         id: scenario.id.clone(),
-        nats: scenario.nats.each_ref().map(|nat| nat.name.clone()).into(),
+        nats: scenario.nats.iter().map(|nat| nat.name.clone()).collect(),
         initiator: scenario.initiator.number(),
     }
 }

@@ -31,12 +31,8 @@ pub fn run(run: &Conduct<'_>) -> Result<Results, Failure> {
 
 /// A machine that at least one of the cells has.
 fn machine(name: &str, run: &Conduct<'_>) -> Result<Machine, Failure> {
-    let there: Vec<Machine> = Machine::ALL
-        .into_iter()
-        .filter(|machine| {
-            run.scenarios.iter().any(|one| one.layout().machines().any(|other| other == *machine))
-        })
-        .collect();
+    let there: Vec<Machine> =
+        Machine::all().filter(|machine| run.scenarios.iter().any(|one| one.layout().has(*machine))).collect();
     let found = there.iter().find(|machine| machine.name() == name);
     found.copied().ok_or_else(|| {
         let names: Vec<&str> = there.iter().map(|machine| machine.name()).collect();

@@ -2,10 +2,16 @@
 
 use natrig_record::{Cell, Experiment, Outcome, Path, Results, RunInfo, Totals, Verdict};
 
-/// The gateways, site 1 first; the arrow goes from the peer that dials.
+/// The gateways, site 1 first; the arrow goes from the peer that dials. Further sites follow the pair.
 pub(crate) fn nats(cell: &Cell) -> String {
     let arrow = if cell.initiator == 2 { " ← " } else { " → " };
-    cell.nats.join(arrow)
+    match cell.nats.as_slice() {
+        [one] => format!("one LAN behind {one}"),
+        [one, two, others @ ..] => {
+            others.iter().fold(format!("{one}{arrow}{two}"), |text, other| text + ", " + other)
+        }
+        [] => String::new(),
+    }
 }
 
 /// What the wire showed: kind of path, and the bytes that took it, from the initiator and back.

@@ -110,16 +110,7 @@ fn action(
 
 /// Reads the name of a gateway that there is, whatever stands before the sites.
 fn gateway(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Machine> {
-    let gateways = [Machine::Nat1, Machine::Nat2, Machine::Cgn1, Machine::Cgn2];
-    let machine =
-        fields::word(node, "gateway", &gateways.map(|machine| (machine.name(), machine)), mistakes)?;
-    if layouts.iter().all(|layout| layout.machines().any(|there| there == machine)) {
-        return Some(machine);
-    }
-    mistakes.add(
-        Mistake::new(node.at.clone(), format!("there is no {machine} here"))
-            .hint("a site has a carrier's gateway if its NAT is a chain, such as `cgn`"),
-    )
+    lab::machine(node, "gateway", Machine::is_gateway, layouts, mistakes)
 }
 
 fn idle(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {

@@ -176,7 +176,8 @@ fn bootstrap(
         return Some(told);
     }
     let told = public(node, "`bootstrap`", layouts, mistakes)?;
-    Some([Machine::Peer1, Machine::Peer2].map(|peer| (peer, told.clone())).into())
+    let peers = layouts.iter().flat_map(|layout| layout.peers());
+    Some(peers.map(|peer| (peer, told.clone())).collect())
 }
 
 fn stun(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Stun> {
@@ -214,11 +215,11 @@ fn by_machine<T>(
     mistakes: &mut Mistakes,
     read: impl Fn(&Node, &mut Mistakes) -> Option<T>,
 ) -> Option<BTreeMap<Machine, T>> {
-    let there = |machine: &Machine| layouts.iter().all(|layout| layout.machines().any(|one| one == *machine));
-    let names: Vec<&str> = Machine::NODES.into_iter().filter(there).map(Machine::name).collect();
+    let there = |machine: &Machine| layouts.iter().all(|layout| layout.has(*machine));
+    let names: Vec<&str> = Machine::nodes().filter(there).map(Machine::name).collect();
     let fields = Fields::open(node, what, &names, mistakes)?;
     let mut found = BTreeMap::new();
-    for machine in Machine::NODES {
+    for machine in Machine::nodes() {
         if let Some(node) = fields.find(machine.name()) {
             found.insert(machine, read(node, mistakes)?);
         }
@@ -238,14 +239,52 @@ fn args(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<BTre
 
 /// Reads the name of a link that there is, whatever stands before the sites.
 pub(crate) fn link(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Link> {
-    let link = fields::word(node, "link", &Link::ALL.map(|link| (link.name(), link)), mistakes)?;
-    if layouts.iter().all(|layout| layout.segment(link).is_some()) {
-        return Some(link);
+    let there = |link: Link| layouts.iter().all(|layout| layout.segment(link).is_some());
+    if let Value::Text(text) = &node.value
+        && let Ok(link) = text.parse::<Link>()
+    {
+        return if there(link) { Some(link) } else { absent(node, text, link.machine(), mistakes) };
     }
-    let public = Machine::PUBLIC.iter().any(|machine| link.name().starts_with(&format!("{machine}.")));
-    let hint = match public {
-        true => "`relays:` says how many public machines there are, such as `relays: 3`",
-        false => "a site has a carrier's gateway if its NAT is a chain, such as `cgn`",
+    let links: Vec<(&str, Link)> =
+        Link::all().filter(|link| there(*link)).map(|link| (link.name(), link)).collect();
+    fields::word(node, "link", &links, mistakes)
+}
+
+/// Reads the name of a machine of some kind that there is, whatever stands before the sites.
+pub(crate) fn machine(
+    node: &Node,
+    what: &str,
+    of_kind: impl Fn(Machine) -> bool,
+    layouts: &[Layout],
+    mistakes: &mut Mistakes,
+) -> Option<Machine> {
+    let there = |machine: Machine| layouts.iter().all(|layout| layout.has(machine));
+    if let Value::Text(text) = &node.value
+        && let Some(machine) = text.parse().ok().filter(|machine| of_kind(*machine))
+    {
+        return if there(machine) { Some(machine) } else { absent(node, text, machine, mistakes) };
+    }
+    let fit = |machine: &Machine| of_kind(*machine) && there(*machine);
+    let machines: Vec<(&str, Machine)> =
+        Machine::all().filter(fit).map(|machine| (machine.name(), machine)).collect();
+    fields::word(node, what, &machines, mistakes)
+}
+
+/// Notes that a scenario does not have a machine, or a link of it, and what would give it one.
+fn absent<T>(node: &Node, name: &str, machine: Machine, mistakes: &mut Mistakes) -> Option<T> {
+    let hint = match machine {
+        Machine::Relay(_) => {
+            "`relays:` says how many public machines there are, such as `relays: 3`".to_owned()
+        }
+        Machine::Cgn(_) => "a site has a carrier's gateway if its NAT is a chain, such as `cgn`".to_owned(),
+        Machine::Nat(site) | Machine::Peer(site, 0) => {
+            format!("`nat{}:` is the gateway of such a site", site.number())
+        }
+        Machine::Peer(site, seat) => format!(
+            "`peers:` says how many there are in a LAN, such as `peers: {{lan{}: {}}}`",
+            site.number(),
+            seat + 1
+        ),
     };
-    mistakes.add(Mistake::new(node.at.clone(), format!("there is no {link} here")).hint(hint))
+    mistakes.add(Mistake::new(node.at.clone(), format!("there is no {name} here")).hint(hint))
 }

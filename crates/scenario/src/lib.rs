@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cast;
 mod conditions;
 pub mod coverage;
 mod faults;
@@ -40,5 +41,5 @@ pub use problem::{Mistake, Problem};
 pub use profile::{gateways, profile};
 pub use read::load_all;
 pub use seen::Seen;
-pub use topology::{Layout, Link, Machine, Segment};
+pub use topology::{Layout, Link, Machine, Segment, Site};
 pub use truth::{Truth, Unknown};

@@ -1,6 +1,9 @@
 //! Every pair of any gateways, held against the truth.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{Expected, Nat, NodeOptions, Scenario, Side, Sizes, Truth, Unknown, id};
 
@@ -38,7 +41,8 @@ impl Matrix {
                     id,
                     file: None,
                     priority: None,
-                    nats,
+                    nats: nats.into(),
+                    peers: vec![1, 1],
                     initiator: Side::One,
                     use_relay: true,
                     relays: 1,
@@ -48,7 +52,7 @@ impl Matrix {
                     links: Vec::new(),
                     filters: Vec::new(),
                     faults: Vec::new(),
-                    port_mapping: [None, None],
+                    port_mapping: BTreeMap::new(),
                     node,
                 });
             }

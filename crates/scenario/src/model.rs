@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping, Seen};
+use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping, Seen, Site};
 
-/// One experiment: two sites, what happens on the way, and what must come of it.
+/// One experiment: a pair of peers and whoever else is there, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
     /// Its name, for people.
@@ -19,8 +19,10 @@ pub struct Scenario {
     /// How much it matters.
     pub priority: Option<Priority>,
     /// What stands before each site, site 1 first.
-    pub nats: [Nat; 2],
-    /// Which site's peer dials.
+    pub nats: Vec<Nat>,
+    /// How many peers are in the LAN of each site.
+    pub peers: Vec<usize>,
+    /// Which of the pair dials.
     pub initiator: Side,
     /// Whether the relay grants sessions; it coordinates in any case.
     pub use_relay: bool,
@@ -38,8 +40,8 @@ pub struct Scenario {
     pub filters: Vec<Filter>,
     /// What is broken on purpose, and when.
     pub faults: Vec<Fault>,
-    /// What the gateways next to the peers offer hosts that ask for a port, site 1 first.
-    pub port_mapping: [Option<PortMapping>; 2],
+    /// What the gateways next to the peers offer hosts that ask for a port.
+    pub port_mapping: BTreeMap<Site, PortMapping>,
     /// How the node under test is started.
     pub node: NodeOptions,
 }
@@ -47,26 +49,42 @@ pub struct Scenario {
 impl Scenario {
     /// Its machines and their cables.
     pub fn layout(&self) -> Layout {
-        Layout::of(&self.nats, self.relays)
+        Layout::of(&self.nats, &self.peers, self.relays)
     }
 
-    /// The gateway in front of the peer that dials.
-    pub fn initiator_nat(&self) -> &Nat {
-        &self.nats[self.initiator.index()]
+    /// The peers whose path is judged, the one that dials first: those of sites 1 and 2, or two in the one LAN that there is.
+    pub fn pair(&self) -> [Machine; 2] {
+        let peer = |side: Side| match side {
+            Side::One => Machine::PEER1,
+            Side::Two if self.in_one_lan() => Machine::Peer(Site::ONE, 1),
+            Side::Two => Machine::PEER2,
+        };
+        [self.initiator, self.initiator.other()].map(peer)
     }
 
-    /// The gateway in front of the peer that is dialled.
-    pub fn responder_nat(&self) -> &Nat {
-        &self.nats[self.initiator.other().index()]
+    /// Whether there is one site only.
+    pub fn in_one_lan(&self) -> bool {
+        self.nats.len() == 1
+    }
+
+    /// What stands in front of a machine's site; none where it is in none.
+    pub fn nat_of(&self, machine: Machine) -> Option<&Nat> {
+        self.nats.get(machine.site()?.index())
+    }
+
+    /// What stands in front of the peer that dials, and of the one that is dialled.
+    pub fn nats_of_pair(&self) -> Option<[&Nat; 2]> {
+        let [initiator, responder] = self.pair();
+        Some([self.nat_of(initiator)?, self.nat_of(responder)?])
     }
 }
 
-/// One of the two sites.
+/// One of the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Side {
-    /// Site 1: `nat1`, `peer1`.
+    /// `peer1`
     One,
-    /// Site 2: `nat2`, `peer2`.
+    /// `peer2`, or another one in the LAN of the first.
     Two,
 }
 
@@ -92,22 +110,6 @@ impl Side {
         match self {
             Side::One => Side::Two,
             Side::Two => Side::One,
-        }
-    }
-
-    /// Its peer.
-    pub fn peer(self) -> Machine {
-        match self {
-            Side::One => Machine::Peer1,
-            Side::Two => Machine::Peer2,
-        }
-    }
-
-    /// Its gateway.
-    pub fn gateway(self) -> Machine {
-        match self {
-            Side::One => Machine::Nat1,
-            Side::Two => Machine::Nat2,
         }
     }
 }
@@ -182,9 +184,9 @@ impl Sizes {
     /// What the scenario sets for a machine.
     pub fn of(&self, machine: Machine) -> Option<u32> {
         match machine {
-            Machine::Nat1 | Machine::Nat2 | Machine::Cgn1 | Machine::Cgn2 => self.gateway,
-            Machine::Peer1 | Machine::Peer2 => self.peer,
-            Machine::Relay | Machine::Relay2 | Machine::Relay3 | Machine::Relay4 => self.relay,
+            Machine::Nat(_) | Machine::Cgn(_) => self.gateway,
+            Machine::Peer(..) => self.peer,
+            Machine::Relay(_) => self.relay,
         }
     }
 }
@@ -356,10 +358,10 @@ impl Default for NodeOptions {
 impl NodeOptions {
     /// Which public nodes a machine's node is told of: the first one, where nothing is said.
     pub fn bootstrap(&self, machine: Machine) -> &[Machine] {
-        const FIRST: &[Machine] = &[Machine::Relay];
+        const FIRST: &[Machine] = &[Machine::RELAY];
         match self.bootstrap.get(&machine) {
             Some(told) => told,
-            None if machine == Machine::Relay => &[],
+            None if machine == Machine::RELAY => &[],
             None => FIRST,
         }
     }

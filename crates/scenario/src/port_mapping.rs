@@ -1,7 +1,9 @@
 //! Port mapping: what a gateway offers hosts behind it that ask for a port.
 
+use std::collections::BTreeMap;
+
 use crate::{
-    Action, Engine, Fault, Gateway, GatewayFault, Mistake, Nat, Side,
+    Action, Engine, Fault, Gateway, GatewayFault, Mistake, Nat, Site,
     fields::{self, Fields, Mistakes},
     yaml::Node,
 };
@@ -77,20 +79,21 @@ impl PortMapping {
 /// Reads `port_mapping:`, for whatever stands before the sites and what becomes of it.
 pub(crate) fn read(
     node: &Node,
-    nats: &[[Nat; 2]],
+    nats: &[Vec<Nat>],
     faults: &[Fault],
     mistakes: &mut Mistakes,
-) -> [Option<PortMapping>; 2] {
-    const SIDES: [(&str, Side); 2] = [("nat1", Side::One), ("nat2", Side::Two)];
-    let Some(fields) = Fields::open(node, "`port_mapping`", &SIDES.map(|(key, _)| key), mistakes) else {
-        return [None, None];
+) -> BTreeMap<Site, PortMapping> {
+    let sites: Vec<Site> = Site::all().take(nats.iter().map(Vec::len).max().unwrap_or(0)).collect();
+    let names: Vec<&str> = sites.iter().map(|site| site.gateway().name()).collect();
+    let Some(fields) = Fields::open(node, "`port_mapping`", &names, mistakes) else {
+        return BTreeMap::new();
     };
-    SIDES.map(|(key, side)| {
-        let node = fields.find(key)?;
+    let each = sites.into_iter().filter_map(|site| {
+        let node = fields.find(site.gateway().name())?;
         let mapping = server(node, mistakes)?;
-        let homes = nats.iter().filter_map(|nats| nats[side.index()].gateways.first());
+        let homes = nats.iter().filter_map(|nats| nats.get(site.index())?.gateways.first());
         let becomes = faults.iter().filter_map(|fault| match &fault.action {
-            Action::Gateway(machine, GatewayFault::Become(gateway)) if *machine == side.gateway() => {
+            Action::Gateway(machine, GatewayFault::Become(gateway)) if *machine == site.gateway() => {
                 Some(&**gateway)
             }
             _ => None,
@@ -98,8 +101,9 @@ pub(crate) fn read(
         for gateway in homes.chain(becomes) {
             fits(node, gateway, mistakes)?;
         }
-        Some(mapping)
-    })
+        Some((site, mapping))
+    });
+    each.collect()
 }
 
 fn server(node: &Node, mistakes: &mut Mistakes) -> Option<PortMapping> {
@@ -169,15 +173,15 @@ mod tests {
             protocols: vec![MappingProtocol::Upnp, MappingProtocol::Pcp],
             fault: Some(MappingFault::Dead),
         };
-        assert_eq!(read.port_mapping, [Some(expected), None]);
+        assert_eq!(read.port_mapping, [(Site::ONE, expected)].into());
         let read = scenario("cgn", "{nat1: {protocols: [nat-pmp], fault: none}}").unwrap();
-        assert_eq!(read.port_mapping[0].as_ref().unwrap().fault, None);
+        assert_eq!(read.port_mapping[&Site::ONE].fault, None);
     }
 
     #[test]
     fn it_is_off_where_nothing_is_said() {
         let text = "name: Plain\nnat1: full-cone\nnat2: symmetric\nexpected: relay\n";
-        assert_eq!(Scenario::parse("plain.yaml", text).unwrap()[0].port_mapping, [None, None]);
+        assert_eq!(Scenario::parse("plain.yaml", text).unwrap()[0].port_mapping, BTreeMap::new());
     }
 
     #[test]

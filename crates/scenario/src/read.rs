@@ -12,10 +12,10 @@ use natrig_nat::Preset;
 use natrig_record::Kind;
 
 use crate::{
-    Expected, Layout, Machine, Mistake, Nat, Priority, Problem, Scenario, Side, Truth, faults,
+    Expected, Layout, Machine, Mistake, Nat, Priority, Problem, Scenario, Side, Site, Truth, cast, faults,
     fields::{self, Fields, Mistakes},
     id, lab, port_mapping, quantity,
-    site::Site,
+    site::{self, Choice},
     yaml::{self, Node, Value},
 };
 
@@ -26,12 +26,19 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST_CELLS: usize = 1000;
 
 /// The keys of a file.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 24] = [
     "name",
     "id",
     "priority",
     "nat1",
     "nat2",
+    "nat3",
+    "nat4",
+    "nat5",
+    "nat6",
+    "nat7",
+    "nat8",
+    "peers",
     "port_mapping",
     "initiator",
     "use_relay",
@@ -150,9 +157,13 @@ impl<'a> Layers<'a> {
         let nat = |side: &str, mistakes: &mut Mistakes| {
             let hint = format!("`{side}:` is the gateway of a site, such as `full-cone`");
             let node = self.need(side, &hint, mistakes)?;
-            Site::read(node, side, mistakes)
+            Choice::read(node, side, mistakes)
         };
-        let nats = [nat("nat1", mistakes), nat("nat2", mistakes)];
+        // Two peers in one LAN need no second site.
+        let one_lan = self.find("nat2").is_none() && self.find("peers").is_some();
+        let nats =
+            [nat("nat1", mistakes), if one_lan { Some(Choice::none()) } else { nat("nat2", mistakes) }];
+        let more = self.more_sites(mistakes);
         let priorities = [("P1", Priority::P1), ("P2", Priority::P2)];
         let priority =
             self.find("priority").and_then(|node| fields::word(node, "priority", &priorities, mistakes));
@@ -176,29 +187,38 @@ impl<'a> Layers<'a> {
             None => Some(DEFAULT_TIMEOUT),
         };
         let sizes = self.find("machines").map(|node| lab::sizes(node, mistakes));
-        let pairs: Vec<[Nat; 2]> = match &nats {
-            [Some(nat1), Some(nat2)] => nat1.pairs(nat2).collect(),
+        let spans: Vec<Vec<Nat>> = match (&nats, &more) {
+            ([Some(nat1), Some(nat2)], Some(more)) => {
+                nat1.pairs(nat2).map(|pair| [pair, more.clone()].concat()).collect()
+            }
             _ => Vec::new(),
         };
-        let layouts: Vec<Layout> =
-            pairs.iter().map(|pair| Layout::of(pair, relays.unwrap_or(Machine::PUBLIC.len()))).collect();
+        let sites = spans.first().map_or(0, Vec::len);
+        let peers = match self.find("peers") {
+            Some(node) => cast::peers(node, sites, mistakes),
+            None => Some(vec![1; sites]),
+        };
+        let crowd = peers.as_deref().unwrap_or(&[Site::MOST_PEERS; Site::MOST]);
+        let public = relays.unwrap_or(Machine::MOST_PUBLIC);
+        let layouts: Vec<Layout> = spans.iter().map(|nats| Layout::of(nats, crowd, public)).collect();
         let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
         let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
         let faults = self.find("faults").map(|node| faults::faults(node, &layouts, mistakes));
         let broken = faults.as_deref().unwrap_or_default();
         let port_mapping =
-            self.find("port_mapping").map(|node| port_mapping::read(node, &pairs, broken, mistakes));
+            self.find("port_mapping").map(|node| port_mapping::read(node, &spans, broken, mistakes));
         let node = self.find("node").map(|node| lab::node(node, &layouts, mistakes));
 
         let (
             Some(names),
             [Some(nat1), Some(nat2)],
+            Some(peers),
             Some(initiator),
             Some(use_relay),
             Some(relays),
             Some(expected),
             Some(timeout),
-        ) = (names, nats, initiator, use_relay, relays, expected, timeout)
+        ) = (names, nats, peers, initiator, use_relay, relays, expected, timeout)
         else {
             return;
         };
@@ -206,7 +226,7 @@ impl<'a> Layers<'a> {
             return;
         }
         let node = node.unwrap_or_default();
-        for nats in nat1.pairs(&nat2) {
+        for nats in spans {
             let id = names.id(&nats, &nat1, &nat2);
             let at = || self.row.unwrap_or(self.top).at();
             if scenarios.len() == MOST_CELLS {
@@ -226,6 +246,7 @@ impl<'a> Layers<'a> {
                 file: Some(file.to_owned()),
                 priority,
                 nats,
+                peers: peers.clone(),
                 initiator,
                 use_relay,
                 relays,
@@ -241,8 +262,14 @@ impl<'a> Layers<'a> {
             scenario.expected = match expected {
                 Expectation::Stated(expected) => expected,
                 Expectation::Truth => {
-                    let [initiator, responder] = [scenario.initiator_nat(), scenario.responder_nat()];
-                    match Truth::standard().of(initiator, responder, node.birthday) {
+                    let truth = match scenario.nats_of_pair() {
+                        Some([initiator, responder]) if !scenario.in_one_lan() => {
+                            Truth::standard().of(initiator, responder, node.birthday)
+                        }
+                        // Nothing stands between two in one LAN.
+                        _ => Ok(Kind::Direct),
+                    };
+                    match truth {
                         Ok(kind) => Expected::Exactly(kind),
                         Err(unknown) => {
                             mistakes.0.push(
@@ -256,6 +283,26 @@ impl<'a> Layers<'a> {
             };
             scenarios.push(scenario);
         }
+    }
+
+    /// What stands before the sites after the second, which are numbered without a gap.
+    fn more_sites(&self, mistakes: &mut Mistakes) -> Option<Vec<Nat>> {
+        let keys = ["nat3", "nat4", "nat5", "nat6", "nat7", "nat8"];
+        let mut nats = Vec::new();
+        let mut missing = self.find("nat2").is_none().then_some("nat2");
+        for key in keys {
+            let Some(node) = self.find(key) else {
+                missing = missing.or(Some(key));
+                continue;
+            };
+            if let Some(missing) = missing {
+                let message = format!("there is `{key}` and no `{missing}`");
+                return mistakes
+                    .add(Mistake::new(node.at.clone(), message).hint("sites are numbered without a gap"));
+            }
+            nats.push(site::further(node, key, mistakes)?);
+        }
+        Some(nats)
     }
 
     fn names(&self, mistakes: &mut Mistakes) -> Option<Names<'a>> {
@@ -295,7 +342,7 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn id(&self, nats: &[Nat; 2], nat1: &Site, nat2: &Site) -> String {
+    fn id(&self, nats: &[Nat], nat1: &Choice, nat2: &Choice) -> String {
         let base = match (self.row_id.or(self.file_id), self.slug.as_str()) {
             (Some(id), _) => id,
             (None, "") => "scenario",
@@ -303,10 +350,14 @@ impl Names<'_> {
         };
         let many = nat1.several || nat2.several;
         let numbered = nat1.is_all() && nat2.is_all();
-        match (self.row_id.or(self.file_id), nats[0].preset().zip(nats[1].preset())) {
-            (None, Some((one, two))) if many && numbered => id::matrix([one, two]),
+        let presets: Option<Vec<Preset>> = nats.iter().map(Nat::preset).collect();
+        match (self.row_id.or(self.file_id), presets.as_deref()) {
+            (None, Some([one, two])) if many && numbered => id::matrix([*one, *two]),
             _ if !many && (!self.is_row || self.row_id.is_some()) => base.to_owned(),
-            _ => format!("{base}-{}-{}", nats[0], nats[1]),
+            _ => std::iter::once(base)
+                .chain(nats.iter().take(2).map(|nat| nat.name.as_str()))
+                .collect::<Vec<_>>()
+                .join("-"),
         }
     }
 }
@@ -346,7 +397,7 @@ fn initiator(node: &Node, mistakes: &mut Mistakes) -> Option<Side> {
 }
 
 fn relays(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
-    let most = Machine::PUBLIC.len();
+    let most = Machine::MOST_PUBLIC;
     match node.value {
         Value::Number(number) => (1..=most)
             .find(|count| *count as f64 == number)

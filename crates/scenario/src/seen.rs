@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use crate::{
     Layout, Machine, Mistake,
     fields::{self, Fields, Mistakes},
-    quantity,
+    lab, quantity,
     yaml::{Node, Value},
 };
 
@@ -77,19 +77,7 @@ pub(crate) fn seen(
 
 /// Reads the name of a machine that there is and that has a node.
 pub(crate) fn with_node(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Machine> {
-    let machine = fields::word(
-        node,
-        "machine with a node",
-        &Machine::NODES.map(|machine| (machine.name(), machine)),
-        mistakes,
-    )?;
-    if layouts.iter().all(|layout| layout.machines().any(|there| there == machine)) {
-        return Some(machine);
-    }
-    mistakes.add(
-        Mistake::new(node.at.clone(), format!("there is no {machine} here"))
-            .hint("`relays:` says how many public machines there are, such as `relays: 3`"),
-    )
+    lab::machine(node, "machine with a node", |machine| !machine.is_gateway(), layouts, mistakes)
 }
 
 fn with(node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<String, serde_json::Value>> {

@@ -15,14 +15,19 @@ use crate::{
 /// The most outside addresses a gateway has in a lab.
 const POOL: u16 = 16;
 
-/// What may stand before one site: one, or a list.
-pub(crate) struct Site {
+/// What may stand before one of the pair's sites: one, or a list; nothing where there is no such site.
+pub(crate) struct Choice {
     nats: Vec<Nat>,
     /// Whether it is a list.
     pub several: bool,
 }
 
-impl Site {
+impl Choice {
+    /// There is no such site.
+    pub fn none() -> Choice {
+        Choice { nats: Vec::new(), several: false }
+    }
+
     /// Whether these are the five of the matrix and nothing else.
     pub fn is_all(&self) -> bool {
         let presets: Vec<_> = self.nats.iter().filter_map(Nat::preset).collect();
@@ -30,14 +35,18 @@ impl Site {
     }
 
     /// All pairs, row by row.
-    pub fn pairs<'a>(&'a self, columns: &'a Site) -> impl Iterator<Item = [Nat; 2]> + 'a {
-        self.nats.iter().flat_map(|row| columns.nats.iter().map(|column| [row.clone(), column.clone()]))
+    pub fn pairs<'a>(&'a self, columns: &'a Choice) -> impl Iterator<Item = Vec<Nat>> + 'a {
+        let of_row = |row: &'a Nat| match columns.nats.as_slice() {
+            [] => vec![vec![row.clone()]],
+            columns => columns.iter().map(|column| vec![row.clone(), column.clone()]).collect(),
+        };
+        self.nats.iter().flat_map(of_row)
     }
 
     /// Reads one, or a list.
-    pub fn read(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Site> {
+    pub fn read(node: &Node, side: &str, mistakes: &mut Mistakes) -> Option<Choice> {
         let Value::List(_) = node.value else {
-            return Some(Site { nats: vec![nat(node, mistakes)?], several: false });
+            return Some(Choice { nats: vec![nat(node, mistakes)?], several: false });
         };
         let mut nats: Vec<Nat> = Vec::new();
         for item in fields::list(node, &format!("`{side}`"), mistakes)? {
@@ -50,8 +59,25 @@ impl Site {
             }
             nats.push(nat);
         }
-        Some(Site { nats, several: true })
+        Some(Choice { nats, several: true })
     }
+}
+
+/// Reads what stands before a site after the second.
+pub(crate) fn further(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Nat> {
+    if let Value::List(_) = node.value {
+        let message = format!("`{key}` is one gateway, not a list");
+        return mistakes
+            .add(Mistake::new(node.at.clone(), message).hint("only `nat1` and `nat2` may be lists"));
+    }
+    let nat = nat(node, mistakes)?;
+    if nat.gateways.iter().any(|gateway| gateway.profile.pool.addresses > 1) {
+        return mistakes.add(
+            Mistake::new(node.at.clone(), format!("`{nat}` has several addresses"))
+                .hint("a lab has those for sites 1 and 2 only"),
+        );
+    }
+    Some(nat)
 }
 
 /// Who shall make a gateway what it is.

@@ -22,7 +22,7 @@ fn load(file: &str) -> Vec<Scenario> {
 
 /// What stands before the sites.
 fn presets(scenario: &Scenario) -> [Preset; 2] {
-    scenario.nats.each_ref().map(|nat| nat.preset().unwrap())
+    [0, 1].map(|site: usize| scenario.nats[site].preset().unwrap())
 }
 
 fn only(file: &str) -> Scenario {
@@ -94,8 +94,8 @@ fn the_seeds_test_matrix() {
                 "{} {} {} to {}: {}",
                 row.priority.unwrap(),
                 row.id,
-                row.initiator_nat(),
-                row.responder_nat(),
+                row.nats_of_pair().unwrap()[0],
+                row.nats_of_pair().unwrap()[1],
                 row.expected,
             )
         })
@@ -137,19 +137,19 @@ fn without_the_birthday_search_the_truth_is_another() {
 fn the_truth_is_asked_from_the_side_that_dials() {
     let text = "{name: a, nat1: public, nat2: symmetric, expected: truth, initiator: 2}";
     let scenario = &Scenario::parse("t.yaml", text).unwrap()[0];
-    assert_eq!(scenario.initiator_nat().preset(), Some(Symmetric));
+    assert_eq!(scenario.nats_of_pair().unwrap()[0].preset(), Some(Symmetric));
     assert_eq!(scenario.expected, Expected::Exactly(Kind::Direct));
 }
 
 #[test]
 fn the_controls_say_what_they_break() {
     let blocked = only("controls/blocked-pair.yaml");
-    assert_eq!(blocked.filters, [Filter { between: [Link::Nat1Wan, Link::Nat2Wan] }]);
+    assert_eq!(blocked.filters, [Filter { between: [Link::NAT1_WAN, Link::NAT2_WAN] }]);
     let cut = only("controls/relay-cut.yaml");
-    assert_eq!(cut.faults, [Fault { after: Moment::Bootstrapped, action: Action::Cut(Link::RelayWan) }]);
+    assert_eq!(cut.faults, [Fault { after: Moment::Bootstrapped, action: Action::Cut(Link::RELAY_WAN) }]);
     let lying = only("controls/lying-node.yaml");
-    assert_eq!(lying.node.args(Machine::Peer1), ["--hostile", "lie-path"]);
-    assert!(lying.node.args(Machine::Peer2).is_empty());
+    assert_eq!(lying.node.args(Machine::PEER1), ["--hostile", "lie-path"]);
+    assert!(lying.node.args(Machine::PEER2).is_empty());
     assert!(!only("controls/no-relay.yaml").use_relay);
 }
 

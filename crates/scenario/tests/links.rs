@@ -15,7 +15,7 @@ fn links(entries: &str) -> Vec<Impairment> {
 /// The conditions of one entry that are the same both ways.
 fn conditions(entry: &str) -> Conditions {
     let links = links(&format!("  - {{link: nat1.wan, {entry}}}"));
-    assert_eq!((links.len(), links[0].link, links[0].flow), (1, Link::Nat1Wan, Flow::Both));
+    assert_eq!((links.len(), links[0].link, links[0].flow), (1, Link::NAT1_WAN, Flow::Both));
     links[0].conditions
 }
 

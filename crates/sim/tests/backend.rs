@@ -299,9 +299,9 @@ fn the_same_seed_is_the_same_cell_and_another_is_another() {
 #[test]
 fn a_machine_is_traced_and_time_is_stopped() {
     let simulator = Simulator::new(7)
-        .trace(Machine::Peer1)
-        .trace(Machine::Nat1)
-        .stop_at(Stop::Event(Machine::Peer1, "punchStarted".to_owned()));
+        .trace(Machine::PEER1)
+        .trace(Machine::NAT1)
+        .stop_at(Stop::Event(Machine::PEER1, "punchStarted".to_owned()));
     let scenario = scenario("nat1: symmetric\nnat2: symmetric\nexpected: relay\n");
     let ran = Ran::by(&simulator, &scenario).expect(Outcome::LabError);
     assert!(ran.failure().contains("stopped at peer1:punchStarted"), "{}", ran.failure());
@@ -326,7 +326,7 @@ fn a_machine_is_traced_and_time_is_stopped() {
 
 #[test]
 fn a_stop_that_never_comes_is_told() {
-    let simulator = Simulator::new(7).stop_at(Stop::Event(Machine::Peer1, "pathFailed".to_owned()));
+    let simulator = Simulator::new(7).stop_at(Stop::Event(Machine::PEER1, "pathFailed".to_owned()));
     let scenario = scenario("nat1: public\nnat2: public\nexpected: direct\n");
     let ran = Ran::by(&simulator, &scenario).expect(Outcome::AsExpected);
     let note =

@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 
 use natrig_capture::{LinkId, Trace};
 use natrig_record::{Cell, Experiment, Outcome, Search, Step, Trial};
-use natrig_scenario::{Scenario, Side};
+use natrig_scenario::{Machine, Scenario};
 
 use super::{Finding, Parties, Party};
 use crate::{Pair, Place, Stand, Topology, Trouble};
 
 /// Where the stations of an experiment are, and who they are when they sit there in this order.
-pub fn seats(topology: &Topology, initiator: Side) -> Result<([Stand; 3], Parties), Trouble> {
-    let place = |innermost: bool, side: Side| {
-        let mut places = topology.gateways().iter().filter(|place| place.side == side);
+pub fn seats(topology: &Topology, pair: [Machine; 2]) -> Result<([Stand; 3], Parties), Trouble> {
+    let place = |innermost: bool, peer: Machine| {
+        let mut places = topology.gateways().iter().filter(|place| Some(place.site) == peer.site());
         let found: Option<&Place> = if innermost { places.next() } else { places.next_back() };
-        found.ok_or_else(|| Trouble::lab(format!("site {} has no gateway", side.number())))
+        found.ok_or_else(|| Trouble::lab(format!("{peer} is behind no gateway")))
     };
+    let [initiator, responder] = pair;
+    if initiator.site() == responder.site() {
+        return Err(Trouble::lab("no gateway stands between two peers in one LAN"));
+    }
     let [behind, _] = topology.stands(place(true, initiator)?);
-    let [behind_other, _] = topology.stands(place(true, initiator.other())?);
+    let [behind_other, _] = topology.stands(place(true, responder)?);
     let [_, internet] = topology.stands(place(false, initiator)?);
     let party = |seat, stand: &Stand| Party { seat, address: *stand.endpoint(0, 0).ip() };
     let parties = Parties {
@@ -66,7 +70,7 @@ pub fn witness(trace: &Trace, pair: &Pair, finding: &Finding) -> Result<(), Trou
         |name: &str| trace.link(name).ok_or_else(|| Trouble::lab(format!("there is no capture of {name}")));
     let mut links: Vec<[LinkId; 2]> = Vec::new();
     for site in &pair.sites {
-        links.push([link(&site.wan)?, link(&site.lan)?]);
+        links.push([link(&site.wan)?, link(site.lan.as_ref().unwrap_or(&site.wan))?]);
     }
     let mut seen: BTreeMap<(&[u8], LinkId), [bool; 2]> = BTreeMap::new();
     for frame in trace.frames() {

@@ -9,7 +9,7 @@ use natrig_capture::{Trace, Transport};
 use natrig_nat::{Profile, engine::TcpFlags};
 use natrig_probe::{Plan, Report, Steps};
 use natrig_record::{Proof, ProofSide};
-use natrig_scenario::{Gateway, Scenario};
+use natrig_scenario::{Gateway, Machine, Scenario};
 
 use super::{Witness, prove};
 use crate::{
@@ -105,12 +105,12 @@ impl<'a> Span<'a> {
         let mut chains = Vec::new();
         for pair in topology.gateways().windows(2) {
             let [inner, outer] = pair else { continue };
-            if inner.side != outer.side || pair.iter().any(|place| place.gateway.profile.udp_blocked) {
+            if inner.site != outer.site || pair.iter().any(|place| place.gateway.profile.udp_blocked) {
                 continue;
             }
             let [inside, _] = topology.stands(inner);
             let [_, outside] = topology.stands(outer);
-            let profile = scenario.nats[inner.side.index()].composed();
+            let profile = scenario.nats[inner.site.index()].composed();
             chains.push(Span { inner, outer, profile, stands: [inside, outside], round: 0 });
         }
         chains
@@ -175,9 +175,15 @@ impl<'a> Span<'a> {
             closed: Some(outside.endpoint(0, CLOSED).into()),
             timers: (depth == Depth::Timed).then_some(profile.timers),
             eyes: true,
-            seed: self.inner.machine as u64 ^ salt ^ u64::from(self.round) << ROUND,
+            seed: number(self.inner.machine) ^ salt ^ u64::from(self.round) << ROUND,
         }
     }
+}
+
+/// A gateway's number among all, so that each is measured with other transactions.
+fn number(gateway: Machine) -> u64 {
+    let number = gateway.site().map_or(0, |site| u64::from(site.number()));
+    2 * number + u64::from(matches!(gateway, Machine::Cgn(_)))
 }
 
 /// What a proof that does not hold is told as.

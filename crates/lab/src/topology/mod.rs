@@ -5,7 +5,7 @@ mod stand;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use natrig_nat::engine::{Addresses, Prefix};
-use natrig_scenario::{Gateway, Layout, Link, Machine, Nat, Scenario, Segment, Side};
+use natrig_scenario::{Gateway, Layout, Link, Machine, Nat, Scenario, Segment, Site};
 
 use crate::wires::{Pair, SiteLinks};
 pub use stand::Stand;
@@ -61,7 +61,7 @@ pub struct Place {
     /// Its machine.
     pub machine: Machine,
     /// The site it belongs to.
-    pub side: Side,
+    pub site: Site,
     /// What it does.
     pub gateway: Gateway,
     /// Its addresses: those outside, and the prefix behind it.
@@ -80,9 +80,9 @@ impl Topology {
         Topology::between(&scenario.nats, scenario.layout())
     }
 
-    fn between(nats: &[Nat; 2], layout: Layout) -> Self {
+    fn between(nats: &[Nat], layout: Layout) -> Self {
         let plan = Plan { nats, layout };
-        let gateways: Vec<Place> = SIDES.into_iter().flat_map(|side| plan.places(side)).collect();
+        let gateways: Vec<Place> = plan.layout.sites().flat_map(|site| plan.places(site)).collect();
         let machines = plan.layout.machines().map(|machine| plan.host(machine, &gateways)).collect();
         Topology { layout: plan.layout, machines, gateways }
     }
@@ -114,33 +114,36 @@ impl Topology {
         [SocketAddrV4::new(RELAY[0], STUN_PORTS.0), SocketAddrV4::new(RELAY[1], STUN_PORTS.1)]
     }
 
-    /// The sites, the initiator's first.
-    pub fn pair(&self, initiator: Side) -> Pair {
-        Pair { sites: [self.site(initiator), self.site(initiator.other())] }
+    /// Where frames between two machines are watched: on the segment that both can be seen on.
+    pub fn pair(&self, machines: [Machine; 2]) -> Pair {
+        let [a, b] = machines.map(Machine::site);
+        let within_a_lan = a.is_some() && a == b;
+        Pair { sites: machines.map(|machine| self.seen(machine, within_a_lan)) }
     }
 
-    /// A site as those outside see it: its outermost gateway's link outwards, and its LAN.
-    pub fn site(&self, side: Side) -> SiteLinks {
-        let of_site = || self.gateways.iter().filter(move |place| place.side == side);
-        let outermost = of_site().next_back().map_or(Link::Nat1Wan, |place| place.wan);
-        let lan = of_site().next().map_or(Link::Nat1Lan, |place| place.lan);
-        let nic = self.machines.iter().flat_map(|host| &host.nics).find(|nic| nic.link == outermost);
+    /// A machine's own cable, or its site as those outside see it: its outermost gateway's link outwards, and its LAN.
+    fn seen(&self, machine: Machine, within_a_lan: bool) -> SiteLinks {
+        let of_site = || self.gateways.iter().filter(move |place| Some(place.site) == machine.site());
+        let own = || machine.wan().or(machine.lan());
+        let (link, lan) = match (of_site().next_back(), of_site().next()) {
+            (Some(outermost), Some(innermost)) if !within_a_lan => (Some(outermost.wan), Some(innermost.lan)),
+            _ => (own(), None),
+        };
+        let nic = self.machines.iter().flat_map(|host| &host.nics).find(|nic| Some(nic.link) == link);
         SiteLinks {
-            wan: outermost.name().to_owned(),
+            wan: link.map_or("", Link::name).to_owned(),
             wan_mac: nic.map_or([0; 6], |nic| nic.mac),
-            lan: lan.name().to_owned(),
+            lan: lan.map(|lan| lan.name().to_owned()),
         }
     }
 }
-
-const SIDES: [Side; 2] = [Side::One, Side::Two];
 
 /// The relay machine's addresses; the second one is the STUN server's other address.
 const RELAY: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 100, 3), Ipv4Addr::new(192, 168, 100, 4)];
 
 /// What addresses follow from.
 struct Plan<'a> {
-    nats: &'a [Nat; 2],
+    nats: &'a [Nat],
     layout: Layout,
 }
 
@@ -165,62 +168,48 @@ impl Plan<'_> {
         }
     }
 
-    fn places(&self, side: Side) -> impl Iterator<Item = Place> {
-        self.layout.gateways(side).filter_map(move |machine| {
-            let [wan, lan] = match machine {
-                Machine::Nat1 => [Link::Nat1Wan, Link::Nat1Lan],
-                Machine::Nat2 => [Link::Nat2Wan, Link::Nat2Lan],
-                Machine::Cgn1 => [Link::Cgn1Wan, Link::Cgn1Lan],
-                Machine::Cgn2 => [Link::Cgn2Wan, Link::Cgn2Lan],
-                _ => return None,
-            };
+    fn places(&self, site: Site) -> impl Iterator<Item = Place> {
+        self.layout.gateways(site).filter_map(move |machine| {
+            let (wan, lan) = (machine.wan()?, machine.lan()?);
             let gateway = self.gateway(machine)?.clone();
             let outside = self.addresses(wan).into_iter().map(|(address, _)| address).collect();
             let inside = self.addresses(lan).first()?.0;
             let addresses = Addresses { outside, inside: Prefix::new(inside, 24).ok()? };
-            Some(Place { machine, side, gateway, addresses, inside, wan, lan })
+            Some(Place { machine, site, gateway, addresses, inside, wan, lan })
         })
     }
 
     fn gateway(&self, machine: Machine) -> Option<&Gateway> {
-        SIDES.into_iter().find_map(|side| {
-            let at = self.layout.gateways(side).position(|gateway| gateway == machine)?;
-            self.nats[side.index()].gateways.get(at)
-        })
+        let site = machine.site()?;
+        let at = self.layout.gateways(site).position(|gateway| gateway == machine)?;
+        self.nats.get(site.index())?.gateways.get(at)
     }
 
     /// Everybody behind a gateway goes through it; on the internet only a prefix that nobody translates has a route.
     fn routes(&self, machine: Machine, gateways: &[Place]) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
-        for side in SIDES {
-            if side.peer() == machine {
-                return vec![(Ipv4Addr::UNSPECIFIED, 0, lan(side, 1))];
+        match machine {
+            Machine::Peer(site, _) => return vec![(Ipv4Addr::UNSPECIFIED, 0, lan(site, 1))],
+            Machine::Nat(site) if self.layout.has(site.carrier()) => {
+                return vec![(Ipv4Addr::UNSPECIFIED, 0, carrier(site, 1))];
             }
-            if side.gateway() == machine && self.nats[side.index()].gateways.len() > 1 {
-                return vec![(Ipv4Addr::UNSPECIFIED, 0, carrier(side, 1))];
-            }
+            _ => {}
         }
         open(gateways).filter(|(gateway, _)| *gateway != machine).map(|(_, route)| route).collect()
     }
 
     fn addresses(&self, link: Link) -> Vec<(Ipv4Addr, u8)> {
-        let side = match link {
-            Link::RelayWan => return RELAY.map(|address| (address, 24)).into(),
-            Link::Relay2Wan | Link::Relay3Wan | Link::Relay4Wan => {
-                let place = link.machine().public().and_then(|place| u8::try_from(place).ok());
-                return vec![(after_the_relay(place.unwrap_or_default()), 24)];
-            }
-            Link::Nat1Wan | Link::Cgn1Wan | Link::Cgn1Lan | Link::Nat1Lan | Link::Peer1Lan => Side::One,
-            Link::Nat2Wan | Link::Cgn2Wan | Link::Cgn2Lan | Link::Nat2Lan | Link::Peer2Lan => Side::Two,
+        let machine = link.machine();
+        let (site, first) = match (machine, self.layout.segment(link)) {
+            (Machine::RELAY, _) => return RELAY.map(|address| (address, 24)).into(),
+            (Machine::Relay(place), _) => return vec![(after_the_relay(place), 24)],
+            (Machine::Peer(site, seat), _) => (site, lan(site, peer_in_lan(seat))),
+            (Machine::Nat(site), Some(Segment::Lan(_))) => (site, lan(site, 1)),
+            (Machine::Cgn(site), Some(Segment::Carrier(_))) => (site, carrier(site, 1)),
+            (Machine::Nat(site) | Machine::Cgn(site), Some(Segment::Internet)) => (site, internet(site)),
+            (Machine::Nat(site) | Machine::Cgn(site), _) => (site, carrier(site, 2)),
         };
-        let pool = self.gateway(link.machine()).map_or(1, |gateway| gateway.profile.pool.addresses);
-        let more = (1..u8::try_from(pool).unwrap_or(POOL).clamp(1, POOL)).map(|n| 16 * side.number() + n);
-        let first = match (link, self.layout.segment(link)) {
-            (Link::Nat1Lan | Link::Nat2Lan, _) => lan(side, 1),
-            (Link::Peer1Lan | Link::Peer2Lan, _) => lan(side, 2),
-            (Link::Cgn1Lan | Link::Cgn2Lan, _) => carrier(side, 1),
-            (_, Some(Segment::Internet)) => internet(side),
-            _ => carrier(side, 2),
-        };
+        let pool = self.gateway(machine).map_or(1, |gateway| gateway.profile.pool.addresses);
+        let more = (1..u8::try_from(pool).unwrap_or(POOL).clamp(1, POOL)).map(|n| 16 * site.number() + n);
         let [a, b, c, _] = first.octets();
         let more = more.filter(|_| link.is_outside()).map(|host| Ipv4Addr::new(a, b, c, host));
         std::iter::once(first).chain(more).map(|address| (address, 24)).collect()
@@ -230,8 +219,8 @@ impl Plan<'_> {
 /// The prefixes that are on the internet without translation: each outermost gateway that translates nothing, and the route
 /// to what is behind it.
 fn open(gateways: &[Place]) -> impl Iterator<Item = (Machine, (Ipv4Addr, u8, Ipv4Addr))> {
-    SIDES.into_iter().filter_map(|side| {
-        let outermost = gateways.iter().rfind(|place| place.side == side)?;
+    Site::all().filter_map(|site| {
+        let outermost = gateways.iter().rfind(|place| place.site == site)?;
         let [a, b, c, _] = outermost.inside.octets();
         let route = (Ipv4Addr::new(a, b, c, 0), 24, *outermost.addresses.outside.first()?);
         outermost.gateway.profile.mapping.is_none().then_some((outermost.machine, route))
@@ -241,9 +230,18 @@ fn open(gateways: &[Place]) -> impl Iterator<Item = (Machine, (Ipv4Addr, u8, Ipv
 /// The most outside addresses a gateway has here.
 const POOL: u8 = 16;
 
-/// A site's address on the internet.
-fn internet(side: Side) -> Ipv4Addr {
-    Ipv4Addr::new(192, 168, 100, side.number())
+/// A site's address on the internet: the seed's for the first two, the others' after those of the public machines.
+fn internet(site: Site) -> Ipv4Addr {
+    let host = if site <= Site::TWO { site.number() } else { AFTER_PUBLIC + site.number() };
+    Ipv4Addr::new(192, 168, 100, host)
+}
+
+/// What is added to a site's number for its address on the internet.
+const AFTER_PUBLIC: u8 = 5;
+
+/// The last byte of a peer's address. The second one's is not the first one's second address, which a prober takes.
+fn peer_in_lan(seat: u8) -> u8 {
+    if seat == 0 { 2 } else { 3 + seat }
 }
 
 /// The address of a public machine after the first one, by its place among them.
@@ -252,23 +250,21 @@ fn after_the_relay(place: u8) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, last + place)
 }
 
-fn lan(side: Side, host: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, side.number(), host)
+fn lan(site: Site, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, site.number(), host)
 }
 
 /// Between a site and its carrier (RFC 6598).
-fn carrier(side: Side, host: u8) -> Ipv4Addr {
-    Ipv4Addr::new(100, 64, side.number(), host)
+fn carrier(site: Site, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(100, 64, site.number(), host)
 }
 
 /// Locally administered, and telling in a capture: segment and machine are its last bytes.
 fn hardware(segment: Segment, host: u8) -> [u8; 6] {
     let segment = match segment {
         Segment::Internet => 0,
-        Segment::Lan1 => 1,
-        Segment::Lan2 => 2,
-        Segment::Carrier1 => 3,
-        Segment::Carrier2 => 4,
+        Segment::Lan(site) => site.number(),
+        Segment::Carrier(site) => 0x40 | site.number(),
     };
     [0x02, 0x4e, 0x52, 0, segment, host]
 }
@@ -283,7 +279,7 @@ mod tests {
 
     fn topology(nats: [&str; 2]) -> Topology {
         let nats = nats.map(|name| Nat::of(&Named::find(name).unwrap()));
-        Topology::between(&nats, Layout::of(&nats, 4))
+        Topology::between(&nats, Layout::of(&nats, &[], 4))
     }
 
     fn routes(topology: &Topology, machine: Machine) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
@@ -295,7 +291,7 @@ mod tests {
         let mut pooled = Nat::from(Preset::Symmetric);
         pooled.gateways[0].profile.pool.addresses = 16;
         let pooled = [pooled.clone(), pooled];
-        let pooled = Topology::between(&pooled, Layout::of(&pooled, 4));
+        let pooled = Topology::between(&pooled, Layout::of(&pooled, &[], 4));
         for topology in [topology(["symmetric", "cgn"]), pooled] {
             let nics: Vec<&Nic> = topology.hosts().iter().flat_map(|host| &host.nics).collect();
             let stands: Vec<Stand> =
@@ -316,11 +312,11 @@ mod tests {
     fn only_a_site_without_nat_is_routed_to() {
         let to_site_1 = (Ipv4Addr::new(10, 0, 1, 0), 24, Ipv4Addr::new(192, 168, 100, 1));
         let open = topology(["public", "symmetric"]);
-        assert_eq!(routes(&open, Machine::Relay), [to_site_1]);
-        assert_eq!(routes(&open, Machine::Nat2), [to_site_1]);
-        assert_eq!(routes(&open, Machine::Nat1), []);
+        assert_eq!(routes(&open, Machine::RELAY), [to_site_1]);
+        assert_eq!(routes(&open, Machine::NAT2), [to_site_1]);
+        assert_eq!(routes(&open, Machine::NAT1), []);
         assert_eq!(open.stands(&open.gateways()[1])[1].routes, [to_site_1]);
-        assert_eq!(routes(&topology(["full-cone", "full-cone"]), Machine::Relay), []);
+        assert_eq!(routes(&topology(["full-cone", "full-cone"]), Machine::RELAY), []);
     }
 
     #[test]
@@ -348,12 +344,12 @@ mod tests {
                 "nat2 10.0.2.1 behind 192.168.100.2"
             ]
         );
-        let site = chain.site(Side::One);
-        assert_eq!((site.wan.as_str(), site.lan.as_str()), ("cgn1.wan", "nat1.lan"));
+        let [site, _] = chain.pair([Machine::PEER1, Machine::PEER2]).sites;
+        assert_eq!((site.wan.as_str(), site.lan.as_deref()), ("cgn1.wan", Some("nat1.lan")));
         let default = (Ipv4Addr::UNSPECIFIED, 0, Ipv4Addr::new(100, 64, 1, 1));
-        assert_eq!(routes(&chain, Machine::Nat1), [default]);
+        assert_eq!(routes(&chain, Machine::NAT1), [default]);
         let segments: Vec<Segment> =
             chain.stands(&chain.gateways()[0]).iter().map(|stand| stand.segment).collect();
-        assert_eq!(segments, [Segment::Lan1, Segment::Carrier1]);
+        assert_eq!(segments, [Segment::Lan(Site::ONE), Segment::Carrier(Site::ONE)]);
     }
 }

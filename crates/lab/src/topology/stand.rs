@@ -21,8 +21,9 @@ pub struct Stand {
     pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
 }
 
-/// The first of a segment's addresses that belong to stands.
+/// The first of a LAN's addresses that belong to stands, and of the internet's.
 const FIRST: u8 = 250;
+const OUTSIDE: u8 = 230;
 
 impl Stand {
     /// A port at one of its two addresses.
@@ -35,20 +36,20 @@ impl Stand {
 impl Topology {
     /// Where the lab itself plays hosts on both sides of a gateway: behind it, and in front of it.
     pub fn stands(&self, place: &Place) -> [Stand; 2] {
-        let side = place.side;
+        let site = place.site;
         let segment = |link| self.layout.segment(link).unwrap_or(Segment::Internet);
         let [within, beyond] = [place.lan, place.wan].map(segment);
         let behind = match within {
             // The gateway in between has its stand outwards here, too.
-            Segment::Carrier1 | Segment::Carrier2 => [2, 3].map(|n| carrier(side, FIRST + n)),
-            _ => [0, 1].map(|n| lan(side, FIRST + n)),
+            Segment::Carrier(_) => [2, 3].map(|n| carrier(site, FIRST + n)),
+            _ => [0, 1].map(|n| lan(site, FIRST + n)),
         };
         let before = match beyond {
             Segment::Internet => [0, 1].map(|n| {
-                let [a, b, c, _] = internet(side).octets();
-                Ipv4Addr::new(a, b, c, FIRST + 2 * (side.number() - 1) + n)
+                let [a, b, c, _] = internet(site).octets();
+                Ipv4Addr::new(a, b, c, OUTSIDE + 2 * (site.number() - 1) + n)
             }),
-            _ => [0, 1].map(|n| carrier(side, FIRST + n)),
+            _ => [0, 1].map(|n| carrier(site, FIRST + n)),
         };
         let routes = match beyond {
             Segment::Internet => open(&self.gateways).map(|(_, route)| route).collect(),

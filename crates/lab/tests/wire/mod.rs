@@ -15,7 +15,7 @@ use natrig_nat::{
     Engine, Profile,
     engine::{Addresses, Packet, Verdict},
 };
-use natrig_scenario::{Scenario, Side};
+use natrig_scenario::{Machine, Scenario};
 
 /// The links, in the order of their numbers.
 pub const LINKS: [&str; 6] = ["nat1.wan", "nat2.wan", "relay.wan", "nat1.lan", "nat2.lan", "peer1.lan"];
@@ -171,7 +171,7 @@ fn frame(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8], mac: [u8; 6]) -> 
 pub fn pair() -> Pair {
     let text = "{name: a, nat1: full-cone, nat2: full-cone, expected: direct}";
     let scenario = Scenario::parse("t.yaml", text).unwrap().remove(0);
-    Topology::of(&scenario).pair(Side::One)
+    Topology::of(&scenario).pair([Machine::PEER1, Machine::PEER2])
 }
 
 /// The engine as gateway 1.

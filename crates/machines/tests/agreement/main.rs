@@ -92,7 +92,7 @@ impl Machine {
     fn boot(profile: &Profile) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let scenario = rig::scenario(&profile.name, "public");
-        let only = |name| name == Name::Nat1;
+        let only = |name| name == Name::NAT1;
         let lab = Lab::boot_only(rig::rig(), &scenario, only, folder.path(), &Halt::default()).unwrap();
         Machine { lab, _folder: folder }
     }
@@ -103,7 +103,7 @@ impl Machine {
 
     fn load(&self, profile: &Profile) {
         let ruleset = Ruleset::compile(profile, &self.place().addresses).unwrap();
-        let agent = self.lab.agent(Name::Nat1).unwrap();
+        let agent = self.lab.agent(Name::NAT1).unwrap();
         agent.write_file("/run/agreement.nft", 0o644, ruleset.text().into()).unwrap();
         let sysctl = |(name, value): &(String, String)| format!("sysctl -w {name}={value}");
         let sysctls: Vec<String> = ruleset.sysctls().iter().map(sysctl).collect();
@@ -114,13 +114,13 @@ impl Machine {
              for t in /proc/sys/net/netfilter/nf_conntrack_*_timeout*; do echo 600 > $t; done",
             sysctls.join("; ")
         );
-        let (said, status) = rig::shell(&self.lab, Name::Nat1, &script);
+        let (said, status) = rig::shell(&self.lab, Name::NAT1, &script);
         assert!(status.success(), "{said}");
     }
 
     /// Puts the model in the place of the kernel's rules.
     fn be_model(&self) {
-        let (said, status) = rig::shell(&self.lab, Name::Nat1, "nft flush ruleset; conntrack -F");
+        let (said, status) = rig::shell(&self.lab, Name::NAT1, "nft flush ruleset; conntrack -F");
         assert!(status.success(), "{said}");
         natrig_machines::model::load(&self.lab, self.place()).unwrap();
     }

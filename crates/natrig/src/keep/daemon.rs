@@ -71,7 +71,7 @@ fn told(trouble: Trouble) -> String {
 
 struct Served {
     lab: Lab,
-    nats: [Nat; 2],
+    nats: Vec<Nat>,
     _nodes: Nodes,
     text: String,
     halt: Halt,
@@ -140,8 +140,8 @@ fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &
             host.gateway.as_ref().map_or(String::new(), |gateway| format!(" ({})", gateway.profile.name));
         text.push_str(&format!("  {}{role}  {}\n", host.machine, nics.join("; ")));
     }
-    for (node, id) in nodes.peers.iter().zip(&nodes.ids) {
-        text.push_str(&format!("  node in {}: {id}\n", node.name()));
+    for (machine, id) in nodes.ids() {
+        text.push_str(&format!("  node in {machine}: {id}\n"));
     }
     text.push_str(&format!("  captures and logs: {}", folder.display()));
     text

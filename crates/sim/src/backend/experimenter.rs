@@ -90,12 +90,12 @@ fn among<'s>(
     let proven = gateway::flush(stage, scenario)?;
 
     progress.enter(Step::Connect, stage.world.now())?;
-    let (stands, parties) = experiment::seats(&stage.topology, scenario.initiator)?;
+    let (stands, parties) = experiment::seats(&stage.topology, scenario.pair())?;
     let birthday = scenario.node.birthday;
     let finding = experiment::find(&mut Stations::at(stage, &stands)?, parties, seed, birthday)?;
 
     progress.enter(Step::Verdict, stage.world.now())?;
-    let pair = stage.topology.pair(scenario.initiator);
+    let pair = stage.topology.pair(scenario.pair());
     experiment::witness(&stage.trace()?, &pair, &finding)?;
     experiment::judge(cell, scenario, &finding);
 

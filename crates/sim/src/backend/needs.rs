@@ -17,7 +17,7 @@ pub fn needs_a_kernel(scenario: &Scenario) -> Result<(), Trouble> {
     if let Some(gateway) = gateways.find(|gateway| gateway.fixed && gateway.engine == Engine::Kernel) {
         return refused(format!("`{}` is to be made by one (`engine: kernel`)", gateway.profile.name));
     }
-    if scenario.port_mapping.iter().any(Option::is_some) {
+    if !scenario.port_mapping.is_empty() {
         return refused("`port_mapping` is miniupnpd's, in the kernel of a gateway".to_owned());
     }
     Ok(())

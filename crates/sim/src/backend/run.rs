@@ -10,7 +10,7 @@ use natrig_lab::{
     verdict::Window,
 };
 use natrig_record::{Cell, Step, Verdict, What};
-use natrig_scenario::{Action, Machine, Moment, Scenario, Side, Stun};
+use natrig_scenario::{Action, Machine, Moment, Scenario, Stun};
 
 use super::{
     Simulator,
@@ -132,7 +132,7 @@ impl<'s> Run<'s> {
     fn within(&mut self, stage: &mut Stage<'s>) -> Result<(), Trouble> {
         self.enter(Step::Proof, stage)?;
         if self.scenario.node.stun != Stun::Silent {
-            let relay = stage.machine(Machine::Relay)?;
+            let relay = stage.machine(Machine::RELAY)?;
             let [primary, other] = stage.topology.stun();
             stage.world.start(relay, StunServer::new(primary, other));
         }
@@ -168,29 +168,28 @@ impl<'s> Run<'s> {
         self.passages = stage.topology.gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, stage)?;
         self.faults(stage, gateways, Moment::Serving)?;
-        let sides = [self.scenario.initiator, self.scenario.initiator.other()];
-        for side in [Side::One, Side::Two] {
-            let argv = App.peer(self.scenario, &stage.topology, side.peer(), ids);
-            self.start(stage, side.peer(), &argv)?;
+        let pair = self.scenario.pair();
+        let peers: Vec<Machine> = self.scenario.layout().peers().collect();
+        for peer in &peers {
+            let argv = App.peer(self.scenario, &stage.topology, *peer, ids);
+            self.start(stage, *peer, &argv)?;
         }
         self.faults(stage, gateways, Moment::Started)?;
         let deadline = stage.world.now() + READY;
-        for side in sides {
-            stage.wait_for(side.peer(), "it had found its relay", deadline, |one| {
-                one.event.is("bootstrapped")
-            })?;
+        for peer in peers {
+            stage.wait_for(peer, "it had found its relay", deadline, |one| one.event.is("bootstrapped"))?;
         }
         self.faults(stage, gateways, Moment::Bootstrapped)?;
 
         self.enter(Step::Connect, stage)?;
         let (connect, connect_ns) = (stage.world.now(), stage.now_ns());
-        let settled = self.connect(stage, gateways, sides, connect);
+        let settled = self.connect(stage, gateways, pair, connect);
 
         let (window, reached) = match settled {
             Ok(()) => {
                 self.faults(stage, gateways, Moment::Settled)?;
                 self.enter(Step::Data, stage)?;
-                let (window, undelivered) = self.carry(stage, gateways, sides);
+                let (window, undelivered) = self.carry(stage, gateways, pair);
                 let reached = match self.unmet.take() {
                     Some(trouble) => Reached::Not(Step::Data, trouble),
                     None => Reached::Data(undelivered),
@@ -221,11 +220,10 @@ impl<'s> Run<'s> {
         &mut self,
         stage: &mut Stage<'s>,
         gateways: &mut Listing,
-        sides: [Side; 2],
+        [initiator, responder]: [Machine; 2],
         since: Duration,
     ) -> Result<(), Trouble> {
         let deadline = since + self.scenario.timeout;
-        let [initiator, responder] = sides.map(Side::peer);
         let target = stage.node(responder)?.id;
         let own = stage.node(initiator)?.id.to_string();
         let asked = stage.nodes.iter().find(|node| node.name == initiator);
@@ -259,12 +257,12 @@ impl<'s> Run<'s> {
         &mut self,
         stage: &mut Stage<'s>,
         gateways: &mut Listing,
-        sides: [Side; 2],
+        pair: [Machine; 2],
     ) -> (Window, Option<Trouble>) {
         let from_ns = stage.now_ns();
-        let sent = sides.map(|side| bytes(self.seed, self.scenario, side));
+        let sent = pair.map(|peer| bytes(self.seed, self.scenario, peer));
         let mut arrived = [0, 0];
-        let undelivered = self.deliver(stage, gateways, sides, &sent, &mut arrived).err();
+        let undelivered = self.deliver(stage, gateways, pair, &sent, &mut arrived).err();
         let window = Window { from_ns, to_ns: stage.now_ns(), sent: [BYTES as u64; 2], arrived };
         (window, undelivered)
     }
@@ -273,11 +271,10 @@ impl<'s> Run<'s> {
         &mut self,
         stage: &mut Stage<'s>,
         gateways: &mut Listing,
-        sides: [Side; 2],
+        names: [Machine; 2],
         sent: &[Vec<u8>; 2],
         arrived: &mut [u64; 2],
     ) -> Result<(), Trouble> {
-        let names = sides.map(Side::peer);
         let ids = [stage.node(names[0])?.id, stage.node(names[1])?.id];
         for from in 0..2 {
             let node = stage.nodes.iter().find(|node| node.name == names[from]);

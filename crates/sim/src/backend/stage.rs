@@ -79,7 +79,7 @@ impl<'s> Stage<'s> {
         world.set_pace(PACE);
         let mut segments = BTreeMap::new();
         for (_, segment) in topology.links() {
-            segments.entry(segment).or_insert_with(|| world.segment(name(segment)));
+            segments.entry(segment).or_insert_with(|| world.segment(segment.name()));
         }
         let mut machines = BTreeMap::new();
         for host in topology.hosts().iter().filter(|host| wanted(host.machine)) {
@@ -383,15 +383,5 @@ fn station(stand: &Stand, segments: &BTreeMap<Segment, SegmentId>) -> Result<Bod
 
 fn on(segments: &BTreeMap<Segment, SegmentId>, segment: Segment) -> Result<SegmentId, Trouble> {
     let found = segments.get(&segment).copied();
-    found.ok_or_else(|| Trouble::lab(format!("there is no segment `{}`", name(segment))))
-}
-
-fn name(segment: Segment) -> &'static str {
-    match segment {
-        Segment::Internet => "internet",
-        Segment::Lan1 => "lan1",
-        Segment::Lan2 => "lan2",
-        Segment::Carrier1 => "carrier1",
-        Segment::Carrier2 => "carrier2",
-    }
+    found.ok_or_else(|| Trouble::lab(format!("there is no segment `{segment}`")))
 }

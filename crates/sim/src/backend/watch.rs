@@ -44,7 +44,7 @@ impl FromStr for Stop {
         let wrong = |why: &str| UnknownStop { text: text.to_owned(), why: why.to_owned() };
         if let Some((machine, event)) = text.split_once(':') {
             let machine =
-                Machine::NODES.into_iter().find(|known| known.name() == machine).ok_or_else(|| {
+                Machine::nodes().into_iter().find(|known| known.name() == machine).ok_or_else(|| {
                     wrong(&format!("no node runs on `{machine}`; there are peer1, peer2 and relay"))
                 })?;
             if event.is_empty() || !event.chars().all(|letter| letter.is_ascii_alphanumeric()) {
@@ -152,7 +152,7 @@ mod tests {
             ("3.2s", Stop::At(Duration::from_millis(3200))),
             ("800ms", Stop::At(Duration::from_millis(800))),
             ("1m", Stop::At(Duration::from_secs(60))),
-            ("peer1:punchStarted", Stop::Event(Machine::Peer1, "punchStarted".to_owned())),
+            ("peer1:punchStarted", Stop::Event(Machine::PEER1, "punchStarted".to_owned())),
         ] {
             assert_eq!(text.parse(), Ok(stop), "{text}");
         }
