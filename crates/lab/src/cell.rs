@@ -13,6 +13,7 @@ use crate::{
     assertions::{self, Passage},
     judge::{Wanted, judge, refuted},
     node::{COORDINATION, PROBES},
+    talk::Conversation,
     verdict::{Case, Window, verdict},
 };
 
@@ -94,7 +95,7 @@ pub fn millis(duration: Duration) -> f64 {
 /// What is judged of a scenario's cell, beside its captures.
 pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gateways: Vec<Passage>) -> Case {
     Case {
-        pair: Topology::of(scenario).pair(scenario.pair()),
+        pair: Topology::of(scenario).pair_at(scenario.pair().map(|peer| (peer, scenario.site_in_the_end(peer)))),
         initiator_filtering: scenario
             .nats_of_pair()
             .map_or(Filtering::EndpointIndependent, |[initiator, _]| initiator.filtering()),
@@ -130,6 +131,12 @@ pub fn read(cell: &mut Cell, trace: &Trace, case: &Case, folder: &Path) -> Resul
     cell.verdict = Some(verdict.clone());
     cell.assertions.extend(assertions::nodes(trace, case, &verdict)?);
     Ok(verdict)
+}
+
+/// Puts into a record what became of messages, and what must be true of that.
+pub fn add_talks(cell: &mut Cell, talks: &[Conversation]) {
+    cell.talks = talks.iter().map(Conversation::record).collect();
+    cell.assertions.extend(talks.iter().flat_map(Conversation::assertions));
 }
 
 /// How far the nodes came.

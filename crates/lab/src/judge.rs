@@ -26,7 +26,10 @@ pub fn judge(
         let message = format!("{} says {}, the wire says {}", liar.machine, liar.path, verdict.path);
         return (Outcome::Disagree, Some(message));
     }
-    match objection(wanted, verdict).or_else(|| refuted(assertions, About::Node)) {
+    let objection = objection(wanted, verdict)
+        .or_else(|| refuted(assertions, About::Messages))
+        .or_else(|| refuted(assertions, About::Node));
+    match objection {
         Some(message) => (Outcome::NotAsExpected, Some(message)),
         None => (Outcome::AsExpected, None),
     }
@@ -35,7 +38,12 @@ pub fn judge(
 /// The first assertion that does not hold, as a sentence.
 pub fn refuted(assertions: &[Assertion], about: About) -> Option<String> {
     let broken = assertions.iter().find(|assertion| assertion.about == about && !assertion.holds)?;
-    Some(format!("the captures do not show that {}: {}", broken.what, broken.detail))
+    Some(match about {
+        About::Gateway | About::Node => {
+            format!("the captures do not show that {}: {}", broken.what, broken.detail)
+        }
+        About::Messages => format!("{}: {}", broken.what, broken.detail),
+    })
 }
 
 /// A claim can only be held against a wire that shows one path.

@@ -19,6 +19,7 @@ pub mod life;
 pub mod node;
 pub mod proof;
 pub mod station;
+pub mod talk;
 mod topology;
 mod trouble;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! The node under test, as both backends see it: its events, and how its datagrams look.
 
 use natrig_record::{Claim, Path};
-use natrig_scenario::{Machine, Seen};
+use natrig_scenario::{Machine, Seen, Talk};
 use serde_json::Value;
 
 use crate::Trouble;
@@ -39,6 +39,12 @@ impl NodeEvent {
     /// Whether it is an event of this name about this peer.
     pub fn about(&self, name: &str, peer: &str) -> bool {
         self.is(name) && self.text("peer") == Some(peer)
+    }
+
+    /// Whether it says that a message of a peer has come that is longer than those of a talk: the lab's bytes.
+    pub fn brings_bytes_of(&self, peer: &str) -> bool {
+        let bytes = self.0.get("bytes").and_then(Value::as_u64).unwrap_or_default();
+        self.about("messageReceived", peer) && bytes > Talk::MOST_BYTES
     }
 
     /// Whether it says of the way to a peer that there is one, or that there is none.

@@ -259,7 +259,7 @@ impl Run<'_> {
 
     fn received(&self, lab: &Lab, node: &Node, from: &str, deadline: Instant) -> Result<Vec<u8>, Trouble> {
         let message = node.wait_for("it had received the lab's bytes", deadline, self.halt, |event| {
-            event.about("messageReceived", from)
+            event.brings_bytes_of(from)
         })?;
         let file = message
             .text("file")

@@ -21,6 +21,12 @@ pub struct Line<'a> {
     /// Where a received message lies, or a sent one came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<Cow<'a, str>>,
+    /// A received message that is a short text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// What whoever had a message sent calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<u64>,
     /// Milliseconds since the node was started.
     ms: u64,
 }
@@ -44,7 +50,11 @@ impl<'a> Line<'a> {
             Event::MessageReceived { data, .. } | Event::DatagramReceived { data, .. } => Some(data.len()),
             _ => None,
         };
-        Self { bytes, ..Self::new(Told::Event(event), elapsed) }
+        let text = match event {
+            Event::MessageReceived { data, .. } => short_text(data),
+            _ => None,
+        };
+        Self { bytes, text, ..Self::new(Told::Event(event), elapsed) }
     }
 
     /// The same with the file of its message.
@@ -53,9 +63,23 @@ impl<'a> Line<'a> {
         self
     }
 
-    fn new(told: Told<'a>, elapsed: Duration) -> Self {
-        Self { told, bytes: None, file: None, ms: elapsed.as_millis() as u64 }
+    /// The same with what its message is called.
+    pub fn with_tag(self, tag: Option<u64>) -> Self {
+        Self { tag, ..self }
     }
+
+    fn new(told: Told<'a>, elapsed: Duration) -> Self {
+        Self { told, bytes: None, file: None, text: None, tag: None, ms: elapsed.as_millis() as u64 }
+    }
+}
+
+/// The longest text that stands in a line.
+const LONGEST_TEXT: usize = 1024;
+
+/// A message as text, if it is printable and short.
+fn short_text(data: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(data).ok().filter(|text| text.len() <= LONGEST_TEXT)?;
+    (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }
 
 impl Event {
@@ -110,6 +134,9 @@ mod tests {
                 "event": "messageReceived", "peer": id, "path": "direct", "bytes": 3, "file": "/in/1", "ms": 7
             })
         );
+        let received = Event::MessageReceived { peer: PEER, data: b"hello".into(), path: PathKind::Direct };
+        assert_eq!(line(Line::event(&received, ms).with_tag(Some(4)))["text"], "hello");
+        assert_eq!(line(Line::event(&received, ms).with_tag(Some(4)))["tag"], 4);
         let strategy = crate::Strategy::ResponderFirst;
         let started = line(Line::event(&Event::PunchStarted { peer: PEER, strategy }, ms));
         assert_eq!(started["event"], "punchStarted");

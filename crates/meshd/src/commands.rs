@@ -9,7 +9,12 @@ use serde::Deserialize;
 #[serde(tag = "do", rename_all = "camelCase")]
 enum Line {
     Connect { peer: String },
-    Send { peer: String, file: PathBuf },
+    Send {
+        peer: String,
+        file: Option<PathBuf>,
+        text: Option<String>,
+        tag: Option<u64>,
+    },
     Quit,
 }
 
@@ -18,10 +23,19 @@ enum Line {
 pub enum Command {
     /// Connect to a peer.
     Connect(PeerId),
-    /// Send a file's content to a peer.
-    Send(PeerId, PathBuf),
+    /// Send something to a peer; what tells of it bears the tag.
+    Send(PeerId, Content, Option<u64>),
     /// End.
     Quit,
+}
+
+/// What is sent.
+#[derive(Debug, PartialEq)]
+pub enum Content {
+    /// What a file holds.
+    File(PathBuf),
+    /// A text.
+    Text(String),
 }
 
 /// Reads a line; the error says what is wrong with it.
@@ -29,7 +43,14 @@ pub fn parse(line: &str) -> Result<Command, String> {
     let peer = |text: String| text.parse().map_err(|error| format!("{error}"));
     match serde_json::from_str(line).map_err(|error| format!("not a command: {error}"))? {
         Line::Connect { peer: text } => Ok(Command::Connect(peer(text)?)),
-        Line::Send { peer: text, file } => Ok(Command::Send(peer(text)?, file)),
+        Line::Send { peer: to, file, text, tag } => {
+            let content = match (file, text) {
+                (Some(file), None) => Content::File(file),
+                (None, Some(text)) => Content::Text(text),
+                _ => return Err("what is sent is a file or a text".to_owned()),
+            };
+            Ok(Command::Send(peer(to)?, content, tag))
+        }
         Line::Quit => Ok(Command::Quit),
     }
 }
@@ -45,8 +66,14 @@ mod tests {
         assert_eq!(parse(&format!(r#"{{"do":"connect","peer":"{id}"}}"#)), Ok(Command::Connect(peer)));
         assert_eq!(
             parse(&format!(r#"{{"do":"send","peer":"{id}","file":"/x"}}"#)),
-            Ok(Command::Send(peer, "/x".into()))
+            Ok(Command::Send(peer, Content::File("/x".into()), None))
         );
+        assert_eq!(
+            parse(&format!(r#"{{"do":"send","peer":"{id}","text":"hello","tag":7}}"#)),
+            Ok(Command::Send(peer, Content::Text("hello".into()), Some(7)))
+        );
+        assert!(parse(&format!(r#"{{"do":"send","peer":"{id}","text":"x","file":"/x"}}"#)).is_err());
+        assert!(parse(&format!(r#"{{"do":"send","peer":"{id}"}}"#)).is_err());
         assert_eq!(parse(r#"{"do":"quit"}"#), Ok(Command::Quit));
         for wrong in ["", "{}", r#"{"do":"dance"}"#, r#"{"do":"connect","peer":"12"}"#] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -31,17 +31,17 @@ impl Output {
 
     /// Something the program itself has to complain of.
     pub fn error(&self, message: &str) -> io::Result<()> {
-        self.event(&Event::Error { message: message.to_owned() }, None)
+        self.event(&Event::Error { message: message.to_owned() }, None, None)
     }
 
-    /// An event of the node; `file` is where a received message lies or a sent one came from.
-    pub fn event(&self, event: &Event, file: Option<&Path>) -> io::Result<()> {
+    /// An event of the node; `file` is where a received message lies or a sent one came from, `tag` what a sent one is called.
+    pub fn event(&self, event: &Event, file: Option<&Path>, tag: Option<u64>) -> io::Result<()> {
         let event = &match self.lie {
             Some(Lie::LiePath) => event.clone().claiming_direct(),
             _ => event.clone(),
         };
         let elapsed = self.started.elapsed();
-        let line = Line::event(event, elapsed).with_file(file);
+        let line = Line::event(event, elapsed).with_file(file).with_tag(tag);
         self.print(elapsed, &line, || describe(event, file))
     }
 

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::RunArguments;
-use crate::commands::{Command, parse};
+use crate::commands::{Command, Content, parse};
 use crate::config_file::{ConfigError, ConfigFile};
 use crate::control::{Control, ControlError};
 use crate::daemon::Daemon;
@@ -223,12 +223,12 @@ impl Running {
     }
 
     fn event(&mut self, event: Event) -> io::Result<()> {
-        let file = match &event {
-            Event::MessageReceived { data, .. } => self.store(data)?,
+        let (file, tag) = match &event {
+            Event::MessageReceived { data, .. } => (self.store(data)?, None),
             Event::Sent { message, .. } | Event::SendFailed { message, .. } => self.sending.end(*message),
-            _ => None,
+            _ => (None, None),
         };
-        self.output.event(&event, file.as_deref())?;
+        self.output.event(&event, file.as_deref(), tag)?;
         if let Some(echo) = &mut self.echo {
             echo.event(&self.handle, &event);
         }
@@ -265,8 +265,11 @@ impl Running {
         }
         match parse(line) {
             Ok(Command::Connect(peer)) => self.handle.connect(peer),
-            Ok(Command::Send(peer, file)) => match tokio::fs::read(&file).await {
-                Ok(content) => self.sending.begin(self.handle.send(peer, content), file),
+            Ok(Command::Send(peer, Content::Text(text), tag)) => {
+                self.sending.begin(self.handle.send(peer, text), None, tag);
+            }
+            Ok(Command::Send(peer, Content::File(file), tag)) => match tokio::fs::read(&file).await {
+                Ok(content) => self.sending.begin(self.handle.send(peer, content), Some(file), tag),
                 Err(error) => self.output.error(&format!("cannot send {}: {error}", file.display()))?,
             },
             Ok(Command::Quit) => self.handle.quit(),
@@ -305,16 +308,16 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// Files of the messages on their way.
+/// Files and tags of the messages on their way.
 #[derive(Default)]
-struct Sending(HashMap<MessageId, PathBuf>);
+struct Sending(HashMap<MessageId, (Option<PathBuf>, Option<u64>)>);
 
 impl Sending {
-    fn begin(&mut self, message: MessageId, file: PathBuf) {
-        self.0.insert(message, file);
+    fn begin(&mut self, message: MessageId, file: Option<PathBuf>, tag: Option<u64>) {
+        self.0.insert(message, (file, tag));
     }
 
-    fn end(&mut self, message: MessageId) -> Option<PathBuf> {
-        self.0.remove(&message)
+    fn end(&mut self, message: MessageId) -> (Option<PathBuf>, Option<u64>) {
+        self.0.remove(&message).unwrap_or_default()
     }
 }

@@ -23,4 +23,6 @@ pub enum About {
     Gateway,
     /// The nodes under test.
     Node,
+    /// What became of the lab's messages.
+    Messages,
 }

@@ -11,6 +11,7 @@ mod event;
 mod experiment;
 mod repeats;
 mod results;
+mod talk;
 
 pub use assertion::{About, Assertion};
 pub use comparison::{Agreement, Aspect, COMPARISON, Comparison};
@@ -21,3 +22,4 @@ pub use results::{
     Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,
     RunInfo, SCHEMA, Step, Totals, Verdict,
 };
+pub use talk::Talk;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Assertion, Experiment, Repeats};
+use crate::{Assertion, Experiment, Repeats, Talk};
 
 /// The name and version of the JSON form of [`Results`].
 pub const SCHEMA: &str = "natrig/results/1";
@@ -101,6 +101,9 @@ pub struct Cell {
     /// What the captures must show beside the path, gateways first.
     #[serde(default)]
     pub assertions: Vec<Assertion>,
+    /// What became of the messages that peers sent while things were broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub talks: Vec<Talk>,
     /// How long each step took, and what else was measured.
     pub figures: Figures,
     /// Where the evidence lies.

@@ -108,7 +108,11 @@ fn gateways(text: &mut String, results: &Results) {
         );
     }
     let assertions = || results.cells.iter().flat_map(|cell| &cell.assertions);
-    for (about, whose) in [(About::Gateway, "the gateways"), (About::Node, "the nodes")] {
+    for (about, whose) in [
+        (About::Gateway, "the gateways"),
+        (About::Node, "the nodes"),
+        (About::Messages, "the lab's messages"),
+    ] {
         let all = || assertions().filter(|assertion| assertion.about == about);
         if all().count() > 0 {
             let held = all().filter(|assertion| assertion.holds).count();

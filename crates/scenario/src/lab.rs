@@ -59,17 +59,29 @@ pub(crate) fn links(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) ->
     links
 }
 
-/// What an entry says of a link: the same both ways, or one thing for each.
 fn impairments<'a>(
     node: &'a Node,
     layouts: &[Layout],
     mistakes: &mut Mistakes,
 ) -> Option<(Fields<'a>, Vec<Impairment>)> {
-    let known = [&["link", "direction", "like"], &conditions::KEYS[..]].concat();
+    let known = [&["link"], &OF_A_LINK[..], &conditions::KEYS[..]].concat();
     let fields = Fields::open(node, "a link", &known, mistakes)?;
     let link = fields
         .need("link", "such as `link: nat1.wan`", mistakes)
         .and_then(|node| link(node, layouts, mistakes));
+    let impairments = impaired(&fields, link, mistakes)?;
+    Some((fields, impairments))
+}
+
+/// What stands beside conditions.
+pub(crate) const OF_A_LINK: [&str; 2] = ["direction", "like"];
+
+/// What an entry says of a link: the same both ways, or one thing for each.
+pub(crate) fn impaired(
+    fields: &Fields<'_>,
+    link: Option<Link>,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<Impairment>> {
     let flows = [("both", Flow::Both), ("in", Flow::In), ("out", Flow::Out)];
     let flow = match fields.find("direction") {
         Some(node) => fields::word(node, "direction", &flows, mistakes),
@@ -77,7 +89,7 @@ fn impairments<'a>(
     };
     let before = mistakes.0.len();
     let network = fields.find("like").and_then(|node| network::like(node, mistakes));
-    let told = Told::read(&fields, mistakes);
+    let told = Told::read(fields, mistakes);
     if mistakes.0.len() > before {
         return None;
     }
@@ -98,9 +110,9 @@ fn impairments<'a>(
         );
     }
     if let Some(first) = impairments.first() {
-        conditions::without_effect(&fields, &first.conditions, mistakes);
+        conditions::without_effect(fields, &first.conditions, mistakes);
     }
-    Some((fields, impairments))
+    Some(impairments)
 }
 
 /// Reads `filters:`.

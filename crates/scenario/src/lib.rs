@@ -25,14 +25,15 @@ mod quantity;
 mod read;
 mod seen;
 mod site;
+mod talk;
 mod topology;
 mod truth;
 mod yaml;
 
 pub use matrix::Matrix;
 pub use model::{
-    Action, Expected, Fault, Filter, Flow, GatewayFault, Impairment, Moment, NodeOptions, Priority, Scenario,
-    Side, Sizes, Stun,
+    Action, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Moment, NodeFault,
+    NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun,
 };
 pub use nat::{Engine, Gateway, Nat};
 pub use network::Network;
@@ -41,5 +42,6 @@ pub use problem::{Mistake, Problem};
 pub use profile::{gateways, profile};
 pub use read::load_all;
 pub use seen::Seen;
+pub use talk::Talk;
 pub use topology::{Layout, Link, Machine, Segment, Site};
 pub use truth::{Truth, Unknown};

@@ -52,6 +52,7 @@ impl Matrix {
                     links: Vec::new(),
                     filters: Vec::new(),
                     faults: Vec::new(),
+                    talks: Vec::new(),
                     port_mapping: BTreeMap::new(),
                     node,
                 });

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping, Seen, Site};
+use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping, Seen, Segment, Site, Talk};
 
 /// One experiment: a pair of peers and whoever else is there, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Scenario {
     pub filters: Vec<Filter>,
     /// What is broken on purpose, and when.
     pub faults: Vec<Fault>,
+    /// What is said while that happens, and what must become of it.
+    pub talks: Vec<Talk>,
     /// What the gateways next to the peers offer hosts that ask for a port.
     pub port_mapping: BTreeMap<Site, PortMapping>,
     /// How the node under test is started.
@@ -60,6 +62,15 @@ impl Scenario {
             Side::Two => Machine::PEER2,
         };
         [self.initiator, self.initiator.other()].map(peer)
+    }
+
+    /// The site that a machine is in when all faults have happened: it may have moved.
+    pub fn site_in_the_end(&self, machine: Machine) -> Option<Site> {
+        let moved = self.faults.iter().rev().find_map(|fault| match fault.action {
+            Action::Roam(peer, to) if peer == machine => Some(to),
+            _ => None,
+        });
+        moved.or(machine.site())
     }
 
     /// Whether there is one site only.
@@ -266,14 +277,109 @@ pub enum Action {
     Cut(Link),
     /// Everything passes it again.
     Heal(Link),
+    /// A link is cut and healed so many times, with as long a time between.
+    Flap(Link, usize, Duration),
+    /// A link is as these say from now on; they are all of one link.
+    Impair(Vec<Impairment>),
+    /// A link is again as it was at the start.
+    Mend(Link),
+    /// Links of one segment do not reach each other from now on.
+    Partition(Partition),
+    /// All links of a segment reach each other again that a partition has kept apart.
+    Rejoin(Segment),
     /// Something becomes of a gateway.
     Gateway(Machine, GatewayFault),
-    /// A machine is off from now on.
-    PowerOff(Machine),
+    /// Something becomes of a node's process.
+    Node(Machine, NodeFault),
+    /// Something becomes of a machine with a node.
+    Machine(Machine, MachineFault),
+    /// A peer moves to another LAN, where it gets another address.
+    Roam(Machine, Site),
+    /// A machine's time of day jumps.
+    Clock(Machine, Shift),
+    /// A node is told to connect to that of another machine.
+    Connect(Machine, Machine),
     /// Nothing is done: a node must report something before it goes on.
     Expect(Seen),
-    /// Nothing, for this long: mappings and connections are left alone.
-    Idle(Duration),
+    /// Nothing, for a while: mappings and connections are left alone.
+    Idle(Pause),
+}
+
+/// Links of one segment that do not reach each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Those of one group reach each other, and those in no group reach everybody.
+    pub groups: Vec<Vec<Link>>,
+    /// Whether only the frames of the first group do not reach the others.
+    pub one_way: bool,
+}
+
+impl Partition {
+    /// From which link to which one nothing passes.
+    pub fn blocked(&self) -> Vec<[Link; 2]> {
+        let mut blocked = Vec::new();
+        for (number, group) in self.groups.iter().enumerate() {
+            let others = self.groups.iter().enumerate().filter(|(other, _)| *other != number);
+            for (_, other) in others.filter(|_| number == 0 || !self.one_way) {
+                blocked.extend(group.iter().flat_map(|from| other.iter().map(move |to| [*from, *to])));
+            }
+        }
+        blocked
+    }
+}
+
+/// What becomes of a node's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeFault {
+    /// It is gone at once, without a word.
+    Kill,
+    /// It is told to end, and says goodbye.
+    Stop,
+    /// It does nothing, until it is told to go on.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// It is started anew, with the same key; killed before, if it runs.
+    Restart,
+}
+
+/// What becomes of a machine with a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MachineFault {
+    /// It is off from now on.
+    PowerOff,
+    /// It is on again, and its node is started with the key that it had.
+    PowerOn,
+    /// Its processor stands still.
+    Freeze,
+    /// It goes on.
+    Thaw,
+}
+
+/// By how much a clock jumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shift {
+    /// How far.
+    pub by: Duration,
+    /// Whether it is put back.
+    pub back: bool,
+}
+
+/// A while: of a fixed length, or drawn from between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// At least so long.
+    pub least: Duration,
+    /// At most so long.
+    pub most: Duration,
+}
+
+impl Pause {
+    /// How long it is, by a number that was drawn.
+    pub fn drawn(self, number: u64) -> Duration {
+        let width = u64::try_from(self.most.saturating_sub(self.least).as_micros()).unwrap_or(u64::MAX);
+        self.least + Duration::from_micros(number % width.saturating_add(1))
+    }
 }
 
 /// What becomes of a gateway in the course of its life.
@@ -300,9 +406,30 @@ impl fmt::Display for Action {
                 write!(f, "make {machine} {}", gateway.profile.name)
             }
             Action::Gateway(machine, fault) => write!(f, "{fault} {machine}"),
-            Action::PowerOff(machine) => write!(f, "power off {machine}"),
+            Action::Flap(link, times, every) => write!(f, "flap {link} {times} times, every {every:?}"),
+            Action::Impair(impairments) => {
+                let link = impairments.first().map_or("nothing", |impairment| impairment.link.name());
+                write!(f, "impair {link}")
+            }
+            Action::Mend(link) => write!(f, "mend {link}"),
+            Action::Partition(partition) => {
+                let groups = partition.groups.iter().map(|group| {
+                    group.iter().map(|link| link.name()).collect::<Vec<_>>().join(", ")
+                });
+                write!(f, "partition {}", groups.collect::<Vec<_>>().join(" from "))?;
+                if partition.one_way { f.write_str(", one way") } else { Ok(()) }
+            }
+            Action::Rejoin(segment) => write!(f, "rejoin {segment}"),
+            Action::Node(machine, fault) => write!(f, "{fault} the node of {machine}"),
+            Action::Machine(machine, fault) => write!(f, "{fault} {machine}"),
+            Action::Roam(machine, site) => write!(f, "move {machine} to {}", Segment::Lan(*site)),
+            Action::Clock(machine, Shift { by, back }) => {
+                write!(f, "put the clock of {machine} {} by {by:?}", if *back { "back" } else { "on" })
+            }
+            Action::Connect(from, to) => write!(f, "connect {from} to {to}"),
             Action::Expect(seen) => write!(f, "{seen}"),
-            Action::Idle(time) => write!(f, "idle for {time:?}"),
+            Action::Idle(Pause { least, most }) if least == most => write!(f, "idle for {least:?}"),
+            Action::Idle(Pause { least, most }) => write!(f, "idle for {least:?} to {most:?}"),
         }
     }
 }
@@ -369,6 +496,29 @@ impl NodeOptions {
     /// More arguments for a machine's node.
     pub fn args(&self, machine: Machine) -> &[String] {
         self.args.get(&machine).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl fmt::Display for NodeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NodeFault::Kill => "kill",
+            NodeFault::Stop => "stop",
+            NodeFault::Pause => "pause",
+            NodeFault::Resume => "resume",
+            NodeFault::Restart => "restart",
+        })
+    }
+}
+
+impl fmt::Display for MachineFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MachineFault::PowerOff => "power off",
+            MachineFault::PowerOn => "power on",
+            MachineFault::Freeze => "freeze",
+            MachineFault::Thaw => "thaw",
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     fields::{self, Fields, Mistakes},
     id, lab, port_mapping, quantity,
     site::{self, Choice},
+    talk,
     yaml::{self, Node, Value},
 };
 
@@ -26,7 +27,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST_CELLS: usize = 1000;
 
 /// The keys of a file.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "name",
     "id",
     "priority",
@@ -49,6 +50,7 @@ const KEYS: [&str; 24] = [
     "links",
     "filters",
     "faults",
+    "talks",
     "node",
     "cells",
 ];
@@ -207,6 +209,7 @@ impl<'a> Layers<'a> {
         let broken = faults.as_deref().unwrap_or_default();
         let port_mapping =
             self.find("port_mapping").map(|node| port_mapping::read(node, &spans, broken, mistakes));
+        let talks = self.find("talks").map(|node| talk::talks(node, &layouts, mistakes));
         let node = self.find("node").map(|node| lab::node(node, &layouts, mistakes));
 
         let (
@@ -256,6 +259,7 @@ impl<'a> Layers<'a> {
                 links: links.clone().unwrap_or_default(),
                 filters: filters.clone().unwrap_or_default(),
                 faults: faults.clone().unwrap_or_default(),
+                talks: talks.clone().unwrap_or_default(),
                 port_mapping: port_mapping.clone().unwrap_or_default(),
                 node: node.clone(),
             };

@@ -19,6 +19,9 @@ use crate::{
 /// A complaint a second is the most that a host sends about ports where nobody listens, as Linux does.
 const COMPLAINTS: Duration = Duration::from_secs(1);
 
+/// Packets that wait for a machine that is held; more are lost, as in a socket's buffer.
+const HELD: usize = 4096;
+
 /// An interface as its machine knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Interface {
@@ -46,6 +49,8 @@ pub(crate) struct Machine {
     pub role: Role,
     /// Switched off, it neither hears nor says anything, and forgets nothing.
     pub off: bool,
+    /// What has come, by which interface, while it was held.
+    pub held: Option<VecDeque<(usize, Vec<u8>)>>,
     /// How often it has set something going.
     pub turn: u32,
     /// When it will be woken, in the world's nanoseconds.
@@ -123,6 +128,15 @@ impl Machine {
             Role::Station(arrivals) => arrivals.push_back((now, packet)),
         }
         self.carry_on(outcome);
+    }
+
+    /// Puts a packet by if it is held; gives it back if not.
+    pub fn hold_back(&mut self, interface: usize, packet: Vec<u8>) -> Option<Vec<u8>> {
+        let Some(held) = &mut self.held else { return Some(packet) };
+        if held.len() < HELD {
+            held.push_back((interface, packet));
+        }
+        None
     }
 
     /// Has something done with one of its programs; none if there is no such program.

@@ -49,6 +49,16 @@ pub trait Program: Any + Send {
     }
 }
 
+/// A program that has ended: it has no socket, and nothing is heard of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended;
+
+impl Program for Ended {
+    fn start(&mut self, _: &mut Io<'_>) {}
+
+    fn handle_datagram(&mut self, _: &mut Io<'_>, _: Datagram<'_>) {}
+}
+
 /// A datagram that came.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagram<'a> {

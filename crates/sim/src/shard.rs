@@ -182,7 +182,7 @@ impl Shard {
             return;
         }
         one.wakes = None;
-        if one.off {
+        if one.off || one.held.is_some() {
             return;
         }
         if one.wants.is_some_and(|wanted| wanted > at) {
@@ -203,7 +203,8 @@ impl Shard {
     /// Sees to it that a machine is woken when it wants to be.
     fn set_alarm(&mut self, index: usize) {
         let Some(machine) = self.machines.get_mut(index) else { return };
-        let Some(wanted) = machine.wants.filter(|_| !machine.off) else { return };
+        let idle = machine.off || machine.held.is_some();
+        let Some(wanted) = machine.wants.filter(|_| !idle) else { return };
         let wanted = if wanted > self.now { wanted } else { self.now + RESTLESS };
         if machine.wakes.is_none_or(|at| wanted < at) {
             machine.wakes = Some(wanted);
@@ -332,8 +333,10 @@ impl Shard {
             return;
         }
         let interface = usize::from(plug.interface);
+        let Some(machine) = self.machines.get_mut(index) else { return };
+        let Some(packet) = machine.hold_back(interface, passing.packet) else { return };
         self.turn(map, index, |machine, now, outcome| {
-            machine.handle(now, interface, passing.packet, outcome);
+            machine.handle(now, interface, packet, outcome);
         });
     }
 

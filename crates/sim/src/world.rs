@@ -151,6 +151,7 @@ impl World {
             clock,
             role,
             off: false,
+            held: None,
             turn: 0,
             wakes: None,
             wants: None,
@@ -308,10 +309,57 @@ impl World {
         self.look_after(machine);
     }
 
+    /// Puts a machine's calendar on or back by so many nanoseconds.
+    pub fn shift_clock(&mut self, machine: MachineId, by_ns: i64) {
+        self.with(machine, |machine| {
+            machine.clock.offset_ns = machine.clock.offset_ns.saturating_add(by_ns);
+        });
+    }
+
     /// Switches a machine off or on. What comes to one that is off is lost; its timers wait.
     pub fn switch(&mut self, machine: MachineId, on: bool) {
         self.with(machine, |machine| machine.off = !on);
         self.look_after(machine);
+    }
+
+    /// Holds a machine, or lets it go on. What comes to one that is held waits, as do its timers.
+    pub fn hold(&mut self, machine: MachineId, held: bool) {
+        let waiting = self.with(machine, |machine| match held {
+            true => {
+                machine.held.get_or_insert_default();
+                None
+            }
+            false => machine.held.take(),
+        });
+        for (interface, packet) in waiting.flatten().unwrap_or_default() {
+            if let Some((shard, index)) = self.spot(machine)
+                && let Some(shard) = self.shards.get_mut(shard)
+            {
+                shard.with(&self.map, index, |machine, now, outcome| {
+                    machine.handle(now, interface, packet, outcome);
+                });
+            }
+        }
+        self.look_after(machine);
+    }
+
+    /// Plugs a machine's interface into another segment, with other addresses and routes. Its programs notice.
+    pub fn replug(
+        &mut self,
+        machine: MachineId,
+        interface: usize,
+        segment: SegmentId,
+        addresses: Vec<(Ipv4Addr, u8)>,
+        routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    ) {
+        self.readdress(machine, interface, Vec::new());
+        if let Some(port) = self.port_of(machine, interface)
+            && let Some(plug) = self.map.plugs.get_mut(port.index())
+        {
+            plug.segment = segment;
+        }
+        self.reroute(machine, routes);
+        self.readdress(machine, interface, addresses);
     }
 
     /// Finds out anew when a machine wants to be woken.

@@ -116,14 +116,29 @@ impl Topology {
 
     /// Where frames between two machines are watched: on the segment that both can be seen on.
     pub fn pair(&self, machines: [Machine; 2]) -> Pair {
-        let [a, b] = machines.map(Machine::site);
+        self.pair_at(machines.map(|machine| (machine, machine.site())))
+    }
+
+    /// The same of machines that are in these sites in the end.
+    pub fn pair_at(&self, machines: [(Machine, Option<Site>); 2]) -> Pair {
+        let [(_, a), (_, b)] = machines;
         let within_a_lan = a.is_some() && a == b;
-        Pair { sites: machines.map(|machine| self.seen(machine, within_a_lan)) }
+        Pair { sites: machines.map(|(machine, site)| self.seen(machine, site, within_a_lan)) }
+    }
+
+    /// Where a peer is that has moved to a LAN: at which address there, and behind which next hop.
+    pub fn roamed(&self, peer: Machine, to: Site) -> (Segment, (Ipv4Addr, u8), Ipv4Addr) {
+        let host = match peer {
+            Machine::Peer(home, seat) if home == to => peer_in_lan(seat),
+            Machine::Peer(home, seat) => VISITORS + 8 * home.number() + seat,
+            _ => VISITORS,
+        };
+        (Segment::Lan(to), (lan(to, host), 24), lan(to, 1))
     }
 
     /// A machine's own cable, or its site as those outside see it: its outermost gateway's link outwards, and its LAN.
-    fn seen(&self, machine: Machine, within_a_lan: bool) -> SiteLinks {
-        let of_site = || self.gateways.iter().filter(move |place| Some(place.site) == machine.site());
+    fn seen(&self, machine: Machine, site: Option<Site>, within_a_lan: bool) -> SiteLinks {
+        let of_site = || self.gateways.iter().filter(move |place| Some(place.site) == site);
         let own = || machine.wan().or(machine.lan());
         let (link, lan) = match (of_site().next_back(), of_site().next()) {
             (Some(outermost), Some(innermost)) if !within_a_lan => (Some(outermost.wan), Some(innermost.lan)),
@@ -238,6 +253,9 @@ fn internet(site: Site) -> Ipv4Addr {
 
 /// What is added to a site's number for its address on the internet.
 const AFTER_PUBLIC: u8 = 5;
+
+/// The addresses of peers from other LANs come after this one.
+const VISITORS: u8 = 32;
 
 /// The last byte of a peer's address. The second one's is not the first one's second address, which a prober takes.
 fn peer_in_lan(seat: u8) -> u8 {

@@ -7,10 +7,12 @@ use natrig_lab::{
     assertions::Passage,
     cell::{self, BYTES, CARRY, READY, Reached, alike, blank, bytes, millis},
     proof::{Depth, refuse},
+    talk::Conversation,
     verdict::Window,
 };
+use natrig_netmodel::seed_for;
 use natrig_record::{Cell, Step, Verdict, What};
-use natrig_scenario::{Action, Machine, Moment, Scenario, Stun};
+use natrig_scenario::{Action, Machine, Moment, Scenario, Stun, Talk};
 
 use super::{
     Simulator,
@@ -185,26 +187,38 @@ impl<'s> Run<'s> {
         let (connect, connect_ns) = (stage.world.now(), stage.now_ns());
         let settled = self.connect(stage, gateways, pair, connect);
 
-        let (window, reached) = match settled {
+        let (window, talks, reached) = match settled {
             Ok(()) => {
-                self.faults(stage, gateways, Moment::Settled)?;
+                let talks = self.settled(stage, gateways)?;
                 self.enter(Step::Data, stage)?;
                 let (window, undelivered) = self.carry(stage, gateways, pair);
                 let reached = match self.unmet.take() {
                     Some(trouble) => Reached::Not(Step::Data, trouble),
                     None => Reached::Data(undelivered),
                 };
-                (Some(window), reached)
+                (Some(window), talks, reached)
             }
-            Err(trouble) => (None, Reached::Not(self.progress.step, trouble)),
+            Err(trouble) => (None, Vec::new(), Reached::Not(self.progress.step, trouble)),
         };
         // A verdict is read in any case: it shows how far things came.
         self.enter(Step::Verdict, stage)?;
         let read = self.read(stage, connect_ns, window);
+        cell::add_talks(&mut self.cell, &talks);
         cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
             self.progress.step = step;
             trouble
         })
+    }
+
+    /// Does what a scenario does when the peers have settled, while they talk.
+    fn settled(
+        &mut self,
+        stage: &mut Stage<'s>,
+        gateways: &mut Listing,
+    ) -> Result<Vec<Conversation>, Trouble> {
+        stage.converse(self.scenario, self.seed);
+        self.faults(stage, gateways, Moment::Settled)?;
+        stage.end_conversations()
     }
 
     /// Starts the node on a machine.
@@ -287,12 +301,14 @@ impl<'s> Run<'s> {
         for from in 0..2 {
             let (receiver, sender) = (names[1 - from], ids[from].to_string());
             let message = stage.wait_for(receiver, "it had received the lab's bytes", deadline, |one| {
-                one.event.about("messageReceived", &sender)
+                one.event.brings_bytes_of(&sender)
             });
             match message {
                 Ok(_) => {
                     let inbox = &stage.node(receiver)?.inbox;
-                    let got = inbox.iter().find(|(peer, _)| *peer == ids[from]);
+                    let got = inbox.iter().find(|(peer, data)| {
+                        *peer == ids[from] && data.len() as u64 > Talk::MOST_BYTES
+                    });
                     arrived[from] = got.map_or(0, |(_, got)| alike(got, &sent[from]));
                 }
                 Err(trouble) if trouble.who == Who::Lab => return Err(trouble),
@@ -325,7 +341,8 @@ impl<'s> Run<'s> {
         gateways: &mut Listing,
         moment: Moment,
     ) -> Result<(), Trouble> {
-        for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
+        let of_moment = self.scenario.faults.iter().filter(|fault| fault.after == moment);
+        for (number, fault) in of_moment.enumerate() {
             if !matches!(fault.action, Action::Expect(_)) {
                 self.last_deed = stage.world.now();
             }
@@ -340,7 +357,10 @@ impl<'s> Run<'s> {
                     passages.for_each(|passage| passage.befallen(what, place, began_ns..over_ns));
                     format!(": {shown}")
                 }
-                Action::Idle(time) => stage.pass(*time).map(|()| String::new())?,
+                Action::Idle(pause) => {
+                    let drawn = seed_for(self.seed, &format!("{moment} {number}"));
+                    stage.pass(pause.drawn(drawn)).map(|()| String::new())?
+                }
                 link => stage.apply(link).map(|()| String::new())?,
             };
             let message = format!("{} after {moment}{shown}", fault.action);

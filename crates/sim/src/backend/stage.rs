@@ -3,14 +3,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
+    net::Ipv4Addr,
     path::Path,
     time::Duration,
 };
 
 use natrig_capture::{Direction, Trace};
-use natrig_lab::{Halt, Host, Stand, Topology, Trouble, node::missed};
+use natrig_lab::{
+    Halt, Host, Stand, Topology, Trouble,
+    node::missed,
+    talk::{Conversation, DRAIN},
+};
+use natrig_netmodel::Conditions;
 use natrig_record::What;
-use natrig_scenario::{Action, Flow, Link, Machine, Scenario, Seen, Segment};
+use natrig_scenario::{
+    Action, Flow, Impairment, Link, Machine, MachineFault, NodeFault, Scenario, Seen, Segment, Shift,
+};
 use serde_json::json;
 
 use super::{
@@ -43,8 +51,16 @@ pub struct Stage<'s> {
     halt: &'s Halt,
     events: &'s dyn Fn(What),
     machines: BTreeMap<Machine, MachineId>,
-    /// What the scenario's faults have cut.
+    segments: BTreeMap<Segment, SegmentId>,
+    /// What the scenario's faults have cut, and kept apart.
     cut: BTreeSet<Link>,
+    parted: Vec<[Link; 2]>,
+    /// Whom a fault has stopped for a while.
+    held: BTreeSet<Machine>,
+    /// How links are that nothing was done to.
+    links: Vec<Impairment>,
+    /// What is said while all goes on.
+    conversations: Vec<Conversation>,
     traces: Traces,
     stop: Option<Stop>,
     steps: u32,
@@ -106,7 +122,12 @@ impl<'s> Stage<'s> {
             halt,
             events,
             machines,
+            segments,
             cut: BTreeSet::new(),
+            parted: Vec::new(),
+            held: BTreeSet::new(),
+            links: scenario.links.clone(),
+            conversations: Vec::new(),
             traces,
             stop: simulator.stop.clone(),
             steps: 0,
@@ -117,7 +138,19 @@ impl<'s> Stage<'s> {
 
     /// Puts a scenario's conditions and filters in force.
     fn impair(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
-        for impairment in &scenario.links {
+        self.condition(&scenario.links)?;
+        for filter in &scenario.filters {
+            let [a, b] = filter.between;
+            let (a, b) = (self.port(a)?, self.port(b)?);
+            self.world.block(a, b);
+            self.world.block(b, a);
+        }
+        Ok(())
+    }
+
+    /// Puts conditions in force.
+    fn condition(&mut self, impairments: &[Impairment]) -> Result<(), Trouble> {
+        for impairment in impairments {
             let port = self.port(impairment.link)?;
             let directions: &[Direction] = match impairment.flow {
                 Flow::In => &[Direction::Outbound],
@@ -127,12 +160,6 @@ impl<'s> Stage<'s> {
             for direction in directions {
                 self.world.condition(port, *direction, impairment.conditions);
             }
-        }
-        for filter in &scenario.filters {
-            let [a, b] = filter.between;
-            let (a, b) = (self.port(a)?, self.port(b)?);
-            self.world.block(a, b);
-            self.world.block(b, a);
         }
         Ok(())
     }
@@ -147,6 +174,17 @@ impl<'s> Stage<'s> {
     pub fn node(&self, name: Machine) -> Result<&Node, Trouble> {
         let node = self.nodes.iter().find(|node| node.name == name);
         node.ok_or_else(|| Trouble::lab(format!("no node runs on {name}")))
+    }
+
+    /// The same, to have something done with it.
+    pub fn with_node<T>(
+        &mut self,
+        name: Machine,
+        work: impl FnOnce(&mut Node, &mut World) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let node = self.nodes.iter_mut().find(|node| node.name == name);
+        let node = node.ok_or_else(|| Trouble::lab(format!("no node runs on {name}")))?;
+        work(node, &mut self.world)
     }
 
     /// What time it is, as captures say it.
@@ -245,14 +283,174 @@ impl<'s> Stage<'s> {
                 self.world.cut(port, false);
                 self.cut.remove(link);
             }
-            Action::PowerOff(name) => {
+            Action::Flap(link, times, every) => {
+                for _ in 0..*times {
+                    self.apply(&Action::Cut(*link))?;
+                    self.pass(*every)?;
+                    self.apply(&Action::Heal(*link))?;
+                    self.pass(*every)?;
+                }
+            }
+            Action::Impair(impairments) => self.condition(impairments)?,
+            Action::Mend(link) => {
+                let port = self.port(*link)?;
+                for direction in [Direction::Inbound, Direction::Outbound] {
+                    self.world.condition(port, direction, Conditions::default());
+                }
+                let first: Vec<_> = self.links.iter().filter(|one| one.link == *link).copied().collect();
+                self.condition(&first)?;
+            }
+            Action::Partition(partition) => {
+                for [from, to] in partition.blocked() {
+                    let (a, b) = (self.port(from)?, self.port(to)?);
+                    self.world.block(a, b);
+                    self.parted.push([from, to]);
+                }
+            }
+            Action::Rejoin(segment) => {
+                for [from, to] in self.rejoined(*segment) {
+                    let (a, b) = (self.port(from)?, self.port(to)?);
+                    self.world.unblock(a, b);
+                }
+            }
+            Action::Node(name, fault) => self.befall_node(*name, *fault)?,
+            Action::Machine(name, fault) => self.befall_machine(*name, *fault)?,
+            Action::Roam(name, site) => {
                 let machine = self.machine(*name)?;
-                self.world.switch(machine, false);
+                let (segment, address, hop) = self.topology.roamed(*name, *site);
+                let segment = on(&self.segments, segment)?;
+                let routes = vec![(Ipv4Addr::UNSPECIFIED, 0, hop)];
+                self.world.replug(machine, 0, segment, vec![address], routes);
+            }
+            Action::Clock(name, Shift { by, back }) => {
+                let machine = self.machine(*name)?;
+                let by = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+                self.world.shift_clock(machine, if *back { -by } else { by });
+            }
+            Action::Connect(from, to) => {
+                let peer = self.node(*to)?.id;
+                self.with_node(*from, |node, world| node.connect(world, peer))?;
             }
             Action::Gateway(..) | Action::Expect(_) | Action::Idle(_) => {
                 return Err(Trouble::lab(format!(
                     "to {action} is nothing that is done to a link or a machine"
                 )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a partition kept apart on a segment, and does no more.
+    fn rejoined(&mut self, segment: Segment) -> Vec<[Link; 2]> {
+        let there: Vec<Link> =
+            self.topology.links().filter(|(_, on)| *on == segment).map(|(link, _)| link).collect();
+        self.parted.extract_if(.., |[from, _]| there.contains(from)).collect()
+    }
+
+    fn befall_node(&mut self, name: Machine, fault: NodeFault) -> Result<(), Trouble> {
+        match fault {
+            NodeFault::Kill => self.with_node(name, |node, world| node.end(world, false))?,
+            NodeFault::Stop => self.with_node(name, |node, world| node.end(world, true))?,
+            // A host has no other program that would go on.
+            NodeFault::Pause => self.hold(name, true)?,
+            NodeFault::Resume => self.hold(name, false)?,
+            NodeFault::Restart => self.with_node(name, |node, world| {
+                if node.runs {
+                    node.end(world, false)?;
+                }
+                node.begin_anew(world)
+            })?,
+        }
+        if matches!(fault, NodeFault::Kill | NodeFault::Stop | NodeFault::Restart) {
+            self.forgets(name);
+        }
+        if fault == NodeFault::Restart { self.call_again(name) } else { Ok(()) }
+    }
+
+    fn befall_machine(&mut self, name: Machine, fault: MachineFault) -> Result<(), Trouble> {
+        let machine = self.machine(name)?;
+        match fault {
+            MachineFault::PowerOff => {
+                self.world.switch(machine, false);
+                self.with_node(name, |node, _| {
+                    node.runs = false;
+                    Ok(())
+                })?;
+                self.forgets(name);
+            }
+            MachineFault::PowerOn => {
+                self.world.switch(machine, true);
+                self.with_node(name, |node, world| node.begin_anew(world))?;
+                self.call_again(name)?;
+            }
+            MachineFault::Freeze => self.hold(name, true)?,
+            MachineFault::Thaw => self.hold(name, false)?,
+        }
+        Ok(())
+    }
+
+    /// Stops a machine for a while, or lets it go on.
+    fn hold(&mut self, name: Machine, held: bool) -> Result<(), Trouble> {
+        let machine = self.machine(name)?;
+        match held {
+            true => self.held.insert(name),
+            false => self.held.remove(&name),
+        };
+        self.world.hold(machine, held);
+        Ok(())
+    }
+
+    /// A node that was started anew connects to those whom it talks to, as its application would have it do.
+    fn call_again(&mut self, name: Machine) -> Result<(), Trouble> {
+        let partners: Vec<Machine> =
+            self.conversations.iter().filter(|one| one.from() == name).map(Conversation::to).collect();
+        for partner in partners {
+            self.apply(&Action::Connect(name, partner))?;
+        }
+        Ok(())
+    }
+
+    /// A node has lost all that it knew.
+    fn forgets(&mut self, name: Machine) {
+        self.conversations.iter_mut().for_each(|one| one.forgets(name));
+    }
+
+    /// Begins what is said while all goes on.
+    pub fn converse(&mut self, scenario: &Scenario, seed: u64) {
+        self.conversations = Conversation::all(scenario, seed, self.world.now());
+    }
+
+    /// Lets what is said go on for as long as it is to, then waits for what is under way; gives what has become of it.
+    pub fn end_conversations(&mut self) -> Result<Vec<Conversation>, Trouble> {
+        let until = self.conversations.iter().map(Conversation::until).max().unwrap_or_default();
+        let left = until.saturating_sub(self.world.now());
+        self.pass(left)?;
+        self.conversations.iter_mut().for_each(Conversation::end);
+        let deadline = self.world.now() + DRAIN;
+        self.wait(deadline, |stage| {
+            let quiet = stage.conversations.iter().all(|one| !one.is_under_way());
+            quiet.then_some(())
+        })?;
+        Ok(std::mem::take(&mut self.conversations))
+    }
+
+    /// Has nodes say what is due.
+    fn speak(&mut self) -> Result<(), Trouble> {
+        let now = self.world.now();
+        for at in 0..self.conversations.len() {
+            let Some((from, to)) = self.conversations.get(at).map(|one| (one.from(), one.to())) else { break };
+            let (speaks, peer) = (self.node(from)?.runs, self.node(to)?.id);
+            let Some(one) = self.conversations.get_mut(at) else { break };
+            if !speaks {
+                one.skip(now);
+                continue;
+            }
+            // It says it when it goes on.
+            if self.held.contains(&from) {
+                continue;
+            }
+            while let Some((number, text)) = self.conversations.get_mut(at).and_then(|one| one.due(now)) {
+                self.with_node(from, |node, world| node.say(world, peer, text, number))?;
             }
         }
         Ok(())
@@ -302,7 +500,19 @@ impl<'s> Stage<'s> {
             Some(Stop::At(time)) if time <= until => Some(time),
             _ => None,
         };
+        let speaking = self.conversations.iter().filter(|one| !self.held.contains(&one.from()));
+        let due = speaking.filter_map(Conversation::next).min();
+        if due.is_some_and(|due| due <= self.world.now()) {
+            self.speak()?;
+            return Ok(true);
+        }
         let end = stop.unwrap_or(until);
+        if let Some(due) = due.filter(|due| *due < end) {
+            if !self.world.step(due) {
+                self.world.run(due);
+            }
+            return Ok(true);
+        }
         if self.world.step(end) {
             return Ok(true);
         }
@@ -313,6 +523,10 @@ impl<'s> Stage<'s> {
     /// Takes what nodes have reported.
     fn hear(&mut self) -> Result<(), Trouble> {
         let mut stops = false;
+        let ids: BTreeMap<Machine, String> = match self.conversations.is_empty() {
+            true => BTreeMap::new(),
+            false => self.nodes.iter().map(|node| (node.name, node.id.to_string())).collect(),
+        };
         for node in &mut self.nodes {
             if !node.has_news(&self.world) {
                 continue;
@@ -320,6 +534,11 @@ impl<'s> Stage<'s> {
             let known = node.reported.len();
             node.hear(&mut self.world)?;
             node.told(known).for_each(self.events);
+            for reported in node.reported.iter().skip(known) {
+                self.conversations.iter_mut().for_each(|one| {
+                    one.reported(node.name, reported.at, &reported.event, |name| ids.get(&name).cloned());
+                });
+            }
             if let Some(Stop::Event(name, event)) = &self.stop {
                 stops |=
                     node.name == *name && node.reported.iter().skip(known).any(|one| one.event.is(event));
