@@ -14,6 +14,9 @@ const RUN: [&str; 2] = ["/app/omerta-mesh", "run"];
 pub struct App;
 
 impl App {
+    /// Where the node keeps its key, so that it is the same when it is started anew.
+    pub const KEY: &str = "/run/omerta.key";
+
     /// Where the node keeps what it received.
     pub const INBOX: &str = "/run/inbox";
 
@@ -65,7 +68,8 @@ impl App {
 
     fn common(self, more: &[&str]) -> Vec<String> {
         let listen = format!("0.0.0.0:{NODE_PORT}");
-        let words = ["--json", "--commands", "--inbox", Self::INBOX, "--listen", &listen];
+        let words =
+            ["--json", "--commands", "--key", Self::KEY, "--inbox", Self::INBOX, "--listen", &listen];
         RUN.iter().chain(&words).chain(more).map(|&word| word.to_owned()).collect()
     }
 }

@@ -20,9 +20,6 @@ use crate::{
 /// The lab's bytes, each way.
 pub const BYTES: usize = 256 * 1024;
 
-/// How long they may take. Emulated relays are slow when cells run side by side.
-pub const CARRY: Duration = Duration::from_secs(30);
-
 /// How long a node may take to start and to find its relay.
 pub const READY: Duration = Duration::from_secs(30);
 

@@ -82,8 +82,9 @@ impl NodeEvent {
 fn holds(field: &str, found: &Value, wanted: &Value, id: impl Fn(Machine) -> Option<String>) -> bool {
     match (found, wanted) {
         (Value::String(found), Value::String(wanted)) => {
+            // A path may be called as a machine is.
             let node = wanted.parse().ok().and_then(id);
-            found == node.as_ref().unwrap_or(wanted) || SENTENCES.contains(&field) && found.contains(wanted)
+            found == wanted || node.as_ref() == Some(found) || SENTENCES.contains(&field) && found.contains(wanted)
         }
         (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
         _ => found == wanted,

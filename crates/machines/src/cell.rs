@@ -8,10 +8,12 @@ use std::{
 use natrig_lab::{
     App, Backend, Halt,
     assertions::Passage,
-    cell::{self, BYTES, CARRY, Reached, alike, blank, bytes, millis},
+    cell::{self, BYTES, Reached, alike, blank, bytes, millis},
     proof::refuse,
+    talk::Conversation,
     verdict::Window,
 };
+use natrig_netmodel::seed_for;
 use natrig_record::{Cell, Outcome, Step, Verdict, What};
 use natrig_scenario::{Action, Moment, Scenario, Stun};
 use serde_json::json;
@@ -19,16 +21,14 @@ use serde_json::json;
 use crate::{
     Lab, Rig, Trouble, Who,
     gateway::{self, Listing, at_once, both},
-    lab::over,
+    faults::{Faults, idle},
     life::{self, Life},
     node::Node,
     nodes::{Events, Nodes, Public, start_public},
     proof,
     reuse::reusable,
+    talkers::Talkers,
 };
-
-/// How often a lab that is left alone looks whether the run is halted.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Where the lab's bytes lie before they are sent.
 const OUTBOX: &str = "/run/natrig.bin";
@@ -164,25 +164,44 @@ impl Run<'_> {
         let connect = Instant::now();
         let settled = self.connect(lab, gateways, &nodes, connect, events);
 
-        let (window, reached) = match settled {
+        let (window, talks, reached) = match settled {
             Ok(()) => {
-                self.faults(lab, gateways, Some(&nodes), Moment::Settled, events)?;
+                let talks = self.settled(lab, gateways, &nodes, events)?;
                 self.enter(Step::Data, events)?;
                 let (window, undelivered) = self.carry(lab, gateways, &nodes, events);
                 let reached = match self.unmet.take() {
                     Some(trouble) => Reached::Not(Step::Data, trouble),
                     None => Reached::Data(undelivered),
                 };
-                (Some(window), reached)
+                (Some(window), talks, reached)
             }
-            Err(trouble) => (None, Reached::Not(self.step, trouble)),
+            Err(trouble) => (None, Vec::new(), Reached::Not(self.step, trouble)),
         };
         // A verdict is read in any case: it shows how far things came.
         self.enter(Step::Verdict, events)?;
         let read = self.read(lab, connect, window);
+        cell::add_talks(&mut self.cell, &talks);
         cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
             self.step = step;
             trouble
+        })
+    }
+
+    /// Does what a scenario does when the peers have settled, while they talk.
+    fn settled(
+        &mut self,
+        lab: &mut Lab,
+        gateways: &mut Listing,
+        nodes: &Nodes,
+        events: &Events,
+    ) -> Result<Vec<Conversation>, Trouble> {
+        let talkers = Talkers::new(nodes, self.scenario, self.rig.seed, self.halt);
+        std::thread::scope(|scope| {
+            let talking = scope.spawn(|| talkers.talk());
+            let done = self.faults(lab, gateways, Some(nodes), Moment::Settled, events);
+            talkers.end(done.is_err());
+            let talked = talking.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked")));
+            done.and(talked)
         })
     }
 
@@ -198,7 +217,7 @@ impl Run<'_> {
         let deadline = since + self.scenario.timeout;
         let [initiator, responder] = self.scenario.pair();
         let [own, target] = [nodes.id(initiator)?, nodes.id(responder)?];
-        let [initiator, responder] = [nodes.on(initiator)?, nodes.on(responder)?];
+        let [initiator, responder] = [&*nodes.on(initiator)?, &*nodes.on(responder)?];
         initiator.command(&json!({"do": "connect", "peer": target}))?;
         let first = initiator
             .wait_for("it was connected", deadline, self.halt, |event| event.tells_of_connection(target))?;
@@ -238,16 +257,16 @@ impl Run<'_> {
             let send = |node: &Node, target: &str| {
                 node.command(&json!({"do": "send", "peer": target, "file": OUTBOX}))
             };
-            let sent = nodes.on(from).and_then(|node| send(node, nodes.id(to)?));
+            let sent = nodes.on(from).and_then(|node| send(&node, nodes.id(to)?));
             undelivered = undelivered.or(sent.err());
         }
         self.unmet = self.faults(lab, gateways, Some(nodes), Moment::Carrying, events).err();
-        let deadline = Instant::now() + CARRY;
+        let deadline = Instant::now() + self.scenario.carry;
         let mut arrived = [0, 0];
         for (sender, arrived) in arrived.iter_mut().enumerate() {
             let [from, to] = [pair[sender], pair[1 - sender]];
             let received =
-                nodes.on(to).and_then(|receiver| self.received(lab, receiver, nodes.id(from)?, deadline));
+                nodes.on(to).and_then(|receiver| self.received(lab, &receiver, nodes.id(from)?, deadline));
             match received {
                 Ok(content) => *arrived = alike(&content, &bytes(self.rig.seed, self.scenario, from)),
                 Err(trouble) => undelivered = undelivered.or(Some(trouble)),
@@ -292,7 +311,8 @@ impl Run<'_> {
         events: &Events,
     ) -> Result<(), Trouble> {
         let life = Life { rig: self.rig, scenario: self.scenario, folder: self.folder };
-        for fault in self.scenario.faults.iter().filter(|fault| fault.after == moment) {
+        let of_moment = self.scenario.faults.iter().filter(|fault| fault.after == moment);
+        for (number, fault) in of_moment.enumerate() {
             if !matches!(fault.action, Action::Expect(_)) {
                 self.last_deed = Instant::now();
             }
@@ -301,7 +321,6 @@ impl Run<'_> {
                     let nodes = nodes.ok_or_else(|| Trouble::lab("no peer has been started yet"))?;
                     nodes.expect(seen, self.last_deed, self.halt).map(|()| String::new())?
                 }
-                Action::PowerOff(machine) => lab.power_off(*machine, self.folder).map(|()| String::new())?,
                 Action::Gateway(machine, what) => {
                     let began_ns = lab.switch().time_of(Instant::now());
                     let shown = life.befall(lab, gateways, *machine, what)?;
@@ -314,21 +333,19 @@ impl Run<'_> {
                     );
                     format!(": {shown}")
                 }
-                Action::Idle(time) => self.idle(*time).map(|()| String::new())?,
-                link => lab.apply(link).map(|()| String::new())?,
+                Action::Idle(pause) => {
+                    let drawn = seed_for(self.rig.seed, &format!("{moment} {number}"));
+                    idle(pause.drawn(drawn), self.halt).map(|()| String::new())?
+                }
+                action => {
+                    let (rig, scenario, folder, halt) = (self.rig, self.scenario, self.folder, self.halt);
+                    Faults { rig, scenario, folder, halt, lab, nodes, events }.befall(action)?;
+                    String::new()
+                }
             };
             let _ = events.send(What::Fault { message: format!("{} after {moment}{shown}", fault.action) });
         }
         Ok(())
-    }
-
-    /// Leaves everything alone for a while.
-    fn idle(&self, time: Duration) -> Result<(), Trouble> {
-        let until = Instant::now() + time;
-        while !over(until, self.halt) {
-            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK));
-        }
-        if self.halt.raised() { Err(Trouble::lab("interrupted")) } else { Ok(()) }
     }
 
     fn enter(&mut self, step: Step, events: &Events) -> Result<(), Trouble> {

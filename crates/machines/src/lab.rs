@@ -12,7 +12,7 @@ use std::{
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_capture::{Direction, Trace};
 use natrig_lab::{Halt, Host, Stand, Topology, station::Station};
-use natrig_scenario::{Action, Flow, Link, Machine as Name, Scenario};
+use natrig_scenario::{Flow, Impairment, Link, Machine as Name, Scenario};
 use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
 use natrig_wire::Switch;
 use rand::RngCore;
@@ -41,6 +41,8 @@ pub struct Lab {
     pub(crate) served: u32,
     /// What a scenario's faults have cut.
     pub(crate) cut: Mutex<BTreeSet<Link>>,
+    /// What they keep from each other.
+    pub(crate) parted: Mutex<Vec<[Link; 2]>>,
     _slots: Slots,
 }
 
@@ -121,7 +123,7 @@ impl Lab {
             return Err(Trouble::lab("interrupted"));
         }
         let members = started.into_iter().collect::<Result<_, _>>()?;
-        Ok(Lab { topology, members, switch, seed: rig.seed, served: 0, cut: Mutex::default(), _slots: slots })
+        Ok(Lab { topology, members, switch, seed: rig.seed, served: 0, cut: Mutex::default(), parted: Mutex::default(), _slots: slots })
     }
 
     /// Where everything is.
@@ -195,45 +197,12 @@ impl Lab {
         name: Name,
         folder: &Path,
     ) -> Result<(), Trouble> {
-        let host = self.topology.hosts().iter().find(|host| host.machine == name);
-        let host = host.ok_or_else(|| Trouble::lab(format!("{name} is not in the topology")))?;
         let at = self.members.iter().position(|member| member.name == name);
         let at = at.ok_or_else(|| Trouble::lab(format!("there is no machine `{name}`")))?;
         // Two of one name would answer each other's ARP.
         self.members.remove(at);
-        let cables = host.nics.iter().map(|nic| Ok(self.switch.replug(port(&self.switch, nic.link)?)?));
-        let cables = cables.collect::<Result<_, Trouble>>()?;
-        let member = start(rig, host, memory(scenario, name), cables, folder)?;
+        let member = plugged_in(self, rig, scenario, name, folder)?;
         self.members.insert(at, member);
-        Ok(())
-    }
-
-    /// Ends a machine, as if its power had failed.
-    pub(crate) fn power_off(&mut self, name: Name, folder: &Path) -> Result<(), Trouble> {
-        let at = self.members.iter().position(|member| member.name == name);
-        let at = at.ok_or_else(|| Trouble::lab(format!("{name} is off already")))?;
-        let member = self.members.remove(at);
-        member.console.gather(folder, &name.to_string())
-    }
-
-    /// Does to a link what a fault says.
-    pub fn apply(&self, action: &Action) -> Result<(), Trouble> {
-        match action {
-            Action::Cut(link) => {
-                self.switch.cut(port(&self.switch, *link)?)?;
-                lock(&self.cut).insert(*link);
-            }
-            Action::Heal(link) => {
-                let port = port(&self.switch, *link)?;
-                self.switch.heal(port)?;
-                // Also where it was cut from the start.
-                self.switch.restore(port)?;
-                lock(&self.cut).remove(link);
-            }
-            Action::Gateway(..) | Action::PowerOff(_) | Action::Expect(_) | Action::Idle(_) => {
-                return Err(Trouble::lab(format!("to {action} is nothing that is done to a link")));
-            }
-        }
         Ok(())
     }
 
@@ -298,13 +267,40 @@ fn wire(
         }
     }
     let switch = builder.start()?;
-    impair(&switch, scenario)?;
+    condition(&switch, scenario)?;
     Ok((switch, cables))
 }
 
+/// A machine that is started on new cables in the place of the one that was there.
+pub(crate) fn plugged_in(
+    lab: &Lab,
+    rig: &Rig,
+    scenario: &Scenario,
+    name: Name,
+    folder: &Path,
+) -> Result<Member, Trouble> {
+    let host = lab.topology.hosts().iter().find(|host| host.machine == name);
+    let host = host.ok_or_else(|| Trouble::lab(format!("{name} is not in the topology")))?;
+    let cables = host.nics.iter().map(|nic| Ok(lab.switch.replug(port(&lab.switch, nic.link)?)?));
+    let cables = cables.collect::<Result<_, Trouble>>()?;
+    start(rig, host, memory(scenario, name), cables, folder)
+}
+
 /// Puts a scenario's conditions and filters in force.
-pub(crate) fn impair(switch: &Switch, scenario: &Scenario) -> Result<(), Trouble> {
-    for impairment in &scenario.links {
+pub(crate) fn condition(switch: &Switch, scenario: &Scenario) -> Result<(), Trouble> {
+    impair(switch, &scenario.links)?;
+    for filter in &scenario.filters {
+        let [a, b] = filter.between;
+        let (a, b) = (port(switch, a)?, port(switch, b)?);
+        switch.block(a, b)?;
+        switch.block(b, a)?;
+    }
+    Ok(())
+}
+
+/// Puts conditions of links in force.
+pub(crate) fn impair(switch: &Switch, impairments: &[Impairment]) -> Result<(), Trouble> {
+    for impairment in impairments {
         let port = port(switch, impairment.link)?;
         let directions: &[Direction] = match impairment.flow {
             Flow::In => &[Direction::Outbound],
@@ -314,12 +310,6 @@ pub(crate) fn impair(switch: &Switch, scenario: &Scenario) -> Result<(), Trouble
         for direction in directions {
             switch.condition(port, *direction, impairment.conditions)?;
         }
-    }
-    for filter in &scenario.filters {
-        let [a, b] = filter.between;
-        let (a, b) = (port(switch, a)?, port(switch, b)?);
-        switch.block(a, b)?;
-        switch.block(b, a)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+mod faults;
 mod experimenter;
 pub mod gateway;
 pub mod inquiry;
@@ -20,6 +21,7 @@ pub mod proof;
 mod reuse;
 mod rig;
 pub mod station;
+mod talkers;
 
 pub use experimenter::Experimenter;
 pub use lab::{Lab, Member};

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::Write,
     ops::Deref,
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, mpsc::Sender},
     time::{Duration, Instant},
 };
 
@@ -58,6 +58,9 @@ impl Deref for Reported {
     }
 }
 
+/// Takes what nodes report, and whose it is.
+pub type Listener = Sender<(Machine, Reported)>;
+
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -67,6 +70,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     events: Vec<Reported>,
+    listener: Option<Listener>,
     partial: [Vec<u8>; 2],
     tail: VecDeque<String>,
     /// Why it ended, and whose fault that is.
@@ -94,6 +98,37 @@ impl Node {
     /// Which machine it runs in.
     pub fn name(&self) -> Machine {
         self.name
+    }
+
+    /// Whether its process runs, as far as is known.
+    pub fn runs(&self) -> bool {
+        lock(&self.shared.state).ended.is_none()
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: i32) -> Result<(), Trouble> {
+        Ok(self.process.signal(signal)?)
+    }
+
+    /// Waits until its process has ended.
+    pub fn wait_for_end(&self, deadline: Instant, halt: &Halt) -> Result<(), Trouble> {
+        let mut state = lock(&self.shared.state);
+        while state.ended.is_none() {
+            if over(deadline, halt) {
+                return Err(Trouble::lab("its process has not ended"));
+            }
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, LOOK)
+                .map_or_else(|error| error.into_inner().0, |pair| pair.0);
+        }
+        Ok(())
+    }
+
+    /// Has all that it reports from now on be told to somebody else as well.
+    pub fn listen(&self, listener: Listener) {
+        lock(&self.shared.state).listener = Some(listener);
     }
 
     /// Gives it a command.
@@ -194,8 +229,13 @@ impl State {
         match serde_json::from_str::<Value>(&text) {
             Ok(value) if value.get("event").is_some() => {
                 events(What::Node { machine, event: value.clone() });
+                let reported = Reported { at, event: NodeEvent(value) };
+                if let Some(listener) = &self.listener {
+                    // Whoever listened may have gone.
+                    let _ = listener.send((name, reported.clone()));
+                }
                 if self.events.len() < MOST_EVENTS {
-                    self.events.push(Reported { at, event: NodeEvent(value) });
+                    self.events.push(reported);
                 }
             }
             _ => events(What::Log { machine, line: text }),

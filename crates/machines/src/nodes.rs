@@ -1,16 +1,28 @@
 //! The nodes of a scenario, started.
 
-use std::{collections::BTreeMap, path::Path, sync::mpsc::Sender, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, mpsc::Sender},
+    time::Instant,
+};
 
 use natrig_lab::{
     App, Halt,
     cell::READY,
     node::{NodeEvent, missed},
+    talk::Conversation,
 };
 use natrig_record::What;
-use natrig_scenario::{Machine, Scenario, Seen};
+use natrig_scenario::{Action, Machine, MachineFault, Scenario, Seen};
+use serde_json::json;
 
-use crate::{Lab, Trouble, Who, gateway::at_once, lab::log, node::Node};
+use crate::{
+    Lab, Trouble, Who,
+    gateway::at_once,
+    lab::{lock, log},
+    node::{Listener, Node},
+};
 
 /// Takes what nodes report.
 pub type Events = Sender<What>;
@@ -18,16 +30,30 @@ pub type Events = Sender<What>;
 /// The public nodes and the peers.
 #[derive(Debug)]
 pub struct Nodes {
-    all: Vec<Node>,
-    ids: BTreeMap<Machine, String>,
-    peers: Vec<Machine>,
+    all: Mutex<BTreeMap<Machine, Arc<Node>>>,
+    parts: BTreeMap<Machine, Part>,
+    /// What they say to each other while things are broken.
+    pub(crate) conversations: Mutex<Vec<Conversation>>,
+    listener: Mutex<Option<Listener>>,
+}
+
+/// What a machine's node is, whenever it is started.
+#[derive(Debug)]
+struct Part {
+    argv: Vec<String>,
+    id: String,
+    /// Kept where its machine may lose it.
+    key: Option<Vec<u8>>,
 }
 
 /// The public nodes, running.
 #[derive(Debug)]
-pub struct Public {
-    nodes: Vec<Node>,
-    ids: BTreeMap<Machine, String>,
+pub struct Public(Vec<(Node, Part)>);
+
+impl Public {
+    fn ids(&self) -> BTreeMap<Machine, String> {
+        self.0.iter().map(|(node, part)| (node.name(), part.id.clone())).collect()
+    }
 }
 
 /// Starts the public nodes, which need no gateway, each when the one before it has said who it is.
@@ -38,12 +64,10 @@ pub fn start_public(
     halt: &Halt,
     events: &Events,
 ) -> Result<Public, Trouble> {
-    let mut public = Public { nodes: Vec::new(), ids: BTreeMap::new() };
+    let mut public = Public(Vec::new());
     for machine in scenario.layout().public() {
-        let argv = App.public(scenario, lab.topology(), machine, &public.ids);
-        let node = start(lab, machine, argv, folder, events)?;
-        public.ids.insert(machine, identity(&node, Instant::now() + READY, halt)?);
-        public.nodes.push(node);
+        let argv = App.public(scenario, lab.topology(), machine, &public.ids());
+        public.0.push(begin(lab, scenario, machine, argv, (folder, halt, events))?);
     }
     Ok(public)
 }
@@ -58,53 +82,58 @@ impl Nodes {
         halt: &Halt,
         events: &Events,
     ) -> Result<Self, Trouble> {
-        let deadline = Instant::now() + READY;
-        let peer = |name: Machine| -> Result<(Node, String), Trouble> {
-            let argv = App.peer(scenario, lab.topology(), name, &public.ids);
-            let node = start(lab, name, argv, folder, events)?;
-            let id = identity(&node, deadline, halt)?;
-            Ok((node, id))
-        };
-        let peers: Vec<Machine> = scenario.layout().peers().collect();
-        let started = at_once(peers.iter().copied(), peer)?;
-        let Public { nodes: mut all, mut ids } = public;
-        for (node, id) in started {
-            ids.insert(node.name(), id);
-            all.push(node);
+        let ids = public.ids();
+        let started = at_once(scenario.layout().peers(), |name| {
+            let argv = App.peer(scenario, lab.topology(), name, &ids);
+            begin(lab, scenario, name, argv, (folder, halt, events))
+        })?;
+        let (mut all, mut parts) = (BTreeMap::new(), BTreeMap::new());
+        for (node, part) in public.0.into_iter().chain(started) {
+            parts.insert(node.name(), part);
+            all.insert(node.name(), Arc::new(node));
         }
-        Ok(Nodes { all, ids, peers })
+        Ok(Nodes {
+            all: Mutex::new(all),
+            parts,
+            conversations: Mutex::default(),
+            listener: Mutex::default(),
+        })
     }
 
     /// What all nodes are called on the mesh.
     pub fn ids(&self) -> impl Iterator<Item = (Machine, &str)> {
-        self.ids.iter().map(|(machine, id)| (*machine, id.as_str()))
+        self.parts.iter().map(|(machine, part)| (*machine, part.id.as_str()))
     }
 
     /// What a machine's node is called on the mesh.
     pub fn id(&self, machine: Machine) -> Result<&str, Trouble> {
-        let id = self.ids.get(&machine).map(String::as_str);
-        id.ok_or_else(|| Trouble::lab(format!("no node has run on {machine}")))
+        Ok(&self.part(machine)?.id)
     }
 
     /// Waits until each peer has found a public node.
     pub fn bootstrapped(&self, halt: &Halt) -> Result<(), Trouble> {
         let deadline = Instant::now() + READY;
-        self.peers.iter().try_for_each(|peer| {
-            let node = self.on(*peer)?;
+        let peers = self.parts.keys().filter(|machine| machine.public().is_none());
+        peers.into_iter().try_for_each(|peer| {
             let found = |event: &NodeEvent| event.is("bootstrapped");
-            node.wait_for("it had found its relay", deadline, halt, found).map(|_| ())
+            self.on(*peer)?.wait_for("it had found its relay", deadline, halt, found).map(|_| ())
         })
     }
 
     /// The node on a machine.
-    pub fn on(&self, machine: Machine) -> Result<&Node, Trouble> {
-        let node = self.all.iter().find(|node| node.name() == machine);
+    pub fn on(&self, machine: Machine) -> Result<Arc<Node>, Trouble> {
+        let node = lock(&self.all).get(&machine).cloned();
         node.ok_or_else(|| Trouble::lab(format!("no node runs on {machine}")))
+    }
+
+    /// Tells a node to connect to another one.
+    pub fn connect(&self, from: Machine, to: Machine) -> Result<(), Trouble> {
+        self.on(from)?.command(&json!({"do": "connect", "peer": self.id(to)?}))
     }
 
     /// Waits for what a scenario expects a node to have reported since a time.
     pub fn expect(&self, seen: &Seen, since: Instant, halt: &Halt) -> Result<(), Trouble> {
-        let id = |machine| self.ids.get(&machine).cloned();
+        let id = |machine| self.id(machine).ok().map(str::to_owned);
         let node = self.on(seen.at)?;
         let mut count = 0;
         let until = Instant::now() + seen.within;
@@ -119,6 +148,72 @@ impl Nodes {
             _ => Err(missed(seen, count).lines(node.tail())),
         }
     }
+
+    /// Has all that nodes report from now on be told to somebody, also those that are started anew.
+    pub(crate) fn listen(&self, listener: Listener) {
+        lock(&self.all).values().for_each(|node| node.listen(listener.clone()));
+        *lock(&self.listener) = Some(listener);
+    }
+
+    /// A machine's node has lost all that it knew.
+    pub(crate) fn forgets(&self, machine: Machine) {
+        lock(&self.conversations).iter_mut().for_each(|one| one.forgets(machine));
+    }
+
+    /// Starts the node of a machine anew, with its key. As its application would have it do, it connects to those whom it
+    /// talks to.
+    pub(crate) fn start_anew(
+        &self,
+        lab: &Lab,
+        machine: Machine,
+        folder: &Path,
+        halt: &Halt,
+        events: &Events,
+    ) -> Result<(), Trouble> {
+        let part = self.part(machine)?;
+        if let Some(key) = &part.key {
+            lab.agent(machine)?.write_file(App::KEY, 0o600, key.clone())?;
+        }
+        let node = start(lab, machine, part.argv.clone(), folder, events)?;
+        let listener = lock(&self.listener).clone();
+        listener.into_iter().for_each(|listener| node.listen(listener));
+        let id = identity(&node, Instant::now() + READY, halt)?;
+        if id != part.id {
+            return Err(Trouble::lab(format!("{machine} has another key than before")));
+        }
+        lock(&self.all).insert(machine, Arc::new(node));
+        let partners: Vec<Machine> = lock(&self.conversations)
+            .iter()
+            .filter(|one| one.from() == machine)
+            .map(Conversation::to)
+            .collect();
+        partners.into_iter().try_for_each(|partner| self.connect(machine, partner))
+    }
+
+    fn part(&self, machine: Machine) -> Result<&Part, Trouble> {
+        self.parts.get(&machine).ok_or_else(|| Trouble::lab(format!("no node has run on {machine}")))
+    }
+}
+
+/// Starts a node and waits until it has said who it is.
+fn begin(
+    lab: &Lab,
+    scenario: &Scenario,
+    machine: Machine,
+    argv: Vec<String>,
+    (folder, halt, events): (&Path, &Halt, &Events),
+) -> Result<(Node, Part), Trouble> {
+    let node = start(lab, machine, argv.clone(), folder, events)?;
+    let id = identity(&node, Instant::now() + READY, halt)?;
+    let comes_back = scenario
+        .faults
+        .iter()
+        .any(|fault| fault.action == Action::Machine(machine, MachineFault::PowerOn));
+    let key = match comes_back {
+        true => Some(lab.agent(machine)?.read_file(App::KEY, 4096)?),
+        false => None,
+    };
+    Ok((node, Part { argv, id, key }))
 }
 
 fn start(

@@ -54,6 +54,8 @@ impl Lab {
             *lock(&member.port_mapper) = None;
             Ok(())
         })?;
+        lock(&self.cut).clear();
+        lock(&self.parted).clear();
         Ok(Spare(self))
     }
 
@@ -119,7 +121,7 @@ impl Spare {
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;
         lab.switch.begin(rig.seed, Some(&captures))?;
-        lab::impair(&lab.switch, scenario)?;
+        lab::condition(&lab.switch, scenario)?;
         lab.topology = Topology::of(scenario);
         lab.seed = rig.seed;
         lab.served += 1;
@@ -138,7 +140,22 @@ pub fn reusable(scenario: &Scenario) -> bool {
     scenario
         .faults
         .iter()
-        .all(|fault| matches!(fault.action, Action::Cut(_) | Action::Heal(_) | Action::Expect(_)))
+        .all(|fault| match fault.action {
+            Action::Cut(_)
+            | Action::Heal(_)
+            | Action::Flap(..)
+            | Action::Impair(_)
+            | Action::Mend(_)
+            | Action::Partition(_)
+            | Action::Rejoin(_)
+            // The agent ends all processes, whatever became of them, and a machine's new life begins with its clock.
+            | Action::Node(..)
+            | Action::Clock(..)
+            | Action::Connect(..)
+            | Action::Expect(_)
+            | Action::Idle(_) => true,
+            Action::Gateway(..) | Action::Machine(..) | Action::Roam(..) => false,
+        })
 }
 
 /// What a machine's kernel says. It goes to the file that the machine was started with, which lies in the folder of its

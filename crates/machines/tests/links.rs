@@ -3,7 +3,7 @@
 mod rig;
 
 use natrig_machines::{Lab, gateway};
-use natrig_scenario::{Action, Link, Machine, Scenario};
+use natrig_scenario::{Link, Machine, Scenario};
 use rig::{boot, shell};
 
 /// The least of several round trips from a peer to the relay, in milliseconds; none if no answer came.
@@ -34,8 +34,8 @@ fn a_link_is_cut_and_healed_while_machines_run() {
     let lab = boot(&scenario, folder.path());
     gateway::load(&lab, &scenario, folder.path()).unwrap();
     assert!(round_trip(&lab, Machine::PEER1).is_some());
-    lab.apply(&Action::Cut(Link::RELAY_WAN)).unwrap();
+    lab.cut(Link::RELAY_WAN).unwrap();
     assert_eq!(round_trip(&lab, Machine::PEER1), None);
-    lab.apply(&Action::Heal(Link::RELAY_WAN)).unwrap();
+    lab.heal(Link::RELAY_WAN).unwrap();
     assert!(round_trip(&lab, Machine::PEER1).is_some());
 }

@@ -266,7 +266,7 @@ impl Running {
         match parse(line) {
             Ok(Command::Connect(peer)) => self.handle.connect(peer),
             Ok(Command::Send(peer, Content::Text(text), tag)) => {
-                self.sending.begin(self.handle.send(peer, text), None, tag);
+                self.sending.begin(self.handle.send(peer, text.into_bytes()), None, tag);
             }
             Ok(Command::Send(peer, Content::File(file), tag)) => match tokio::fs::read(&file).await {
                 Ok(content) => self.sending.begin(self.handle.send(peer, content), Some(file), tag),

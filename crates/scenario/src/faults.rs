@@ -61,7 +61,8 @@ const MOST_FLAPS: f64 = 1000.0;
 /// All that a fault can be, and what may stand beside it.
 fn all_actions() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     ACTIONS.into_iter().chain(WAITS).map(|(key, beside)| match key {
-        "impair" => (key, [beside, &conditions::KEYS].concat()),
+        // A link is cut by a fault of its own.
+        "impair" => (key, [beside, &conditions::KEYS].concat().into_iter().filter(|one| *one != "cut").collect()),
         _ => (key, beside.to_vec()),
     })
 }

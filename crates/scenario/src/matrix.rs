@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Expected, Nat, NodeOptions, Scenario, Side, Sizes, Truth, Unknown, id};
+use crate::{Expected, Nat, NodeOptions, Scenario, Side, Sizes, Truth, Unknown, id, read::DEFAULT_CARRY};
 
 /// How long the nodes of a cell may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,6 +48,7 @@ impl Matrix {
                     relays: 1,
                     expected: Expected::Exactly(kind),
                     timeout: TIMEOUT,
+                    carry: DEFAULT_CARRY,
                     sizes: Sizes::default(),
                     links: Vec::new(),
                     filters: Vec::new(),

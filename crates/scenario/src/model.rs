@@ -32,6 +32,8 @@ pub struct Scenario {
     pub expected: Expected,
     /// How long the nodes may take from the connect command to their final path.
     pub timeout: Duration,
+    /// How long the lab's bytes may take.
+    pub carry: Duration,
     /// Memory of the machines, where the scenario sets it.
     pub sizes: Sizes,
     /// Links that are not perfect, from the start.

@@ -22,12 +22,14 @@ use crate::{
 
 /// How long nodes may take where a scenario does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the lab's bytes may take. Emulated relays are slow when cells run side by side.
+pub(crate) const DEFAULT_CARRY: Duration = Duration::from_secs(30);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Cells a file may span.
 const MOST_CELLS: usize = 1000;
 
 /// The keys of a file.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "name",
     "id",
     "priority",
@@ -46,6 +48,7 @@ const KEYS: [&str; 25] = [
     "relays",
     "expected",
     "timeout",
+    "carry",
     "machines",
     "links",
     "filters",
@@ -185,8 +188,12 @@ impl<'a> Layers<'a> {
             .need("expected", "such as `expected: direct`", mistakes)
             .and_then(|node| expectation(node, mistakes));
         let timeout = match self.find("timeout") {
-            Some(node) => timeout(node, mistakes),
+            Some(node) => limit(node, "timeout", mistakes),
             None => Some(DEFAULT_TIMEOUT),
+        };
+        let carry = match self.find("carry") {
+            Some(node) => limit(node, "carry", mistakes),
+            None => Some(DEFAULT_CARRY),
         };
         let sizes = self.find("machines").map(|node| lab::sizes(node, mistakes));
         let spans: Vec<Vec<Nat>> = match (&nats, &more) {
@@ -221,7 +228,8 @@ impl<'a> Layers<'a> {
             Some(relays),
             Some(expected),
             Some(timeout),
-        ) = (names, nats, peers, initiator, use_relay, relays, expected, timeout)
+            Some(carry),
+        ) = (names, nats, peers, initiator, use_relay, relays, expected, timeout, carry)
         else {
             return;
         };
@@ -255,6 +263,7 @@ impl<'a> Layers<'a> {
                 relays,
                 expected: Expected::HolePunch,
                 timeout,
+                carry,
                 sizes: sizes.unwrap_or_default(),
                 links: links.clone().unwrap_or_default(),
                 filters: filters.clone().unwrap_or_default(),
@@ -410,21 +419,26 @@ fn relays(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
     }
 }
 
-fn timeout(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
-    let wrong = |message: &str| Mistake::new(node.at.clone(), message);
+fn limit(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Duration> {
+    let wrong = |message: String| Mistake::new(node.at.clone(), message);
     let timeout = match node.value {
         Value::Number(seconds) if seconds < 0.0 => None,
         Value::Number(seconds) => Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
         _ => quantity::time(&node.value),
     };
     match timeout {
-        None => mistakes
-            .add(wrong("`timeout` must be a time").hint("in seconds, or with a unit: `30`, `30s`, `2m`")),
-        Some(Duration::ZERO) => {
-            mistakes.add(wrong("with a `timeout` of 0 no node can connect").hint("such as `timeout: 30`"))
-        }
-        Some(timeout) if timeout > LONGEST_TIMEOUT => mistakes
-            .add(wrong("`timeout` is longer than an hour").hint("it is in seconds, such as `timeout: 30`")),
+        None => mistakes.add(
+            wrong(format!("`{key}` must be a time"))
+                .hint("in seconds, or with a unit: `30`, `30s`, `2m`"),
+        ),
+        Some(Duration::ZERO) => mistakes.add(
+            wrong(format!("with a `{key}` of 0 no node can do anything"))
+                .hint(format!("such as `{key}: 30`")),
+        ),
+        Some(timeout) if timeout > LONGEST_TIMEOUT => mistakes.add(
+            wrong(format!("`{key}` is longer than an hour"))
+                .hint(format!("it is in seconds, such as `{key}: 30`")),
+        ),
         Some(timeout) => Some(timeout),
     }
 }

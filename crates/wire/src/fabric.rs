@@ -77,6 +77,20 @@ impl Fabric {
         }
     }
 
+    /// Plugs a port into the segment of another one.
+    pub(crate) fn move_beside(&mut self, port: Port, other: Port) {
+        let Some(to) = self.ports.get(other.0).map(|attachment| attachment.segment) else { return };
+        let Some(attachment) = self.ports.get_mut(port.0) else { return };
+        let from = std::mem::replace(&mut attachment.segment, to);
+        if let Some(segment) = self.segments.get_mut(from) {
+            segment.ports.retain(|one| *one != port);
+            segment.addresses.retain(|_, owner| *owner != port);
+        }
+        if let Some(segment) = self.segments.get_mut(to) {
+            segment.ports.push(port);
+        }
+    }
+
     pub(crate) fn block(&mut self, from: Port, to: Port) {
         self.blocked.insert((from, to));
     }
@@ -134,6 +148,22 @@ mod tests {
 
     fn frame(destination: [u8; 6], source: [u8; 6], ether_type: [u8; 2]) -> Vec<u8> {
         [&destination[..], &source, &ether_type, b"payload"].concat()
+    }
+
+    #[test]
+    fn a_port_that_is_moved_is_in_its_new_segment_only() {
+        let mut fabric = Fabric::default();
+        let segments = [fabric.add_segment(), fabric.add_segment()];
+        let ports: Vec<_> = (0..4).map(|n| fabric.add_port(segments[n / 2]).unwrap()).collect();
+        fabric.move_beside(ports[0], ports[2]);
+        let mut targets = Vec::new();
+        let mut flooded = |from: Port| {
+            fabric.forward(from, &[0xff; 64], &mut targets);
+            let mut to: Vec<usize> = targets.iter().map(|target| target.port.index()).collect();
+            to.sort_unstable();
+            to
+        };
+        assert_eq!((flooded(ports[0]), flooded(ports[1]), flooded(ports[3])), (vec![2, 3], vec![], vec![0, 2]));
     }
 
     fn segment_of(n: usize) -> (Fabric, Vec<Port>) {

@@ -112,6 +112,11 @@ impl Switch {
         self.call(move |engine| engine.fabric().unblock(from, to))
     }
 
+    /// Plugs a port into the segment of another one.
+    pub fn move_beside(&self, port: Port, other: Port) -> Result<(), SwitchError> {
+        self.call(move |engine| engine.fabric().move_beside(port, other))
+    }
+
     /// Gives a port a new cable, whose other end is for the machine; the machine that had the old one is cut off.
     pub fn replug(&self, port: Port) -> Result<OwnedFd, SwitchError> {
         let (ours, theirs) = cable().map_err(SwitchError::System)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use natrig_lab::{
     App, Halt, Trouble, Who,
     assertions::Passage,
-    cell::{self, BYTES, CARRY, READY, Reached, alike, blank, bytes, millis},
+    cell::{self, BYTES, READY, Reached, alike, blank, bytes, millis},
     proof::{Depth, refuse},
     talk::Conversation,
     verdict::Window,
@@ -296,7 +296,7 @@ impl<'s> Run<'s> {
             node.map_or(Ok(()), |node| node.send(&mut stage.world, ids[1 - from], data))?;
         }
         self.unmet = self.faults(stage, gateways, Moment::Carrying).err();
-        let deadline = stage.world.now() + CARRY;
+        let deadline = stage.world.now() + self.scenario.carry;
         let mut late = None;
         for from in 0..2 {
             let (receiver, sender) = (names[1 - from], ids[from].to_string());
