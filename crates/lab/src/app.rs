@@ -68,8 +68,7 @@ impl App {
 
     fn common(self, more: &[&str]) -> Vec<String> {
         let listen = format!("0.0.0.0:{NODE_PORT}");
-        let words =
-            ["--json", "--commands", "--key", Self::KEY, "--inbox", Self::INBOX, "--listen", &listen];
+        let words = ["--json", "--commands", "--key", Self::KEY, "--inbox", Self::INBOX, "--listen", &listen];
         RUN.iter().chain(&words).chain(more).map(|&word| word.to_owned()).collect()
     }
 }

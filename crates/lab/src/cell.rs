@@ -12,7 +12,7 @@ use crate::{
     Topology, Trouble, Who,
     assertions::{self, Passage},
     judge::{Wanted, judge, refuted},
-    node::{COORDINATION, PROBES},
+    node::{COORDINATION, NodeEvent, PROBES},
     talk::Conversation,
     verdict::{Case, Window, verdict},
 };
@@ -92,7 +92,8 @@ pub fn millis(duration: Duration) -> f64 {
 /// What is judged of a scenario's cell, beside its captures.
 pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gateways: Vec<Passage>) -> Case {
     Case {
-        pair: Topology::of(scenario).pair_at(scenario.pair().map(|peer| (peer, scenario.site_in_the_end(peer)))),
+        pair: Topology::of(scenario)
+            .pair_at(scenario.pair().map(|peer| (peer, scenario.site_in_the_end(peer)))),
         initiator_filtering: scenario
             .nats_of_pair()
             .map_or(Filtering::EndpointIndependent, |[initiator, _]| initiator.filtering()),
@@ -128,6 +129,18 @@ pub fn read(cell: &mut Cell, trace: &Trace, case: &Case, folder: &Path) -> Resul
     cell.verdict = Some(verdict.clone());
     cell.assertions.extend(assertions::nodes(trace, case, &verdict)?);
     Ok(verdict)
+}
+
+/// Takes from the events that brought the lab's bytes what the nodes say of the way that these took; the initiator's first.
+/// Before that a node may have gone another way, and said so.
+pub fn claim_again(cell: &mut Cell, brought: [Option<&NodeEvent>; 2]) {
+    for (claim, event) in cell.claims.iter_mut().zip(brought) {
+        let Some(event) = event else { continue };
+        let now = event.claim(&claim.machine);
+        if now.path != claim.path && now.path != natrig_record::Path::None {
+            *claim = now;
+        }
+    }
 }
 
 /// Puts into a record what became of messages, and what must be true of that.

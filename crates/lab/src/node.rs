@@ -84,7 +84,9 @@ fn holds(field: &str, found: &Value, wanted: &Value, id: impl Fn(Machine) -> Opt
         (Value::String(found), Value::String(wanted)) => {
             // A path may be called as a machine is.
             let node = wanted.parse().ok().and_then(id);
-            found == wanted || node.as_ref() == Some(found) || SENTENCES.contains(&field) && found.contains(wanted)
+            found == wanted
+                || node.as_ref() == Some(found)
+                || SENTENCES.contains(&field) && found.contains(wanted)
         }
         (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
         _ => found == wanted,

@@ -30,6 +30,8 @@ pub struct Conversation {
     life: u32,
     /// The last number that this life has heard.
     last: Option<usize>,
+    /// When something was last done to nodes, links or machines.
+    disturbed: Duration,
     /// When something last arrived.
     heard_at: Duration,
     silence: Duration,
@@ -68,6 +70,7 @@ impl Conversation {
             messages: Vec::new(),
             life: 0,
             last: None,
+            disturbed: now,
             heard_at: now,
             silence: Duration::ZERO,
             twice: 0,
@@ -156,6 +159,11 @@ impl Conversation {
         self.messages.iter().any(|message| message.arrived.is_none() && !message.failed && !message.forgotten)
     }
 
+    /// Something was done to nodes, links or machines.
+    pub fn disturbed(&mut self, now: Duration) {
+        self.disturbed = now;
+    }
+
     /// A machine's node has lost all that it knew.
     pub fn forgets(&mut self, machine: Machine) {
         if machine == self.talk.to {
@@ -163,8 +171,7 @@ impl Conversation {
             self.last = None;
         }
         if machine == self.talk.from {
-            let pending =
-                self.messages.iter_mut().filter(|message| !message.acknowledged && !message.failed);
+            let pending = self.messages.iter_mut().filter(|message| !message.acknowledged && !message.failed);
             pending.for_each(|message| message.forgotten = true);
         }
     }
@@ -280,6 +287,26 @@ impl Conversation {
                 format!("nothing did for {:.1} ms", record.silence_ms),
             ));
         }
+        if let Some(most) = self.talk.again {
+            let calm = self.disturbed + most;
+            let first = self
+                .messages
+                .iter()
+                .filter_map(|message| message.arrived)
+                .filter(|at| *at >= self.disturbed)
+                .min();
+            let lost =
+                self.messages.iter().filter(|message| message.at > calm && message.arrived.is_none()).count();
+            let detail = match first {
+                Some(first) => format!("something did after {:?}", first - self.disturbed),
+                None => "nothing did".to_owned(),
+            };
+            assertions.push(assertion(
+                format!("messages arrive again {most:?} after the last fault, and all that are sent later"),
+                first.is_some_and(|first| first <= calm) && lost == 0,
+                format!("{detail}, and {lost} that were sent later did not arrive"),
+            ));
+        }
         if let Some(most) = self.talk.latency {
             let [_, of_99, slowest] = record.latency_ms;
             assertions.push(assertion(
@@ -321,6 +348,7 @@ mod tests {
             lost: 0.0,
             silence: Some(Duration::from_secs(1)),
             latency: Some(Duration::from_millis(200)),
+            again: None,
         };
         Conversation::new(talk, 7, Duration::ZERO)
     }
@@ -361,23 +389,48 @@ mod tests {
         for text in [&texts[0], &texts[0], &texts[2], &texts[1]] {
             twice.heard(EVERY * 3, text, false);
         }
-        assert_eq!(broken(&twice), [
-            "3 sent, 3 arrived; 1 twice, 1 late, 0 altered, 0 lost though acknowledged",
-            "they took 300.0 ms at most, the slowest 300.0 ms",
-        ]);
+        assert_eq!(
+            broken(&twice),
+            [
+                "3 sent, 3 arrived; 1 twice, 1 late, 0 altered, 0 lost though acknowledged",
+                "they took 300.0 ms at most, the slowest 300.0 ms",
+            ]
+        );
         let mut altered = talk();
         let text = said(&mut altered, 1).remove(0);
         altered.heard(EVERY, &text.replace("natrig 0", "natrig 5"), false);
         altered.heard(EVERY, &format!("{text}."), false);
         altered.heard(EVERY, "", false);
-        assert_eq!(broken(&altered), [
-            "1 sent, 0 arrived; 0 twice, 0 late, 3 altered, 1 lost though acknowledged",
-            "1 of 1 are, beside 0 of a sender that was ended",
-        ]);
+        assert_eq!(
+            broken(&altered),
+            [
+                "1 sent, 0 arrived; 0 twice, 0 late, 3 altered, 1 lost though acknowledged",
+                "1 of 1 are, beside 0 of a sender that was ended",
+            ]
+        );
         let mut silent = talk();
         said(&mut silent, 30);
         assert_eq!(silent.record().silence_ms, 2900.0);
         assert_eq!(broken(&silent).len(), 3);
+    }
+
+    #[test]
+    fn after_the_last_fault_it_must_go_on_again() {
+        let mut talk = talk();
+        talk.talk.again = Some(Duration::from_secs(1));
+        talk.talk.silence = None;
+        talk.talk.latency = None;
+        talk.talk.lost = 1.0;
+        let texts = said(&mut talk, 40);
+        talk.messages.iter_mut().for_each(|message| message.acknowledged = false);
+        talk.disturbed(EVERY * 10);
+        // Nothing comes for two seconds, then all that was sent since.
+        for (number, text) in texts.iter().enumerate().skip(30) {
+            talk.heard(EVERY * number as u32, text, true);
+        }
+        assert_eq!(broken(&talk), ["something did after 2s, and 9 that were sent later did not arrive"]);
+        talk.talk.again = Some(Duration::from_secs(2));
+        assert_eq!(broken(&talk), [""; 0]);
     }
 
     #[test]

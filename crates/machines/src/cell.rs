@@ -9,6 +9,7 @@ use natrig_lab::{
     App, Backend, Halt,
     assertions::Passage,
     cell::{self, BYTES, Reached, alike, blank, bytes, millis},
+    node::NodeEvent,
     proof::refuse,
     talk::Conversation,
     verdict::Window,
@@ -20,8 +21,8 @@ use serde_json::json;
 
 use crate::{
     Lab, Rig, Trouble, Who,
-    gateway::{self, Listing, at_once, both},
     faults::{Faults, idle},
+    gateway::{self, Listing, at_once, both},
     life::{self, Life},
     node::Node,
     nodes::{Events, Nodes, Public, start_public},
@@ -263,20 +264,31 @@ impl Run<'_> {
         self.unmet = self.faults(lab, gateways, Some(nodes), Moment::Carrying, events).err();
         let deadline = Instant::now() + self.scenario.carry;
         let mut arrived = [0, 0];
+        let mut brought = [None, None];
         for (sender, arrived) in arrived.iter_mut().enumerate() {
             let [from, to] = [pair[sender], pair[1 - sender]];
             let received =
                 nodes.on(to).and_then(|receiver| self.received(lab, &receiver, nodes.id(from)?, deadline));
             match received {
-                Ok(content) => *arrived = alike(&content, &bytes(self.rig.seed, self.scenario, from)),
+                Ok((content, event)) => {
+                    *arrived = alike(&content, &bytes(self.rig.seed, self.scenario, from));
+                    brought[1 - sender] = Some(event);
+                }
                 Err(trouble) => undelivered = undelivered.or(Some(trouble)),
             }
         }
         let to_ns = lab.switch().time_of(Instant::now());
+        cell::claim_again(&mut self.cell, brought.each_ref().map(Option::as_ref));
         (Window { from_ns, to_ns, sent: [BYTES as u64; 2], arrived }, undelivered)
     }
 
-    fn received(&self, lab: &Lab, node: &Node, from: &str, deadline: Instant) -> Result<Vec<u8>, Trouble> {
+    fn received(
+        &self,
+        lab: &Lab,
+        node: &Node,
+        from: &str,
+        deadline: Instant,
+    ) -> Result<(Vec<u8>, NodeEvent), Trouble> {
         let message = node.wait_for("it had received the lab's bytes", deadline, self.halt, |event| {
             event.brings_bytes_of(from)
         })?;
@@ -286,7 +298,7 @@ impl Run<'_> {
         if !file.starts_with(App::INBOX) {
             return Err(Trouble::node(format!("{}: `{file}` is not in its inbox", node.name())));
         }
-        Ok(lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?)
+        Ok((lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?, message.event.clone()))
     }
 
     fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
@@ -343,6 +355,9 @@ impl Run<'_> {
                     String::new()
                 }
             };
+            if fault.action.disturbs() {
+                nodes.iter().for_each(|nodes| nodes.disturbed());
+            }
             let _ = events.send(What::Fault { message: format!("{} after {moment}{shown}", fault.action) });
         }
         Ok(())

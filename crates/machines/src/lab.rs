@@ -123,7 +123,16 @@ impl Lab {
             return Err(Trouble::lab("interrupted"));
         }
         let members = started.into_iter().collect::<Result<_, _>>()?;
-        Ok(Lab { topology, members, switch, seed: rig.seed, served: 0, cut: Mutex::default(), parted: Mutex::default(), _slots: slots })
+        Ok(Lab {
+            topology,
+            members,
+            switch,
+            seed: rig.seed,
+            served: 0,
+            cut: Mutex::default(),
+            parted: Mutex::default(),
+            _slots: slots,
+        })
     }
 
     /// Where everything is.

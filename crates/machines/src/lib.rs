@@ -7,8 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod cell;
-mod faults;
 mod experimenter;
+mod faults;
 pub mod gateway;
 pub mod inquiry;
 mod lab;

@@ -34,6 +34,8 @@ pub struct Nodes {
     parts: BTreeMap<Machine, Part>,
     /// What they say to each other while things are broken.
     pub(crate) conversations: Mutex<Vec<Conversation>>,
+    /// What times in them count from.
+    pub(crate) talking_since: Mutex<Option<Instant>>,
     listener: Mutex<Option<Listener>>,
 }
 
@@ -96,6 +98,7 @@ impl Nodes {
             all: Mutex::new(all),
             parts,
             conversations: Mutex::default(),
+            talking_since: Mutex::default(),
             listener: Mutex::default(),
         })
     }
@@ -155,6 +158,14 @@ impl Nodes {
         *lock(&self.listener) = Some(listener);
     }
 
+    /// Something was done to nodes, links or machines.
+    pub(crate) fn disturbed(&self) {
+        let mut conversations = lock(&self.conversations);
+        if let Some(began) = *lock(&self.talking_since) {
+            conversations.iter_mut().for_each(|one| one.disturbed(began.elapsed()));
+        }
+    }
+
     /// A machine's node has lost all that it knew.
     pub(crate) fn forgets(&self, machine: Machine) {
         lock(&self.conversations).iter_mut().for_each(|one| one.forgets(machine));
@@ -205,10 +216,8 @@ fn begin(
 ) -> Result<(Node, Part), Trouble> {
     let node = start(lab, machine, argv.clone(), folder, events)?;
     let id = identity(&node, Instant::now() + READY, halt)?;
-    let comes_back = scenario
-        .faults
-        .iter()
-        .any(|fault| fault.action == Action::Machine(machine, MachineFault::PowerOn));
+    let comes_back =
+        scenario.faults.iter().any(|fault| fault.action == Action::Machine(machine, MachineFault::PowerOn));
     let key = match comes_back {
         true => Some(lab.agent(machine)?.read_file(App::KEY, 4096)?),
         false => None,

@@ -137,10 +137,7 @@ impl Spare {
 /// Whether machines can serve on after a scenario: what was done to a link ends with the switch's new beginning, while
 /// what was done to a machine may be more than the agent looks at.
 pub fn reusable(scenario: &Scenario) -> bool {
-    scenario
-        .faults
-        .iter()
-        .all(|fault| match fault.action {
+    scenario.faults.iter().all(|fault| match fault.action {
             Action::Cut(_)
             | Action::Heal(_)
             | Action::Flap(..)

@@ -36,7 +36,9 @@ pub(crate) struct Talkers<'a> {
 impl<'a> Talkers<'a> {
     pub fn new(nodes: &'a Nodes, scenario: &Scenario, seed: u64, halt: &'a Halt) -> Self {
         *lock(&nodes.conversations) = Conversation::all(scenario, seed, Duration::ZERO);
-        Talkers { nodes, halt, began: Instant::now(), state: AtomicU8::new(ON) }
+        let began = Instant::now();
+        *lock(&nodes.talking_since) = Some(began);
+        Talkers { nodes, halt, began, state: AtomicU8::new(ON) }
     }
 
     /// The faults are over.

@@ -9,12 +9,7 @@ use serde::Deserialize;
 #[serde(tag = "do", rename_all = "camelCase")]
 enum Line {
     Connect { peer: String },
-    Send {
-        peer: String,
-        file: Option<PathBuf>,
-        text: Option<String>,
-        tag: Option<u64>,
-    },
+    Send { peer: String, file: Option<PathBuf>, text: Option<String>, tag: Option<u64> },
     Quit,
 }
 

@@ -62,7 +62,9 @@ const MOST_FLAPS: f64 = 1000.0;
 fn all_actions() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     ACTIONS.into_iter().chain(WAITS).map(|(key, beside)| match key {
         // A link is cut by a fault of its own.
-        "impair" => (key, [beside, &conditions::KEYS].concat().into_iter().filter(|one| *one != "cut").collect()),
+        "impair" => {
+            (key, [beside, &conditions::KEYS].concat().into_iter().filter(|one| *one != "cut").collect())
+        }
         _ => (key, beside.to_vec()),
     })
 }
@@ -140,12 +142,10 @@ fn action(
     mistakes: &mut Mistakes,
 ) -> Option<Action> {
     let with_node = |mistakes: &mut Mistakes| seen::with_node(node, layouts, mistakes);
-    let node_fault = |fault, mistakes: &mut Mistakes| {
-        with_node(mistakes).map(|machine| Action::Node(machine, fault))
-    };
-    let machine_fault = |fault, mistakes: &mut Mistakes| {
-        with_node(mistakes).map(|machine| Action::Machine(machine, fault))
-    };
+    let node_fault =
+        |fault, mistakes: &mut Mistakes| with_node(mistakes).map(|machine| Action::Node(machine, fault));
+    let machine_fault =
+        |fault, mistakes: &mut Mistakes| with_node(mistakes).map(|machine| Action::Machine(machine, fault));
     match key {
         "cut" => return lab::link(node, layouts, mistakes).map(Action::Cut),
         "heal" => return lab::link(node, layouts, mistakes).map(Action::Heal),
@@ -239,8 +239,9 @@ fn partition(
             for layout in layouts {
                 if layout.segment(link) != layout.segment(first) {
                     let message = format!("{first} and {link} are on different segments");
-                    return mistakes
-                        .add(Mistake::new(item.at.clone(), message).hint("they never meet, whatever is done"));
+                    return mistakes.add(
+                        Mistake::new(item.at.clone(), message).hint("they never meet, whatever is done"),
+                    );
                 }
             }
             links.push(link);

@@ -150,6 +150,8 @@ impl fmt::Display for Priority {
 pub enum Expected {
     /// The seed's `hole-punch`: a direct path that took both sides, in whatever way.
     HolePunch,
+    /// Any path that carries: where chance decides what becomes of it.
+    Any,
     /// Exactly this kind.
     Exactly(Kind),
 }
@@ -159,6 +161,7 @@ impl Expected {
     pub fn admits(self, kind: Kind) -> bool {
         match self {
             Expected::HolePunch => matches!(kind, Kind::Reversal | Kind::Punch | Kind::Birthday),
+            Expected::Any => true,
             Expected::Exactly(wanted) => kind == wanted,
         }
     }
@@ -167,6 +170,7 @@ impl Expected {
     pub fn word(self) -> &'static str {
         match self {
             Expected::HolePunch => "hole-punch",
+            Expected::Any => "any",
             Expected::Exactly(Kind::Direct) => "direct",
             Expected::Exactly(Kind::Reversal) => "reversal",
             Expected::Exactly(Kind::Punch) => "punch",
@@ -307,6 +311,13 @@ pub enum Action {
     Idle(Pause),
 }
 
+impl Action {
+    /// Whether it does something to nodes, links or machines.
+    pub fn disturbs(&self) -> bool {
+        !matches!(self, Action::Expect(_) | Action::Idle(_) | Action::Connect(..))
+    }
+}
+
 /// Links of one segment that do not reach each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
@@ -415,9 +426,10 @@ impl fmt::Display for Action {
             }
             Action::Mend(link) => write!(f, "mend {link}"),
             Action::Partition(partition) => {
-                let groups = partition.groups.iter().map(|group| {
-                    group.iter().map(|link| link.name()).collect::<Vec<_>>().join(", ")
-                });
+                let groups = partition
+                    .groups
+                    .iter()
+                    .map(|group| group.iter().map(|link| link.name()).collect::<Vec<_>>().join(", "));
                 write!(f, "partition {}", groups.collect::<Vec<_>>().join(" from "))?;
                 if partition.one_way { f.write_str(", one way") } else { Ok(()) }
             }

@@ -392,8 +392,11 @@ enum Expectation {
 }
 
 fn expectation(node: &Node, mistakes: &mut Mistakes) -> Option<Expectation> {
-    let mut words =
-        vec![("hole-punch", Expectation::Stated(Expected::HolePunch)), ("truth", Expectation::Truth)];
+    let mut words = vec![
+        ("hole-punch", Expectation::Stated(Expected::HolePunch)),
+        ("any", Expectation::Stated(Expected::Any)),
+        ("truth", Expectation::Truth),
+    ];
     words.extend(KINDS.map(|(word, kind)| (word, Expectation::Stated(Expected::Exactly(kind)))));
     fields::word(node, "expected path", &words, mistakes)
 }
@@ -428,8 +431,7 @@ fn limit(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Duration> {
     };
     match timeout {
         None => mistakes.add(
-            wrong(format!("`{key}` must be a time"))
-                .hint("in seconds, or with a unit: `30`, `30s`, `2m`"),
+            wrong(format!("`{key}` must be a time")).hint("in seconds, or with a unit: `30`, `30s`, `2m`"),
         ),
         Some(Duration::ZERO) => mistakes.add(
             wrong(format!("with a `{key}` of 0 no node can do anything"))

@@ -9,7 +9,8 @@ use crate::{
     yaml::{Node, Value},
 };
 
-const KEYS: [&str; 9] = ["from", "to", "every", "bytes", "for", "lost", "silence", "latency", "back"];
+const KEYS: [&str; 10] =
+    ["from", "to", "every", "bytes", "for", "lost", "silence", "latency", "again", "back"];
 
 /// Bounds, so that no scenario loads a host without end.
 const OFTEN: Duration = Duration::from_millis(1);
@@ -35,6 +36,8 @@ pub struct Talk {
     pub silence: Option<Duration>,
     /// In how long 99 of 100 messages must arrive.
     pub latency: Option<Duration>,
+    /// How long after the last fault messages must arrive again; what is sent after that must all arrive.
+    pub again: Option<Duration>,
 }
 
 impl fmt::Display for Talk {
@@ -81,10 +84,8 @@ fn talk(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<(Tal
         match quantity::time(&node.value) {
             Some(time) if (within[0]..=within[1]).contains(&time) => Some(Some(time)),
             _ => {
-                let message = format!(
-                    "`{key}` must be a time with its unit, from {:?} to {:?}",
-                    within[0], within[1]
-                );
+                let message =
+                    format!("`{key}` must be a time with its unit, from {:?} to {:?}", within[0], within[1]);
                 mistakes.add(Mistake::new(node.at.clone(), message).hint("such as `100ms`"))
             }
         }
@@ -94,10 +95,13 @@ fn talk(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<(Tal
     let length = time("for", bounds, Some(Duration::ZERO), mistakes)?;
     let silence = time("silence", bounds, None, mistakes)?;
     let latency = time("latency", bounds, None, mistakes)?;
+    let again = time("again", bounds, None, mistakes)?;
     let bytes = match fields.find("bytes") {
         None => 100,
         Some(node) => match node.value {
-            Value::Number(bytes) if bytes.fract() == 0.0 && (64.0..=Talk::MOST_BYTES as f64).contains(&bytes) => {
+            Value::Number(bytes)
+                if bytes.fract() == 0.0 && (64.0..=Talk::MOST_BYTES as f64).contains(&bytes) =>
+            {
                 bytes as usize
             }
             _ => {
@@ -123,5 +127,5 @@ fn talk(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<(Tal
         None => true,
     };
     let (every, length) = (every.unwrap_or_default(), length.unwrap_or_default());
-    Some((Talk { from: from?, to: to?, every, bytes, length, lost, silence, latency }, back))
+    Some((Talk { from: from?, to: to?, every, bytes, length, lost, silence, latency, again }, back))
 }

@@ -163,7 +163,10 @@ mod tests {
             to.sort_unstable();
             to
         };
-        assert_eq!((flooded(ports[0]), flooded(ports[1]), flooded(ports[3])), (vec![2, 3], vec![], vec![0, 2]));
+        assert_eq!(
+            (flooded(ports[0]), flooded(ports[1]), flooded(ports[3])),
+            (vec![2, 3], vec![], vec![0, 2])
+        );
     }
 
     fn segment_of(n: usize) -> (Fabric, Vec<Port>) {

@@ -4,6 +4,7 @@
 //! Nothing here reads the host's clock: a cell's record is the same each time.
 
 mod experimenter;
+mod faults;
 mod fill;
 mod gateway;
 mod life;

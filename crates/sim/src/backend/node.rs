@@ -19,13 +19,7 @@ use omerta_mesh_core::{
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::{
-    agenda::MachineId,
-    clock::START_NS,
-    node::MeshNode,
-    program::Ended,
-    world::World,
-};
+use crate::{agenda::MachineId, clock::START_NS, node::MeshNode, program::Ended, world::World};
 
 /// How many lines of a log a failure shows.
 const TAIL: usize = 8;

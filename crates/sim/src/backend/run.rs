@@ -298,23 +298,26 @@ impl<'s> Run<'s> {
         self.unmet = self.faults(stage, gateways, Moment::Carrying).err();
         let deadline = stage.world.now() + self.scenario.carry;
         let mut late = None;
+        let mut brought = [None, None];
         for from in 0..2 {
             let (receiver, sender) = (names[1 - from], ids[from].to_string());
             let message = stage.wait_for(receiver, "it had received the lab's bytes", deadline, |one| {
                 one.event.brings_bytes_of(&sender)
             });
             match message {
-                Ok(_) => {
+                Ok(reported) => {
+                    brought[1 - from] = Some(reported.event);
                     let inbox = &stage.node(receiver)?.inbox;
-                    let got = inbox.iter().find(|(peer, data)| {
-                        *peer == ids[from] && data.len() as u64 > Talk::MOST_BYTES
-                    });
+                    let got = inbox
+                        .iter()
+                        .find(|(peer, data)| *peer == ids[from] && data.len() as u64 > Talk::MOST_BYTES);
                     arrived[from] = got.map_or(0, |(_, got)| alike(got, &sent[from]));
                 }
                 Err(trouble) if trouble.who == Who::Lab => return Err(trouble),
                 Err(trouble) => late = late.or(Some(trouble)),
             }
         }
+        cell::claim_again(&mut self.cell, brought.each_ref().map(Option::as_ref));
         late.map_or(Ok(()), Err)
     }
 
@@ -363,6 +366,9 @@ impl<'s> Run<'s> {
                 }
                 link => stage.apply(link).map(|()| String::new())?,
             };
+            if fault.action.disturbs() {
+                stage.disturbed();
+            }
             let message = format!("{} after {moment}{shown}", fault.action);
             (self.around.events)(What::Fault { message });
         }
