@@ -11,6 +11,7 @@ mod app;
 pub mod assertions;
 mod backend;
 pub mod cell;
+pub mod chaos;
 pub mod compare;
 pub mod experiment;
 pub mod fill;

@@ -14,6 +14,9 @@ use crate::{cell::millis, node::NodeEvent};
 /// What each message begins with.
 const MARK: &str = "natrig";
 
+/// How long after a node has failed to connect it is told to do so again.
+const CALL_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long messages that are under way have, when the last one has been sent.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
@@ -30,6 +33,8 @@ pub struct Conversation {
     life: u32,
     /// The last number that this life has heard.
     last: Option<usize>,
+    /// When the sender's node is told to connect again, if it is.
+    calls: Option<Duration>,
     /// When something was last done to nodes, links or machines.
     disturbed: Duration,
     /// When something last arrived.
@@ -70,6 +75,7 @@ impl Conversation {
             messages: Vec::new(),
             life: 0,
             last: None,
+            calls: None,
             disturbed: now,
             heard_at: now,
             silence: Duration::ZERO,
@@ -78,6 +84,19 @@ impl Conversation {
             altered: 0,
             direct: 0,
         }
+    }
+
+    /// Who has to be connected to whom before they can talk, beside a scenario's pair.
+    pub fn meetings(scenario: &Scenario) -> Vec<[Machine; 2]> {
+        let [a, b] = scenario.pair();
+        let mut meetings: Vec<[Machine; 2]> = vec![[a, b]];
+        for talk in &scenario.talks {
+            let [from, to] = [talk.from, talk.to];
+            if !meetings.contains(&[from, to]) && !meetings.contains(&[to, from]) {
+                meetings.push([from, to]);
+            }
+        }
+        meetings.split_off(1)
     }
 
     /// Who speaks.
@@ -133,6 +152,8 @@ impl Conversation {
             if let Some(text) = event.text("text").filter(|text| text.starts_with(MARK)) {
                 self.heard(at, text, event.text("path") == Some("direct"));
             }
+        } else if by == self.talk.from && about("connectFailed", self.talk.to) {
+            self.calls = Some(at + CALL_AGAIN);
         } else if by == self.talk.from
             && let Some(tag) = event.0.get("tag").and_then(serde_json::Value::as_u64)
         {
@@ -142,6 +163,11 @@ impl Conversation {
                 self.told(tag, false);
             }
         }
+    }
+
+    /// Whether the sender's node is to be told to connect again: an application that wants to talk does not give up.
+    pub fn calls(&mut self, now: Duration) -> bool {
+        self.calls.take_if(|at| *at <= now).is_some()
     }
 
     /// Until when it goes on at least.

@@ -196,6 +196,9 @@ impl Run<'_> {
         nodes: &Nodes,
         events: &Events,
     ) -> Result<Vec<Conversation>, Trouble> {
+        for [from, to] in Conversation::meetings(self.scenario) {
+            nodes.connect(from, to)?;
+        }
         let talkers = Talkers::new(nodes, self.scenario, self.rig.seed, self.halt);
         std::thread::scope(|scope| {
             let talking = scope.spawn(|| talkers.talk());

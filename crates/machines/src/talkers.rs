@@ -93,15 +93,22 @@ impl<'a> Talkers<'a> {
     /// Has nodes say what is due.
     fn speak(&self, now: Duration) -> Result<(), Trouble> {
         let mut said = Vec::new();
+        let mut calls = Vec::new();
         for one in lock(&self.nodes.conversations).iter_mut() {
             let node = self.nodes.on(one.from())?;
             if !node.runs() {
                 one.skip(now);
                 continue;
             }
+            if one.calls(now) {
+                calls.push((one.from(), one.to()));
+            }
             while let Some((number, text)) = one.due(now) {
                 said.push((node.clone(), one.to(), number, text));
             }
+        }
+        for (from, to) in calls {
+            self.nodes.connect(from, to)?;
         }
         for (node, to, number, text) in said {
             let command = json!({"do": "send", "peer": self.nodes.id(to)?, "text": text, "tag": number});

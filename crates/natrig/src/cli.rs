@@ -27,6 +27,8 @@ pub enum Command {
     Matrix(MatrixArguments),
     /// Simulate thousands of nodes behind NATs of given shares, who come and go and talk
     Sim(crate::sim::SimArguments),
+    /// Run a scenario with faults by lot, many seeds of them, and show the fewest faults that it does not survive
+    Chaos(ChaosArguments),
     /// List scenarios, or what covers the seed's check-list and the test plan
     List(ListArguments),
     /// List, show and explain gateway profiles
@@ -261,6 +263,34 @@ pub struct RunArguments {
     /// Options.
     #[command(flatten)]
     pub options: RunOptions,
+}
+
+/// Arguments of `chaos`.
+#[derive(Debug, Args)]
+pub struct ChaosArguments {
+    /// A scenario file with one cell, talks and no faults, such as scenarios/stress-test.yaml
+    pub file: PathBuf,
+    /// The seed of the faults, and of the first world [default: drawn]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How many seeds are tried, from the first one on
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub seeds: u64,
+    /// How long faults happen, in their time
+    #[arg(long = "for", value_name = "TIME", default_value = "10m")]
+    pub length: humantime::Duration,
+    /// Run on virtual machines, or in the simulator
+    #[arg(long, value_name = "WHICH", default_value_t = BackendName::default())]
+    pub backend: BackendName,
+    /// Leave what failed in this folder instead of natrig-runs/TIME
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How many seeds run side by side [default: what the host has room for]
+    #[arg(long, short)]
+    pub jobs: Option<usize>,
+    /// Print chaos.json instead of a summary
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `list`.

@@ -1,5 +1,6 @@
 //! natrig: a test rig for NAT traversal.
 
+mod chaos;
 #[cfg(feature = "machines")]
 mod clean;
 mod cli;
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => matrix::matrix(arguments),
         Command::Sim(arguments) => sim::sim(arguments),
+        Command::Chaos(arguments) => chaos::chaos(arguments),
         #[cfg(feature = "machines")]
         Command::Machines(command) => with_machines(command),
     }

@@ -112,7 +112,7 @@ fn mapping_faults(class: Class, profile: &Profile, mappings: &Mappings) -> Vec<S
 }
 
 fn port_faults(life: &Life, mappings: &Mappings) -> Vec<String> {
-    let Life { profile, addresses, .. } = life;
+    let Life { profile, addresses, rebound, .. } = life;
     let ports = &profile.ports;
     let mut faults = Vec::new();
     for mapping in &mappings.all {
@@ -130,6 +130,7 @@ fn port_faults(life: &Life, mappings: &Mappings) -> Vec<String> {
         }
         let wanted = SocketAddrV4::new(*outside.ip(), inside.port());
         let must_keep = match ports.allocation {
+            _ if *rebound => false,
             Allocation::Preserving => true,
             Allocation::PreservingUntilCollision => {
                 ports.range.contains(inside.port()) && !mappings.taken(wanted, mapping)

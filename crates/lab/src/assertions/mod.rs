@@ -10,7 +10,7 @@ mod node;
 use std::{net::Ipv4Addr, ops::Range};
 
 use natrig_capture::Trace;
-use natrig_nat::{Profile, profile::Allocation};
+use natrig_nat::Profile;
 use natrig_record::{Assertion, Verdict};
 use natrig_scenario::{Engine, GatewayFault};
 use serde::{Deserialize, Serialize};
@@ -55,12 +55,9 @@ impl Passage {
         match what {
             // A full table throws out what it likes.
             GatewayFault::Fill => return,
-            // The model keeps its profile, and does not give the ports again that it gave.
+            // The model keeps its profile, and gives nobody the port again that he had.
             GatewayFault::Rebind if place.gateway.engine == Engine::Model => {
-                let allocation = &mut next.profile.ports.allocation;
-                if matches!(allocation, Allocation::Preserving | Allocation::PreservingUntilCollision) {
-                    *allocation = Allocation::Random;
-                }
+                next.rebound = true;
             }
             GatewayFault::Rebind
             | GatewayFault::Reboot
@@ -78,6 +75,7 @@ impl Life {
             to_ns: None,
             profile: place.gateway.profile.clone(),
             draws_in_bursts: place.gateway.engine == Engine::Kernel,
+            rebound: false,
             addresses: place.addresses.outside.clone(),
         }
     }
@@ -97,6 +95,10 @@ pub struct Life {
     /// flow may get another port than the one before it: the kernel does.
     #[serde(default)]
     pub draws_in_bursts: bool,
+    /// Whether it gives nobody the port that he had before, whatever its profile says of new ones: who comes anew may
+    /// keep his.
+    #[serde(default)]
+    pub rebound: bool,
     /// Its outside addresses.
     pub addresses: Vec<Ipv4Addr>,
 }
@@ -156,7 +158,7 @@ mod tests {
         passage.befallen(&GatewayFault::Reboot, &place, 20..30);
         assert_eq!(passage.lives[1].profile, place.gateway.profile);
         passage.befallen(&GatewayFault::Rebind, &place, 40..50);
-        assert_eq!(passage.lives[2].profile.ports.allocation, Allocation::Random);
+        assert_eq!(passage.lives.iter().map(|life| life.rebound).collect::<Vec<_>>(), [false, false, true]);
         assert!(!passage.lives[2].draws_in_bursts);
     }
 }

@@ -216,7 +216,7 @@ impl<'s> Run<'s> {
         stage: &mut Stage<'s>,
         gateways: &mut Listing,
     ) -> Result<Vec<Conversation>, Trouble> {
-        stage.converse(self.scenario, self.seed);
+        stage.converse(self.scenario, self.seed)?;
         self.faults(stage, gateways, Moment::Settled)?;
         stage.end_conversations()
     }

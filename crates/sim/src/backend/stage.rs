@@ -14,7 +14,7 @@ use natrig_lab::{
     talk::{Conversation, DRAIN},
 };
 use natrig_record::What;
-use natrig_scenario::{Flow, Impairment, Link, Machine, Scenario, Seen, Segment};
+use natrig_scenario::{Action, Flow, Impairment, Link, Machine, Scenario, Seen, Segment};
 use serde_json::json;
 
 use super::{
@@ -273,8 +273,12 @@ impl<'s> Stage<'s> {
     }
 
     /// Begins what is said while all goes on.
-    pub fn converse(&mut self, scenario: &Scenario, seed: u64) {
+    pub fn converse(&mut self, scenario: &Scenario, seed: u64) -> Result<(), Trouble> {
+        for [from, to] in Conversation::meetings(scenario) {
+            self.apply(&Action::Connect(from, to))?;
+        }
         self.conversations = Conversation::all(scenario, seed, self.world.now());
+        Ok(())
     }
 
     /// Lets what is said go on for as long as it is to, then waits for what is under way; gives what has become of it.
@@ -307,6 +311,9 @@ impl<'s> Stage<'s> {
             // It says it when it goes on.
             if self.held.contains(&from) {
                 continue;
+            }
+            if one.calls(now) {
+                self.with_node(from, |node, world| node.connect(world, peer))?;
             }
             while let Some((number, text)) = self.conversations.get_mut(at).and_then(|one| one.due(now)) {
                 self.with_node(from, |node, world| node.say(world, peer, text, number))?;
