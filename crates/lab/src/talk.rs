@@ -89,14 +89,8 @@ impl Conversation {
     /// Who has to be connected to whom before they can talk, beside a scenario's pair.
     pub fn meetings(scenario: &Scenario) -> Vec<[Machine; 2]> {
         let [a, b] = scenario.pair();
-        let mut meetings: Vec<[Machine; 2]> = vec![[a, b]];
-        for talk in &scenario.talks {
-            let [from, to] = [talk.from, talk.to];
-            if !meetings.contains(&[from, to]) && !meetings.contains(&[to, from]) {
-                meetings.push([from, to]);
-            }
-        }
-        meetings.split_off(1)
+        let talks = scenario.talks.iter().map(|talk| [talk.from, talk.to]);
+        talks.filter(|talk| *talk != [a, b] && *talk != [b, a]).collect()
     }
 
     /// Who speaks.
