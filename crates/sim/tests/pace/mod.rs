@@ -142,7 +142,7 @@ pub fn relay_across(to: &str) -> Times {
 
 /// T5.1.5: over two members in Europe, with three links between the two ends.
 pub fn three_hops() -> Times {
-    over_lines("europe", |seed, way, lines| hops(seed, way, lines))
+    over_lines("europe", hops)
 }
 
 /// The way of a packet within Europe, and what it takes beyond that to where the second of a pair is.
