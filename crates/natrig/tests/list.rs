@@ -40,6 +40,12 @@ fn absent(shown: &Shown) -> Option<String> {
             Ok(text) => (!has_test(&text, name)).then(|| format!("{file} has no test {name}")),
             Err(error) => Some(format!("{file}: {error}")),
         },
+        Shown::Figure { file, id } => match fs::read_to_string(root().join(file)) {
+            Ok(text) => {
+                (!text.contains(&format!("\"{id}\""))).then(|| format!("{file} has no figure of {id}"))
+            }
+            Err(error) => Some(format!("{file}: {error}")),
+        },
     }
 }
 
@@ -72,6 +78,8 @@ fn what_is_not_there_is_noticed() {
         "crates/natrig/tests/list.rs::nobody",
         // A function, but no test.
         "crates/natrig/tests/list.rs::has_test",
+        "crates/meshd/benches/plan/main.rs::T9.9.9",
+        "crates/meshd/benches/nowhere.rs::T5.2.1",
     ] {
         assert!(absent(&Shown::try_from(wrong.to_owned()).unwrap()).is_some(), "{wrong}");
     }

@@ -35,7 +35,7 @@ pub struct Covered {
     pub issue: Option<u32>,
 }
 
-/// What shows something: a cell or a test.
+/// What shows something: a cell, a test or a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Shown {
@@ -52,6 +52,13 @@ pub enum Shown {
         file: String,
         /// The function.
         name: String,
+    },
+    /// A figure of a benchmark beside its target: `crates/CRATE/benches/FILE.rs::ID`.
+    Figure {
+        /// The file, from the repository's root.
+        file: String,
+        /// The case whose figure it is.
+        id: String,
     },
 }
 
@@ -117,15 +124,19 @@ impl Shown {
         match self {
             Shown::Cell { .. } => &[RunsOn::Vm, RunsOn::Sim],
             Shown::Test { file, .. } if file.starts_with("crates/machines/") => &[RunsOn::Vm],
-            Shown::Test { file, .. } if file.starts_with("crates/meshd/") => &[RunsOn::Host],
-            Shown::Test { .. } => &[RunsOn::Sim],
+            Shown::Test { file, .. } | Shown::Figure { file, .. } if file.starts_with("crates/meshd/") => {
+                &[RunsOn::Host]
+            }
+            Shown::Test { .. } | Shown::Figure { .. } => &[RunsOn::Sim],
         }
     }
 }
 
-/// A text names neither a cell nor a test.
+/// A text names no cell, no test and no benchmark.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither a cell (FILE.yaml#ID) nor a test (FILE.rs::NAME)")]
+#[error(
+    "`{0}` is no cell (FILE.yaml#ID), no test (FILE.rs::NAME) and no benchmark's figure (benches/FILE.rs::ID)"
+)]
 pub struct NothingShown(String);
 
 impl TryFrom<String> for Shown {
@@ -135,6 +146,9 @@ impl TryFrom<String> for Shown {
         let parts = |between| text.split_once(between).map(|(file, name)| (file.to_owned(), name.to_owned()));
         match (parts("#"), parts("::")) {
             (Some((file, id)), None) if file.ends_with(".yaml") => Ok(Shown::Cell { file, id }),
+            (None, Some((file, id))) if file.ends_with(".rs") && file.contains("/benches/") => {
+                Ok(Shown::Figure { file, id })
+            }
             (None, Some((file, name))) if file.ends_with(".rs") => Ok(Shown::Test { file, name }),
             _ => Err(NothingShown(text)),
         }
@@ -146,6 +160,7 @@ impl fmt::Display for Shown {
         match self {
             Shown::Cell { file, id } => write!(f, "{file}#{id}"),
             Shown::Test { file, name } => write!(f, "{file}::{name}"),
+            Shown::Figure { file, id } => write!(f, "{file}::{id}"),
         }
     }
 }
@@ -216,11 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_a_cell_or_a_test() {
+    fn what_is_named_is_a_cell_a_test_or_a_figure() {
         let read = |text: &str| Shown::try_from(text.to_owned());
-        for text in ["a/b.yaml#T1.1.1", "a/b.rs::c"] {
+        for text in ["a/b.yaml#T1.1.1", "a/b.rs::c", "crates/meshd/benches/b/main.rs::T5.2.1"] {
             assert_eq!(read(text).unwrap().to_string(), text);
         }
+        let figure = |krate: &str| read(&format!("crates/{krate}/benches/b.rs::T5.2.1")).unwrap();
+        assert!(matches!(figure("meshd"), Shown::Figure { .. }));
+        assert_eq!(["meshd", "sim"].map(|krate| figure(krate).runs_on()), [&[RunsOn::Host], &[RunsOn::Sim]]);
         for wrong in ["", "a", "a.rs#b", "a.yaml::b", "a.yaml#b::c"] {
             assert_eq!(read(wrong), Err(NothingShown(wrong.to_owned())));
         }

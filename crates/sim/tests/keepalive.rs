@@ -2,10 +2,13 @@
 
 mod estate;
 
-use std::time::Duration;
+use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use estate::{Estate, Host};
-use omerta_mesh_core::{Event, PathKind};
+use natrig_capture::Direction;
+use natrig_netmodel::{Conditions, Queue, Rate};
+use natrig_sim::Deed;
+use omerta_mesh_core::{Event, PathKind, Service};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -70,6 +73,62 @@ fn t4_6_6_five_minutes_of_silence_cost_nothing() {
         estate.run_for(Duration::from_millis(200));
         assert_eq!(heard(&mut estate, a), [("second".to_owned(), path)], "{nats:?}");
     }
+}
+
+/// T4.6.7: a transfer fills a slow line for three minutes; what goes to the bootstrap node and to the relay beside it is no more
+/// than keepalive, goes on, and is answered.
+#[test]
+fn t4_6_7_keepalive_goes_on_beside_a_transfer_that_fills_the_line() {
+    const BITS: u64 = 1_000_000;
+    let mut estate = Estate::without_relay(3);
+    let bootstrap = estate.public(|config| config.service = Service::Coordinator);
+    let relay = estate.relay();
+    let [a, b] = ["short-timer"; 2].map(|nat| estate.home(nat));
+    estate.run_for(MINUTE / 4);
+    estate.connect(a, b);
+    estate.run_for(MINUTE / 2);
+    let rate = Rate {
+        bits_per_second: NonZeroU64::new(BITS).unwrap(),
+        queue: Queue::Time(Duration::from_millis(200)),
+    };
+    let slow = Conditions { rate: Some(rate), ..Conditions::default() };
+    estate.world.condition(a.wan, Direction::Inbound, slow);
+    estate.world.condition(a.wan, Direction::Outbound, slow);
+    for host in [a, b] {
+        estate.events(host);
+    }
+    [a, b].iter().for_each(|host| estate.world.watch(host.machine));
+    let begun = estate.world.now();
+    // More than the line carries in the time.
+    for _ in 0..200 {
+        estate.say(a, b, &vec![0; (BITS / 8) as usize]);
+    }
+    estate.run_for(3 * MINUTE);
+    let end = estate.world.now();
+    assert_calm(&estate.events(a), "the sender");
+    assert_calm(&estate.events(b), "the receiver");
+    let seen = estate.world.seen();
+    let received = |by: Host| {
+        seen.iter().filter(move |seen| seen.machine == by.machine).filter_map(|seen| match &seen.what {
+            Deed::Received(packet) => Some((seen.at, packet)),
+            _ => None,
+        })
+    };
+    let came: usize = received(b).map(|(_, packet)| packet.len()).sum();
+    let room = BITS / 8 * (end - begun).as_secs();
+    assert!(came as f64 > 0.9 * room as f64, "the line is not full: {came} of {room} bytes");
+    for (server, name) in [(bootstrap, "the bootstrap node"), (relay, "the relay")] {
+        let answers = received(a).filter(|(_, packet)| source(packet) == server.address).map(|(at, _)| at);
+        let moments: Vec<Duration> = [begun].into_iter().chain(answers).chain([end]).collect();
+        let silence = moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(silence < Duration::from_secs(18), "{name} was not heard for {silence:?}");
+    }
+}
+
+/// Who sent an IPv4 packet with a UDP datagram.
+fn source(packet: &[u8]) -> SocketAddr {
+    let ip: [u8; 4] = packet[12..16].try_into().unwrap();
+    SocketAddr::from((ip, u16::from_be_bytes([packet[20], packet[21]])))
 }
 
 /// What a node heard, and by which path.

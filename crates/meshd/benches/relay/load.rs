@@ -80,7 +80,7 @@ pub fn rate(ways: &mut [Box<dyn Way + '_>], at: usize, size: usize, during: Dura
     let way = &ways[at];
     let relay = way.relay();
     let head = way.head(size);
-    let time = || relay.map_or(Duration::ZERO, super::processor::time);
+    let time = || relay.map_or(Duration::ZERO, super::process::time);
     let (begun, before) = (Instant::now(), time());
     let (mut sent, mut arrived, mut lost) = (0u64, 0u64, 0u64);
     let (mut heard, mut tended) = (begun, begun);

@@ -9,7 +9,8 @@
 mod direct;
 mod load;
 mod mesh;
-mod processor;
+#[path = "../process/mod.rs"]
+mod process;
 mod turn;
 
 use std::time::Duration;
@@ -22,20 +23,20 @@ const LATENCY_FOR: Duration = Duration::from_millis(500);
 
 fn main() {
     let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5usize).clamp(1, 100);
-    let cores = processor::cores();
+    let cores = process::cores();
     match cores.as_slice() {
         [client, relay, ..] => println!("client on core {client}, relay on core {relay}, {rounds} rounds"),
         _ => println!("only one core: client and relay share it, so the figures say little"),
     }
-    if !processor::prefer() {
+    if !process::prefer() {
         println!("other programs have the same priority, so the figures hang on what else runs");
     }
     let (client, relay) = (cores.first().copied(), cores.get(1).copied());
     // What is started now inherits the core.
-    processor::pin(relay);
+    process::pin(relay);
     let mesh = mesh::Relay::start();
     let coturn = turn::Coturn::start();
-    processor::pin(client);
+    process::pin(client);
 
     let mut ways: Vec<Box<dyn Way>> = vec![Box::new(direct::Direct::new()), Box::new(mesh.way())];
     match &coturn {
