@@ -199,10 +199,44 @@ fn two_runs_at_once_do_not_meet() {
 #[ignore = "long: make test-full"]
 fn the_meshs_scenarios_are_as_expected_on_machines() {
     let place = Place::new();
-    let files = ["announcements", "bootstrap", "detection", "hole-punching", "relays"]
-        .map(|name| format!("mesh/{name}.yaml"));
+    let files = [
+        "announcements",
+        "bootstrap",
+        "detection",
+        "hole-punching",
+        "keepalive",
+        "messages",
+        "one-lan",
+        "relays",
+        "topologies",
+    ]
+    .map(|name| format!("mesh/{name}.yaml"));
     let (results, _) = results(&place, &["run"], &files.each_ref().map(String::as_str), 0);
-    assert_eq!(results.totals.as_expected, 34);
+    assert_eq!(results.totals.as_expected, 53);
+}
+
+/// One of each kind of fault, on machines; all of them in `make test-full`.
+#[test]
+fn what_befalls_machines_is_survived() {
+    let place = Place::new();
+    let files = ["crashes", "recovery", "partitions"].map(|name| format!("faults/{name}.yaml"));
+    let words = ["run", "--only", "T3.6.4,recovery-roam,recovery-relays,T3.8.5"];
+    let (results, said) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
+    assert_eq!(results.totals.as_expected, 4, "{said}");
+    for cell in &results.cells {
+        assert!(cell.talks.iter().all(|talk| talk.arrived > 0 && talk.twice == 0), "{:#?}", cell.talks);
+    }
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn all_that_befalls_machines_is_survived() {
+    let place = Place::new();
+    let files = ["clocks", "crashes", "latency", "loss", "order", "partitions", "rate", "recovery"]
+        .map(|name| format!("faults/{name}.yaml"));
+    let words = ["run", "--jobs", "4"];
+    let (results, said) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
+    assert_eq!(results.totals.as_expected, 45, "{said}");
 }
 
 /// A node's name on the mesh, by its log.
