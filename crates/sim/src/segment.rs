@@ -6,7 +6,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use natrig_netmodel::{Conditions, Link, seed_for};
 
-use crate::agenda::{MachineId, PortId};
+use crate::{
+    agenda::{MachineId, PortId},
+    cache::{fetch, fetch_table},
+};
 
 /// A segment of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +60,15 @@ impl Segment {
             at: HashMap::with_hasher(FixedState::with_seed(0)),
             blocked: BTreeSet::new(),
             distances,
+        }
+    }
+
+    /// Has fetched what leads to the few neighbours of a narrow segment.
+    pub fn look_ahead(&self, depth: usize) {
+        match depth {
+            0 => fetch(self),
+            _ if self.distances.is_none() => fetch_table(&self.at),
+            _ => {}
         }
     }
 
