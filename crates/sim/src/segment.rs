@@ -6,7 +6,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use natrig_netmodel::{Conditions, Link, seed_for};
 
-use crate::agenda::{MachineId, PortId};
+use crate::{
+    agenda::{MachineId, PortId},
+    cache::{fetch, fetch_table},
+};
 
 /// A segment of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,12 +35,8 @@ impl Distances {
         Distances { regions, times: pairs.map(|(a, b)| time(region(a), region(b))).collect() }
     }
 
-    /// The shortest of all.
-    pub fn shortest(&self) -> Duration {
-        self.times.iter().copied().min().unwrap_or_default()
-    }
-
-    fn of(&self, a: Region, b: Region) -> Duration {
+    /// The time between two of them.
+    pub fn of(&self, a: Region, b: Region) -> Duration {
         let at = usize::from(a.0) * self.regions + usize::from(b.0);
         self.times.get(at).copied().unwrap_or_default()
     }
@@ -61,6 +60,15 @@ impl Segment {
             at: HashMap::with_hasher(FixedState::with_seed(0)),
             blocked: BTreeSet::new(),
             distances,
+        }
+    }
+
+    /// Has fetched what leads to the few neighbours of a narrow segment.
+    pub fn look_ahead(&self, depth: usize) {
+        match depth {
+            0 => fetch(self),
+            _ if self.distances.is_none() => fetch_table(&self.at),
+            _ => {}
         }
     }
 
@@ -112,6 +120,5 @@ mod tests {
         assert_eq!(distances.of(Region(0), Region(2)), ms(30));
         assert_eq!(distances.of(Region(2), Region(0)), ms(30));
         assert_eq!(distances.of(Region(1), Region(1)), ms(10));
-        assert_eq!(distances.shortest(), ms(10));
     }
 }

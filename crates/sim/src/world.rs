@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::{
@@ -530,11 +531,30 @@ impl World {
     }
 }
 
+/// How long the shortest way is between two parts of a world.
+fn window(map: &Map, parts: usize) -> u64 {
+    let mut shortest = u64::MAX;
+    for (number, segment) in (0..).map(SegmentId).zip(&map.segments) {
+        let Some(distances) = &segment.distances else { continue };
+        let mut regions = vec![BTreeSet::new(); parts];
+        for (plug, spot) in map.plugs.iter().zip(&map.ports).filter(|(plug, _)| plug.segment == number) {
+            if let Some(regions) = regions.get_mut(spot.shard as usize) {
+                regions.insert(plug.region);
+            }
+        }
+        for (at, here) in regions.iter().enumerate() {
+            let others = regions.iter().skip(at + 1).flatten();
+            let ways = others.flat_map(|there| here.iter().map(|here| nanos(distances.of(*here, *there))));
+            shortest = ways.fold(shortest, u64::min);
+        }
+    }
+    shortest.max(1)
+}
+
 /// Runs the parts of a world side by side, in windows that no packet crosses: it is longer under way.
 fn side_by_side(map: &Map, shards: &mut [Shard], end: u64) {
-    let distances = map.segments.iter().filter_map(|segment| segment.distances.as_ref());
-    let window = distances.map(|distances| nanos(distances.shortest())).min().unwrap_or(u64::MAX).max(1);
     let count = shards.len();
+    let window = window(map, count);
     let mail: Vec<Mutex<Vec<Event>>> = (0..count).map(|_| Mutex::default()).collect();
     let next: Vec<AtomicU64> = (0..count).map(|_| AtomicU64::new(u64::MAX)).collect();
     let barrier = Barrier::new(count);
@@ -572,4 +592,30 @@ fn side_by_side(map: &Map, shards: &mut [Shard], end: u64) {
             scope.spawn(|| work(shard));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(world: &mut World, segment: SegmentId, part: usize, region: u16) {
+        let name = format!("{part} {region}");
+        let nic = Nic { link: name.clone(), segment, region: Region(region), mac: [0; 6], addresses: vec![] };
+        world.station(part, Body { name, nics: vec![nic], ..Body::default() });
+    }
+
+    #[test]
+    fn parts_run_ahead_by_the_shortest_way_between_them() {
+        let ms = |n| Duration::from_millis(n);
+        let mut world = World::divided(1, 2);
+        let far = Distances::between(3, |a, b| ms(1 + 10 * u64::from(b.0 - a.0)));
+        let segment = world.wide_segment("internet", far);
+        assert_eq!(window(&world.map, 2), u64::MAX);
+        for (part, region) in [(0, 0), (0, 1), (1, 2)] {
+            add(&mut world, segment, part, region);
+        }
+        assert_eq!(window(&world.map, 2), nanos(ms(11)));
+        add(&mut world, segment, 1, 1);
+        assert_eq!(window(&world.map, 2), nanos(ms(1)));
+    }
 }

@@ -36,7 +36,8 @@ pub(super) fn build(plan: &Arc<Plan>, threads: usize, sessions: usize) -> Result
     let far =
         Distances::between(plan.mix.regions.len(), |a, b| plan.mix.round_trip(a.0.into(), b.0.into()) / 2);
     let internet = world.wide_segment("internet", far);
-    let mut builder = Builder { world, internet, threads, plan };
+    let parts = parts(plan, threads);
+    let mut builder = Builder { world, internet, threads, parts, plan };
     for region in 0..plan.mix.regions.len() as u16 {
         builder.stun(region);
     }
@@ -46,10 +47,26 @@ pub(super) fn build(plan: &Arc<Plan>, threads: usize, sessions: usize) -> Result
     Ok(Built { world: builder.world, members, relays })
 }
 
+/// Members by their regions, divided evenly among parts of the world: so most that is near each other is in one part, and each
+/// part may run far before it hears of another.
+fn parts(plan: &Plan, threads: usize) -> Vec<usize> {
+    let mut by_region: Vec<usize> = (0..plan.members.len()).collect();
+    by_region.sort_by_key(|&number| plan.members.get(number).map(|place| place.region));
+    let mut parts = vec![0; by_region.len()];
+    for (rank, &number) in by_region.iter().enumerate() {
+        if let Some(part) = parts.get_mut(number) {
+            *part = rank * threads / by_region.len();
+        }
+    }
+    parts
+}
+
 struct Builder<'a> {
     world: World,
     internet: SegmentId,
     threads: usize,
+    /// In which part of the world each member is.
+    parts: Vec<usize>,
     plan: &'a Arc<Plan>,
 }
 
@@ -59,7 +76,7 @@ impl Builder<'_> {
         let addresses = plan::stun_addresses(region);
         let nic = self.nic(&name, self.internet, region, addresses.map(|address| (address, 32)).into());
         let body = Body { name, nics: vec![nic], routes: anywhere(), ..Body::default() };
-        let host = self.world.host(usize::from(region) % self.threads, body);
+        let host = self.world.host(self.part_of(region), body);
         let [primary, alternate] = addresses;
         let at = |address, port| std::net::SocketAddrV4::new(address, port);
         self.world.start(host, StunServer::new(at(primary, 3478), at(alternate, 3479)));
@@ -71,7 +88,9 @@ impl Builder<'_> {
         let addresses = vec![(plan::relay_address(number), 32)];
         let nic = self.nic(&name, self.internet, relay.region, addresses);
         let body = Body { name, nics: vec![nic], routes: anywhere(), ..Body::default() };
-        let host = self.world.host(number as usize % self.threads, body);
+        // They are numbered by region.
+        let part = number as usize * self.threads / self.plan.relays.len();
+        let host = self.world.host(part, body);
         self.world.start(host, Relay::new(number, self.plan.clone(), sessions));
         Some(host)
     }
@@ -86,7 +105,7 @@ impl Builder<'_> {
             nat.of.gateways.iter().map(|gateway| gateway.profile.clone()).collect();
         // A router that translates nothing and lets everything pass changes nothing either.
         profiles.retain(|profile| !is_open(profile));
-        let part = number as usize % self.threads;
+        let part = self.parts.get(number as usize).copied().unwrap_or_default();
         let name = plan::member_name(number);
         let public = plan::site_address(number);
         let outermost = profiles.len().saturating_sub(1);
@@ -143,6 +162,12 @@ impl Builder<'_> {
         }
         self.world.start(host, Member::new(number, self.plan.clone(), own));
         Ok(host)
+    }
+
+    /// A part of the world in which there is somebody of a region.
+    fn part_of(&self, region: u16) -> usize {
+        let mut places = self.plan.members.iter().zip(&self.parts);
+        places.find(|(place, _)| place.region == region).map_or(0, |(_, part)| *part)
     }
 
     /// Puts the conditions of a member's line in force on the cable that leads to the internet.
