@@ -43,6 +43,16 @@ pub fn create(named: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The folders of all runs that nobody named, the oldest first.
+pub fn runs() -> Vec<PathBuf> {
+    let entries = fs::read_dir(RUNS).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink()).collect();
+    // Their names begin with the time.
+    runs.sort();
+    runs
+}
+
 fn by_time(runs: &Path) -> Result<PathBuf, Failure> {
     let wrong = |path: &Path| {
         let path = path.to_owned();

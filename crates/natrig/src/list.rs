@@ -1,6 +1,7 @@
 //! `natrig list`.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,12 +9,12 @@ use std::{
 use natrig_report::{Style, columns};
 use natrig_scenario::{
     Scenario,
-    coverage::{Coverage, Covered, RunsOn, State},
+    coverage::{Coverage, Covered, RunsOn, Shown, State},
     population::{Churn, Mix},
 };
 use serde_json::{Value, json};
 
-use crate::{cli::ListArguments, failure::Failure, output::print};
+use crate::{cli::ListArguments, failure::Failure, folder, output::print};
 
 /// Lists scenarios, or what covers the test plan.
 pub fn list(arguments: &ListArguments) -> Result<u8, Failure> {
@@ -86,32 +87,65 @@ fn value(scenario: &Scenario) -> Value {
 
 fn coverage(json: bool) -> String {
     let coverage = Coverage::standard();
+    let last = last_results();
     if json {
-        let values = |all: &[Covered]| all.iter().map(covered_value).collect::<Vec<_>>();
+        let values =
+            |all: &[Covered]| all.iter().map(|one| covered_value(one, &last)).collect::<Vec<_>>();
         return pretty(&json!({ "boxes": values(&coverage.boxes), "cases": values(&coverage.cases) }));
     }
     let style = Style::of(&std::io::stdout());
-    let heads = ["ID", "what is to be shown", "state", "runs on", "shown by, or still lacking"];
+    let heads = ["ID", "what is to be shown", "state", "runs on", "last result here", "shown by, or still lacking"];
     let part = |title: &str, all: &[Covered]| {
-        let rows: Vec<[String; 5]> = all.iter().map(covered_row).collect();
+        let rows: Vec<[String; 6]> = all.iter().map(|one| covered_row(one, &last)).collect();
         format!("{title}\n{}\n{}\n", columns(&heads, &rows, style), totals(all))
     };
     part("The seed's check-list", &coverage.boxes) + "\n" + &part("The test plan", &coverage.cases)
 }
 
-fn covered_row(one: &Covered) -> [String; 5] {
+/// What the newest runs under natrig-runs in this folder came to, by the ID of the cell.
+type LastResults = BTreeMap<String, String>;
+
+fn last_results() -> LastResults {
+    let mut last = LastResults::new();
+    for run in folder::runs() {
+        // One that is under way, or of another version, says nothing.
+        let Ok(results) = natrig_report::read(&run.join("results.json")) else { continue };
+        for cell in results.cells {
+            let told = format!("{} ({}, {})", cell.outcome, results.run.backend, results.run.started);
+            last.insert(cell.id, told);
+        }
+    }
+    last
+}
+
+/// What the cells that show something came to when they were last run.
+fn last_of(one: &Covered, last: &LastResults) -> Option<String> {
+    let found: Vec<&str> = one
+        .by
+        .iter()
+        .filter_map(|shown| match shown {
+            Shown::Cell { id, .. } => last.get(id).map(String::as_str),
+            Shown::Test { .. } | Shown::Figure { .. } => None,
+        })
+        .collect();
+    (!found.is_empty()).then(|| found.join("\n"))
+}
+
+fn covered_row(one: &Covered, last: &LastResults) -> [String; 6] {
     let issue = one.issue.map(|issue| match &one.lacks {
         Some(lacks) => format!("lacks {lacks}: issue {issue}"),
         None => format!("issue {issue}"),
     });
     let shown: Vec<String> = one.by.iter().map(ToString::to_string).chain(issue).collect();
-    [one.id.clone(), one.what.clone(), state(one).to_owned(), runs_on(one), shown.join("\n")]
+    let last = last_of(one, last).unwrap_or_else(|| "–".to_owned());
+    [one.id.clone(), one.what.clone(), state(one).to_owned(), runs_on(one), last, shown.join("\n")]
 }
 
-fn covered_value(one: &Covered) -> Value {
+fn covered_value(one: &Covered, last: &LastResults) -> Value {
     let mut value = json!(one);
     value["state"] = json!(one.state());
     value["runs_on"] = json!(one.runs_on());
+    value["last"] = json!(last_of(one, last));
     value
 }
 

@@ -119,6 +119,26 @@ fn all_scenarios_are_listed() {
     assert!(error.contains("nowhere"), "{error}");
 }
 
+/// What a cell came to when it was last run stands beside the case that it shows.
+#[test]
+fn the_last_result_is_shown() {
+    let work = tempfile::tempdir().unwrap();
+    let natrig = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_natrig"));
+        command.current_dir(work.path()).args(words);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    };
+    let punch = |out: &str| {
+        let map: serde_json::Value = serde_json::from_str(out).unwrap();
+        map["cases"].as_array().unwrap().iter().find(|case| case["id"] == "T4.2.2").unwrap()["last"].clone()
+    };
+    assert_eq!(punch(&natrig(&["list", "--ids", "--json"])), serde_json::Value::Null);
+    let file = root().join("scenarios/mesh/hole-punching.yaml").canonicalize().unwrap();
+    natrig(&["run", "--backend", "sim", "--only", "T4.2.2", &file.display().to_string()]);
+    let last = punch(&natrig(&["list", "--ids", "--json"]));
+    assert!(last.as_str().unwrap().starts_with("as expected (sim, "), "{last}");
+}
+
 #[test]
 fn the_map_is_shown_with_what_is_open() {
     let (_, out, _) = natrig(&["--ids"]);
