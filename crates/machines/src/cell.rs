@@ -148,13 +148,6 @@ impl Run<'_> {
         self.passages = lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, events)?;
         let public = public?;
-        let outboxes = || {
-            at_once(self.scenario.pair(), |peer| {
-                let content = bytes(self.rig.seed, self.scenario, peer);
-                Ok(lab.agent(peer)?.write_file(OUTBOX, 0o644, content)?)
-            })
-        };
-        outboxes()?;
         self.faults(lab, gateways, None, Moment::Serving, events)?;
         let nodes = Nodes::start(lab, self.scenario, public, self.folder, self.halt, events)?;
         self.faults(lab, gateways, Some(&nodes), Moment::Started, events)?;
@@ -254,9 +247,14 @@ impl Run<'_> {
         nodes: &Nodes,
         events: &Events,
     ) -> (Window, Option<Trouble>) {
-        let from_ns = lab.switch().time_of(Instant::now());
         let pair = self.scenario.pair();
-        let mut undelivered = None;
+        // Not before: a machine that lost its power has lost its files.
+        let outboxes = at_once(pair, |peer| {
+            let content = bytes(self.rig.seed, self.scenario, peer);
+            Ok(lab.agent(peer)?.write_file(OUTBOX, 0o644, content)?)
+        });
+        let mut undelivered = outboxes.err();
+        let from_ns = lab.switch().time_of(Instant::now());
         for [from, to] in [pair, [pair[1], pair[0]]] {
             let send = |node: &Node, target: &str| {
                 node.command(&json!({"do": "send", "peer": target, "file": OUTBOX}))
