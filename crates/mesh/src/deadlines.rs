@@ -31,11 +31,6 @@ impl<K: Copy + Ord> Deadlines<K> {
         }
     }
 
-    /// Where the deadlines lie.
-    pub fn row(&self) -> &[(Instant, K)] {
-        &self.0
-    }
-
     /// The first deadline.
     pub fn first(&self) -> Option<Instant> {
         self.0.first().map(|&(at, _)| at)

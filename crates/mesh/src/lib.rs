@@ -18,7 +18,6 @@
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
 )]
 
-mod ahead;
 mod announce;
 mod budget;
 mod choice;

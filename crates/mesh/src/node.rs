@@ -33,7 +33,6 @@ use indexmap::IndexMap;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::ahead::fetch_value;
 use crate::announce::encoded;
 use crate::budget::Budget;
 use crate::config::{Bootstrap, Config};
@@ -291,37 +290,6 @@ impl Node {
         node.begin_detection(now);
         node.drive(now);
         node
-    }
-
-    /// Tells `fetch` where memory lies, and how long it is, that the next step is likely to touch: with depth 0 of the node itself,
-    /// with each greater depth, up to 2, of what the depth before leads to. For drivers with so many nodes that no
-    /// cache holds them; nothing changes.
-    pub fn look_ahead(&self, depth: usize, fetch: &mut dyn FnMut(*const u8, usize)) {
-        match depth {
-            0 => {
-                // What steps touch that only carry data; of the rest there is more than twice as much.
-                fetch_value(&self.quic, fetch);
-                fetch_value(&self.peers, fetch);
-                fetch_value(&self.routes, fetch);
-                fetch_value(&self.counters, fetch);
-                fetch_value(&self.messages, fetch);
-                fetch_value(&self.received, fetch);
-                fetch_value(&self.entrances, fetch);
-                fetch_value(&self.transmits, fetch);
-                fetch_value(&self.events, fetch);
-                fetch_value(&self.streams, fetch);
-                fetch_value(&self.sockets, fetch);
-                fetch_value(&self.detector, &mut |start, _| fetch(start, 1));
-                fetch_value(&self.next_timeout, fetch);
-                fetch_value(&self.rest_timeout, fetch);
-                fetch_value(&self.is_stirred, fetch);
-            }
-            1 => {
-                self.quic.look_ahead(0, fetch);
-                self.peers.look_ahead(fetch);
-            }
-            depth => self.quic.look_ahead(depth - 1, fetch),
-        }
     }
 
     /// Who this node is.

@@ -23,7 +23,6 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
-use crate::ahead::{Fetch, fetch_slice, fetch_value};
 use crate::crypto::{QuicCrypto, SeededKey};
 use crate::deadlines::{Deadline, Deadlines};
 use crate::identity::PeerId;
@@ -200,8 +199,6 @@ pub(crate) struct Quic {
     settings: Settings,
     /// Connections so far.
     count: u64,
-    /// The connection that was touched last.
-    latest: Option<ConnectionHandle>,
 }
 
 impl Quic {
@@ -246,22 +243,6 @@ impl Quic {
             events: VecDeque::new(),
             settings: *settings,
             count: 0,
-            latest: None,
-        }
-    }
-
-    /// Tells `fetch` where the connection lies that was touched last: with depth 0 what leads to it, then itself.
-    pub fn look_ahead(&self, depth: usize, fetch: Fetch<'_>) {
-        let Some(place) = self.latest.and_then(|handle| self.slots.0.get(handle.0)) else {
-            return;
-        };
-        match (depth, place) {
-            (0, _) => {
-                fetch_value(place, fetch);
-                fetch_slice(self.deadlines.row(), fetch);
-            }
-            (1, Some(slot)) => fetch_value(&**slot, fetch),
-            _ => {}
         }
     }
 
@@ -579,7 +560,6 @@ impl Quic {
         let Some(slot) = self.slots.get_mut(handle) else {
             return;
         };
-        self.latest = Some(handle);
         if !std::mem::replace(&mut slot.is_unwritten, true) {
             self.unwritten.push(handle);
         }

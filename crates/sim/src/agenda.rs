@@ -76,12 +76,8 @@ const PAGES: u64 = 1024;
 /// little, and fits a processor's cache also if a hundred thousand things are going to happen.
 #[derive(Debug)]
 pub(crate) struct Agenda {
-    /// What was laid on the page of now, the first thing last.
-    today: Vec<Turn>,
-    /// How many of those nobody has been told of ahead.
-    untold: usize,
-    /// What has been put on this page or an earlier one since.
-    added: BinaryHeap<Turn>,
+    /// What happens on the page of now, or has been put on an earlier one.
+    today: BinaryHeap<Turn>,
     page: u64,
     pages: Vec<Vec<Turn>>,
     /// How many turns lie on pages.
@@ -100,9 +96,7 @@ struct Turn {
 impl Default for Agenda {
     fn default() -> Self {
         Agenda {
-            today: Vec::new(),
-            untold: 0,
-            added: BinaryHeap::new(),
+            today: BinaryHeap::new(),
             page: 0,
             pages: (0..PAGES).map(|_| Vec::new()).collect(),
             laid: 0,
@@ -117,7 +111,7 @@ impl Agenda {
         let turn = Turn { when, place: self.what.insert(what) as u32 };
         let page = when.at >> PAGE;
         if page <= self.page {
-            self.added.push(turn);
+            self.today.push(turn);
         } else if page < self.page + PAGES {
             self.pages[(page % PAGES) as usize].push(turn);
             self.laid += 1;
@@ -128,20 +122,10 @@ impl Agenda {
 
     /// When the next thing happens.
     pub fn next(&mut self) -> Option<u64> {
-        if self.today.is_empty() && self.added.is_empty() {
+        if self.today.is_empty() {
             self.turn_over();
         }
-        // Of two turns the greater one comes first.
-        self.today.last().max(self.added.peek()).map(|turn| turn.when.at)
-    }
-
-    /// The next things of this page and when they happen, at most so many; none before all that were told so have happened.
-    pub fn ahead(&mut self, count: usize) -> impl Iterator<Item = (u64, &What)> {
-        let left = self.today.len();
-        let from = if left > self.untold { left } else { left.saturating_sub(count) };
-        self.untold = self.untold.min(from);
-        let turns = self.today[from..].iter();
-        turns.filter_map(|turn| Some((turn.when.at, self.what.get(turn.place as usize)?)))
+        self.today.peek().map(|turn| turn.when.at)
     }
 
     /// Goes on to the next page that has something on it.
@@ -158,12 +142,10 @@ impl Agenda {
         self.page = next;
         let turns = &mut self.pages[(next % PAGES) as usize];
         self.laid -= turns.len();
-        self.today.append(turns);
+        self.today.extend(turns.drain(..));
         while self.later.peek().is_some_and(|turn| turn.when.at >> PAGE == next) {
             self.today.extend(self.later.pop());
         }
-        self.today.sort_unstable();
-        self.untold = self.today.len();
     }
 
     /// The next thing, if it happens before `end`.
@@ -171,16 +153,14 @@ impl Agenda {
         if self.next()? >= end {
             return None;
         }
-        let is_laid = self.today.last() > self.added.peek();
-        let Turn { when, place } = if is_laid { self.today.pop() } else { self.added.pop() }?;
+        let Turn { when, place } = self.today.pop()?;
         let what = self.what.try_remove(place as usize)?;
         Some(Event { when, what })
     }
 
     /// All of it, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (When, &What)> {
-        let turns =
-            self.today.iter().chain(&self.added).chain(self.pages.iter().flatten()).chain(&self.later);
+        let turns = self.today.iter().chain(self.pages.iter().flatten()).chain(&self.later);
         turns.filter_map(|turn| Some((turn.when, self.what.get(turn.place as usize)?)))
     }
 }
@@ -240,25 +220,5 @@ mod tests {
             }
             prop_assert!(all.is_empty());
         }
-    }
-
-    #[test]
-    fn what_is_ahead_is_told_once() {
-        let mut agenda = Agenda::default();
-        for turn in 0..5 {
-            let when = When { at: (1 << PAGE) + u64::from(turn), origin: MachineId(0), turn };
-            agenda.add(Event { when, what: What::Wake(MachineId(turn)) });
-        }
-        assert!(agenda.next().is_some());
-        let mut told = Vec::new();
-        for _ in 0..5 {
-            let before = told.len();
-            told.extend(agenda.ahead(2).map(|(at, _)| at & 0xff));
-            assert!(told.len() <= before + 2);
-            assert!(agenda.pop_before(u64::MAX).is_some_and(|event| told.contains(&(event.when.at & 0xff))));
-        }
-        told.sort_unstable();
-        assert_eq!(told, [0, 1, 2, 3, 4]);
-        assert_eq!(agenda.ahead(2).count(), 0);
     }
 }

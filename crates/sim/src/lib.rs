@@ -6,17 +6,14 @@
 //!
 //! The same seed gives the same run, bit for bit, on any number of threads: see `docs/determinism.md`.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)
 )]
 
 mod agenda;
-mod ahead;
 pub mod backend;
-#[allow(unsafe_code, reason = "there is no other way to a prefetch")]
-mod cache;
 mod clock;
 mod machine;
 mod node;

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::{
     agenda::{MachineId, PortId},
-    cache::{fetch, fetch_bytes},
     clock::Clock,
     packet::{self, Read},
     program::{Datagram, Io, Program, Sending, Sockets},
@@ -90,38 +89,6 @@ impl Machine {
             Role::Host(host) => host.poll_timeout().map(|at| self.clock.world(at)),
             Role::Gateway(gateway) => gateway.poll_timeout(),
             Role::Station(_) => None,
-        }
-    }
-
-    /// Whether it is still to be woken then, and wants to be.
-    pub fn is_due(&self, at: u64) -> bool {
-        self.wakes == Some(at) && self.wants.is_some_and(|wanted| wanted <= at)
-    }
-
-    /// Has memory fetched that its next step is likely to touch: with depth 0 the machine itself, with each greater depth what
-    /// the depth before leads to.
-    pub fn look_ahead(&self, depth: usize) {
-        match (depth, &self.role) {
-            (0, _) => fetch(self),
-            (1, role) => {
-                fetch(self.interfaces.as_slice());
-                fetch(self.routes.as_slice());
-                match role {
-                    Role::Host(host) => fetch(host.programs.as_slice()),
-                    Role::Gateway(gateway) => fetch(&**gateway),
-                    Role::Station(_) => {}
-                }
-            }
-            (2, role) => {
-                self.interfaces.iter().for_each(|interface| fetch(interface.addresses.as_slice()));
-                match role {
-                    Role::Host(host) => host.look_ahead(0),
-                    Role::Gateway(gateway) => gateway.look_ahead(&mut fetch_bytes),
-                    Role::Station(_) => {}
-                }
-            }
-            (depth, Role::Host(host)) => host.look_ahead(depth - 2),
-            _ => {}
         }
     }
 
@@ -301,13 +268,6 @@ impl Host {
     /// All programs, in the order in which they were added.
     pub fn programs(&self) -> impl Iterator<Item = &dyn Program> {
         self.programs.iter().map(Box::as_ref)
-    }
-
-    fn look_ahead(&self, depth: usize) {
-        if depth == 0 {
-            self.sockets.look_ahead();
-        }
-        self.programs.iter().for_each(|program| program.look_ahead(depth, &mut fetch_bytes));
     }
 
     fn poll_timeout(&mut self) -> Option<Duration> {

@@ -12,8 +12,6 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde_json::Value;
 
-use crate::cache::fetch_table;
-
 /// The ports that a host gives sockets without one, as Linux does.
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
@@ -37,12 +35,6 @@ pub trait Program: Any + Send {
     /// When it wants to be woken, by its host's clock.
     fn poll_timeout(&mut self) -> Option<Duration> {
         None
-    }
-
-    /// Tells `fetch` where memory lies, and how long it is, that the next call is likely to touch: with depth 0 the program
-    /// itself, with each greater depth what the depth before leads to. It may lie anywhere: who is told must not read it.
-    fn look_ahead(&self, depth: usize, fetch: &mut dyn FnMut(*const u8, usize)) {
-        let _ = (depth, fetch);
     }
 
     /// The host has other addresses than before.
@@ -163,12 +155,6 @@ impl Sockets {
             of: HashMap::with_hasher(FixedState::with_seed(0)),
             random: Pcg64Mcg::seed_from_u64(seed),
         }
-    }
-
-    /// Has the tables fetched.
-    pub fn look_ahead(&self) {
-        fetch_table(&self.at);
-        fetch_table(&self.of);
     }
 
     /// Whose a datagram to this address is.

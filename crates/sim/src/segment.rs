@@ -6,10 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use natrig_netmodel::{Conditions, Link, seed_for};
 
-use crate::{
-    agenda::{MachineId, PortId},
-    cache::{fetch, fetch_table},
-};
+use crate::agenda::{MachineId, PortId};
 
 /// A segment of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,15 +57,6 @@ impl Segment {
             at: HashMap::with_hasher(FixedState::with_seed(0)),
             blocked: BTreeSet::new(),
             distances,
-        }
-    }
-
-    /// Has fetched what leads to the few neighbours of a narrow segment.
-    pub fn look_ahead(&self, depth: usize) {
-        match depth {
-            0 => fetch(self),
-            _ if self.distances.is_none() => fetch_table(&self.at),
-            _ => {}
         }
     }
 

@@ -9,7 +9,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
     agenda::{Agenda, Event, MachineId, Passing, PortId, What, When},
-    ahead::Next,
     machine::{Departure, Machine, Outcome},
     segment::{Cable, Plug, Segment},
     tap::{self, Tap},
@@ -110,8 +109,6 @@ pub(crate) struct Shard {
     pub folds: bool,
     frames: u64,
     outcome: Outcome,
-    /// Kept for its memory.
-    pub(crate) ahead: Vec<Next>,
     /// Packets at the other end of a cable without delay, which are taken as soon as their sender's turn is over.
     at_hand: VecDeque<(PortId, Passing)>,
 }
@@ -130,7 +127,6 @@ impl Shard {
     /// Lets the next thing happen, if it does before `end`.
     pub fn step(&mut self, map: &Map, end: u64) -> bool {
         let Some(Event { when, what }) = self.agenda.pop_before(end) else { return false };
-        self.look_ahead(map);
         self.now = self.now.max(when.at);
         self.counts.events += 1;
         match what {

@@ -5,7 +5,6 @@ use std::time::Instant;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
-use crate::ahead::{Fetch, fetch_slice, fetch_value};
 use crate::deadlines::{Deadline, Deadlines};
 use crate::identity::PeerId;
 
@@ -15,8 +14,6 @@ use super::path::Peer;
 pub(super) struct Peers {
     held: IndexMap<PeerId, Held, FixedState>,
     touched: Vec<PeerId>,
-    /// The place of the one that was touched last.
-    latest: usize,
     deadlines: Deadlines<PeerId>,
 }
 
@@ -29,12 +26,7 @@ struct Held {
 
 impl Peers {
     pub fn new(hashes: FixedState) -> Self {
-        Self {
-            held: IndexMap::with_hasher(hashes),
-            touched: Vec::new(),
-            latest: 0,
-            deadlines: Deadlines::new(),
-        }
+        Self { held: IndexMap::with_hasher(hashes), touched: Vec::new(), deadlines: Deadlines::new() }
     }
 
     pub fn get(&self, id: &PeerId) -> Option<&Peer> {
@@ -43,9 +35,8 @@ impl Peers {
 
     /// To be changed.
     pub fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
-        let (place, _, held) = self.held.get_full_mut(id)?;
+        let held = self.held.get_mut(id)?;
         if !std::mem::replace(&mut held.is_touched, true) {
-            self.latest = place;
             self.touched.push(*id);
         }
         Some(&mut held.peer)
@@ -77,14 +68,6 @@ impl Peers {
                 held.is_touched = false;
                 self.deadlines.change(id, &mut held.deadline, deadline(&id, &held.peer));
             }
-        }
-    }
-
-    /// Tells `fetch` where the peer lies that was touched last.
-    pub fn look_ahead(&self, fetch: Fetch<'_>) {
-        fetch_slice(self.deadlines.row(), fetch);
-        if let Some((_, held)) = self.held.get_index(self.latest) {
-            fetch_value(held, fetch);
         }
     }
 

@@ -99,12 +99,6 @@ impl Gateway {
         &mut self.engine
     }
 
-    /// Tells `fetch` where memory lies, and how long it is, that the next packet is likely to touch beside the gateway itself. It
-    /// may lie anywhere: who is told must not read it.
-    pub fn look_ahead(&self, fetch: &mut dyn FnMut(*const u8, usize)) {
-        self.engine.look_around(fetch);
-    }
-
     /// Takes an IPv4 packet that came from a side; what follows its total length is cut off.
     pub fn handle(&mut self, now: Duration, from: Side, mut bytes: Vec<u8>) -> Result<(), Lost> {
         let header = Header::read(&bytes)?;

@@ -50,11 +50,6 @@ impl Index {
         black_box(self.slots[self.home(hash)]);
     }
 
-    /// Tells `fetch` where the slots lie, or the first of many.
-    pub fn look_around(&self, fetch: &mut dyn FnMut(*const u8, usize)) {
-        fetch(self.slots.as_ptr().cast(), size_of::<u64>() * LEAST);
-    }
-
     /// Adds a place that is not there.
     pub fn insert(&mut self, hash: u32, place: Place) {
         // At most three quarters full: what is not there is not sought for long.

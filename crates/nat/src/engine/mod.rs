@@ -323,12 +323,6 @@ impl Engine {
         }
     }
 
-    /// Tells `fetch` where the tables of an engine with few flows lie.
-    pub(crate) fn look_around(&self, fetch: &mut dyn FnMut(*const u8, usize)) {
-        self.table.look_around(fetch);
-        self.endpoints.look_around(fetch);
-    }
-
     /// When [`Engine::poll`] has something to say.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.held.front().map(|(due, _)| Duration::from_nanos(*due))

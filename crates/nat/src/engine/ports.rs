@@ -93,11 +93,6 @@ impl Endpoints {
         Endpoints { ports, pool, addresses, by_host, hosts, last, seed, randomness }
     }
 
-    /// Tells `fetch` where the addresses lie.
-    pub fn look_around(&self, fetch: &mut dyn FnMut(*const u8, usize)) {
-        fetch(self.addresses.as_ptr().cast(), size_of::<Address>().min(64));
-    }
-
     /// Gives other ports where only the inside one would have been given.
     pub fn settle_for_others(&mut self) {
         if self.ports.allocation == Allocation::Preserving {

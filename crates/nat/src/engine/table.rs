@@ -20,9 +20,6 @@ use super::{
     packet::Protocol,
 };
 
-/// Flows of a household.
-const FEW: usize = 4;
-
 /// Packets whose flows are fetched at once.
 pub(super) const BATCH: usize = 32;
 
@@ -225,15 +222,6 @@ impl Table {
         }
         for place in places {
             black_box(self.flows.get(place as usize).map(|flow| flow.expires));
-        }
-    }
-
-    /// Tells `fetch` where the flows and the ways to them lie, or the first of many.
-    pub fn look_around(&self, fetch: &mut dyn FnMut(*const u8, usize)) {
-        self.out.look_around(fetch);
-        self.back.look_around(fetch);
-        if let Some((_, flow)) = self.flows.iter().next() {
-            fetch(std::ptr::from_ref(flow).cast(), FEW * size_of::<Flow>());
         }
     }
 

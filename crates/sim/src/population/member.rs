@@ -393,21 +393,6 @@ impl Program for Member {
         }
     }
 
-    fn look_ahead(&self, depth: usize, fetch: &mut dyn FnMut(*const u8, usize)) {
-        match (depth, &self.life) {
-            (0, _) => fetch(std::ptr::from_ref(self).cast(), size_of::<Self>()),
-            (1, Life::Up(session)) => {
-                // The node lies in the session, and is most of it.
-                fetch(std::ptr::from_ref(&session.bond).cast(), size_of::<Bond>());
-                fetch(std::ptr::from_ref(session.pump.sent()).cast(), size_of::<super::Tally>());
-                session.pump.as_node().look_ahead(0, fetch);
-                fetch(self.receipts.as_ptr().cast(), size_of_val(self.receipts.as_slice()));
-            }
-            (depth, Life::Up(session)) => session.pump.as_node().look_ahead(depth - 1, fetch),
-            (_, Life::Away(_)) => {}
-        }
-    }
-
     fn poll_timeout(&mut self) -> Option<Duration> {
         match &mut self.life {
             Life::Away(at) => *at,
