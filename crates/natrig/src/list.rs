@@ -89,12 +89,12 @@ fn coverage(json: bool) -> String {
     let coverage = Coverage::standard();
     let last = last_results();
     if json {
-        let values =
-            |all: &[Covered]| all.iter().map(|one| covered_value(one, &last)).collect::<Vec<_>>();
+        let values = |all: &[Covered]| all.iter().map(|one| covered_value(one, &last)).collect::<Vec<_>>();
         return pretty(&json!({ "boxes": values(&coverage.boxes), "cases": values(&coverage.cases) }));
     }
     let style = Style::of(&std::io::stdout());
-    let heads = ["ID", "what is to be shown", "state", "runs on", "last result here", "shown by, or still lacking"];
+    let heads =
+        ["ID", "what is to be shown", "state", "runs on", "last result here", "shown by, or still lacking"];
     let part = |title: &str, all: &[Covered]| {
         let rows: Vec<[String; 6]> = all.iter().map(|one| covered_row(one, &last)).collect();
         format!("{title}\n{}\n{}\n", columns(&heads, &rows, style), totals(all))
