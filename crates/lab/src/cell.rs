@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use natrig_capture::Trace;
 use natrig_nat::Filtering;
-use natrig_record::{About, Cell, Evidence, Outcome, Step, Verdict};
+use natrig_record::{Cell, Evidence, Outcome, Step, Verdict};
 use natrig_scenario::{Expected, Link, Machine, Scenario};
 use rand::{RngCore, SeedableRng};
 
 use crate::{
     Topology, Trouble, Who,
-    assertions::{self, Passage},
-    judge::{Wanted, judge, refuted},
+    assertions::{self, Passage, links::Condition},
+    judge::{Wanted, broken, judge},
     node::{COORDINATION, NodeEvent, PROBES},
     talk::Conversation,
     verdict::{Case, Window, verdict},
@@ -104,6 +104,7 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
         relays: relays(scenario),
         pair_blocked: pair_blocked(scenario),
         gateways,
+        conditions: Condition::all(scenario, connect_ns),
     }
 }
 
@@ -125,6 +126,7 @@ fn pair_blocked(scenario: &Scenario) -> bool {
 pub fn read(cell: &mut Cell, trace: &Trace, case: &Case, folder: &Path) -> Result<Verdict, Trouble> {
     std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(case)?)?;
     cell.assertions = assertions::gateways(trace, case)?;
+    cell.assertions.extend(assertions::links::shown(trace, &case.conditions));
     let verdict = verdict(trace, case)?;
     cell.verdict = Some(verdict.clone());
     // Where any path will do, it may have been another one before.
@@ -172,7 +174,7 @@ pub fn conclude(
         Reached::Data(undelivered) => undelivered,
         // A gateway that is not what was proven says nothing about the node behind it.
         Reached::Not(step, trouble) => {
-            return Err(match refuted(&cell.assertions, About::Gateway) {
+            return Err(match broken(&cell.assertions) {
                 Some(reason) => (Step::Verdict, Trouble::lab(reason).lines([trouble.message])),
                 None => (step, trouble),
             });

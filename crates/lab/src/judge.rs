@@ -19,7 +19,7 @@ pub fn judge(
     claims: &[Claim],
     assertions: &[Assertion],
 ) -> (Outcome, Option<String>) {
-    if let Some(message) = refuted(assertions, About::Gateway) {
+    if let Some(message) = broken(assertions) {
         return (Outcome::LabError, Some(message));
     }
     if let Some(liar) = claims.iter().find(|claim| differs(claim, verdict)) {
@@ -35,11 +35,16 @@ pub fn judge(
     }
 }
 
+/// Why the lab was not what it should be, if it was not.
+pub fn broken(assertions: &[Assertion]) -> Option<String> {
+    refuted(assertions, About::Gateway).or_else(|| refuted(assertions, About::Link))
+}
+
 /// The first assertion that does not hold, as a sentence.
 pub fn refuted(assertions: &[Assertion], about: About) -> Option<String> {
     let broken = assertions.iter().find(|assertion| assertion.about == about && !assertion.holds)?;
     Some(match about {
-        About::Gateway | About::Node => {
+        About::Gateway | About::Link | About::Node => {
             format!("the captures do not show that {}: {}", broken.what, broken.detail)
         }
         About::Messages => format!("{}: {}", broken.what, broken.detail),

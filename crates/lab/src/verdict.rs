@@ -10,7 +10,7 @@ use natrig_record::{Direction, Kind, Path, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    assertions::Passage,
+    assertions::{Passage, links::Condition},
     wires::{Crossing, Pair, Way, Wires, payload, ports},
 };
 
@@ -21,7 +21,7 @@ const STRAY_PER_CENT: u64 = 5;
 const MANY_PORTS: usize = 16;
 
 /// What is judged, beside the captures; kept as `case.json` beside them, so that a verdict can be read again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// The sites, the initiator's first.
     pub pair: Pair,
@@ -45,6 +45,9 @@ pub struct Case {
     /// The gateways that the nodes' datagrams passed.
     #[serde(default)]
     pub gateways: Vec<Passage>,
+    /// What links do to frames, as the scenario has it.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
 }
 
 /// The lab's bytes.

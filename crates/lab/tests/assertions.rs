@@ -246,6 +246,7 @@ fn case(lives: Vec<Life>) -> Case {
         probes: Vec::new(),
         relays: Vec::new(),
         pair_blocked: false,
+        conditions: Vec::new(),
         gateways: vec![Passage {
             gateway: "nat1".to_owned(),
             lan: "nat1.lan".to_owned(),

@@ -21,6 +21,8 @@ pub struct Assertion {
 pub enum About {
     /// A gateway: where it does not hold, the lab is not what was proven.
     Gateway,
+    /// A link: where it does not hold, the lab is not what the scenario says.
+    Link,
     /// The nodes under test.
     Node,
     /// What became of the lab's messages.

@@ -110,6 +110,7 @@ fn gateways(text: &mut String, results: &Results) {
     let assertions = || results.cells.iter().flat_map(|cell| &cell.assertions);
     for (about, whose) in [
         (About::Gateway, "the gateways"),
+        (About::Link, "the links"),
         (About::Node, "the nodes"),
         (About::Messages, "the lab's messages"),
     ] {

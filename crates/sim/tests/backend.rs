@@ -152,6 +152,52 @@ fn what_befalls_them_is_survived() {
     }
 }
 
+/// What links do is read back from the captures, and a link that did something else would be a lab error.
+#[test]
+fn conditions_are_read_back_and_one_that_did_not_take_is_told() {
+    let ran = Ran::of(
+        "nat1: port-restrict\nnat2: port-restrict\nexpected: punch\n\
+         links: [{link: nat1.wan, delay: 50ms, jitter: 10ms, loss: 1%}, {link: nat2.wan, rate: 2 Mbit/s, direction: out}]\n",
+    )
+    .expect(Outcome::AsExpected);
+    let of_links = |assertions: &[natrig_record::Assertion]| -> Vec<bool> {
+        assertions.iter().filter(|one| one.about == About::Link).map(|one| one.holds).collect()
+    };
+    assert_eq!(of_links(&ran.cell.assertions), [true, true, true], "{:#?}", ran.cell.assertions);
+    let case: natrig_lab::verdict::Case = serde_json::from_str(&ran.read("case.json")).unwrap();
+    let trace = natrig_capture::Trace::read_folder(&ran.folder.path().join("captures")).unwrap();
+    let told = |change: &dyn Fn(&mut natrig_netmodel::Conditions)| {
+        let mut conditions = case.conditions.clone();
+        conditions.iter_mut().for_each(|one| change(&mut one.conditions));
+        let shown = natrig_lab::assertions::links::shown(&trace, &conditions);
+        shown.into_iter().filter(|one| !one.holds).map(|one| one.detail).collect::<Vec<_>>().join("\n")
+    };
+    let time = std::time::Duration::from_millis;
+    assert_eq!(told(&|_| ()), "");
+    type Change<'a> = &'a dyn Fn(&mut natrig_netmodel::Conditions);
+    let changes: [(Change<'_>, &str); 5] = [
+        (&|one| one.delay *= 2, "the fastest of"),
+        (
+            &|one| one.loss.chance = natrig_netmodel::Probability::new(0.4).unwrap(),
+            "were lost, where 40 % should be",
+        ),
+        (&|one| one.loss.chance = natrig_netmodel::Probability::NEVER, "were lost, where 0 % should be"),
+        (&|one| one.jitter.spread = time(1), "the fastest of"),
+        (
+            &|one| {
+                one.rate = one.rate.map(|rate| natrig_netmodel::Rate {
+                    bits_per_second: 500_000.try_into().unwrap(),
+                    ..rate
+                })
+            },
+            "bytes passed within a second",
+        ),
+    ];
+    for (change, said) in changes {
+        assert!(told(change).contains(said), "{said}: {}", told(change));
+    }
+}
+
 /// T3.7.3: what is on its way when the receiver says goodbye arrives or is given up, and the sender knows which.
 #[test]
 fn t3_7_3_a_transfer_fails_cleanly_when_its_receiver_leaves() {

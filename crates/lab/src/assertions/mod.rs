@@ -4,6 +4,7 @@
 mod chance;
 mod departures;
 mod gateway;
+pub mod links;
 mod mappings;
 mod node;
 
