@@ -12,7 +12,7 @@ use omerta_mesh::{
 };
 use omerta_mesh_core::{Config, Event, Identity, MessageId};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::RunArguments;
@@ -144,6 +144,8 @@ async fn serve(
         None => None,
     };
 
+    // Before it says that it has started: who was told so may end it at once, and it says goodbye.
+    let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
     let output = Output::new(started, options.json, options.hostile);
     let (driver, handle, events) = Driver::start(identity, config.clone(), options.listen)?;
     output.started(handle.id(), handle.local_address())?;
@@ -163,7 +165,7 @@ async fn serve(
     let lines = options.commands.then(|| BufReader::new(tokio::io::stdin()).lines());
     let mut running =
         Running { handle, output, inbox, daemon, test, echo, home, sending: Sending::default(), events };
-    running.go(driver, lines, &config).await
+    running.go(driver, lines, &config, signals).await
 }
 
 /// A running node and all that hangs on it.
@@ -185,9 +187,8 @@ impl Running {
         driver: Driver,
         mut lines: Option<Lines>,
         config: &Config,
+        [mut terminate, mut interrupt]: [Signal; 2],
     ) -> Result<(), RunError> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut remember = tokio::time::interval(REMEMBER);
         // The first tick comes at once.
         remember.tick().await;
