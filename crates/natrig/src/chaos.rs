@@ -40,7 +40,7 @@ struct Ended {
 /// Runs a file with faults drawn from one seed or many; the exit code says whether all was as it must be.
 pub fn chaos(arguments: ChaosArguments) -> Result<u8, Failure> {
     let file = arguments.file.display().to_string();
-    let text = fs::read_to_string(&arguments.file)
+    let text = natrig_scenario::bounded(&arguments.file)
         .map_err(|error| Failure::from(Problem::Unreadable { path: arguments.file.clone(), error }))?;
     let base = Base::read(&file, &text).map_err(refused)?;
     let length = arguments.length.into();

@@ -79,6 +79,7 @@ fn files_that_will_not_do_are_refused() {
         ("silent.yaml", "hint: such as `talks:"),
         ("broken.yaml", "lacks `nat1`"),
         ("nowhere.yaml", "cannot read"),
+        ("/dev/zero", "bytes"),
     ] {
         let output = natrig(&work, &["chaos", file, "--backend", "sim", "--out", "out"]);
         assert_eq!(output.status.code(), Some(2), "{file}: {}", said(&output));

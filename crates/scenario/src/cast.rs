@@ -2,8 +2,8 @@
 
 use crate::{
     Mistake, Site,
-    fields::{Fields, Mistakes},
-    yaml::{Node, Value},
+    fields::{self, Fields, Mistakes},
+    yaml::Node,
 };
 
 /// Reads `peers:`, how many there are in the LAN of each site: one, where nothing is said.
@@ -15,7 +15,11 @@ pub(crate) fn peers(node: &Node, sites: usize, mistakes: &mut Mistakes) -> Optio
     let mut peers = Vec::new();
     for lan in names {
         peers.push(match fields.find(lan) {
-            Some(node) => count(node, mistakes)?,
+            Some(node) => {
+                let most = Site::MOST_PEERS;
+                let told = format!("a LAN has 1 to {most} peers");
+                fields::count(node, "how many peers a LAN has", &told, most, mistakes)?
+            }
             None => 1,
         });
     }
@@ -26,14 +30,4 @@ pub(crate) fn peers(node: &Node, sites: usize, mistakes: &mut Mistakes) -> Optio
         );
     }
     Some(peers)
-}
-
-fn count(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
-    let most = Site::MOST_PEERS;
-    match node.value {
-        Value::Number(number) => (1..=most)
-            .find(|count| *count as f64 == number)
-            .or_else(|| mistakes.add(Mistake::new(node.at.clone(), format!("a LAN has 1 to {most} peers")))),
-        _ => mistakes.wanted(node, "how many peers a LAN has", &format!("a number from 1 to {most}")),
-    }
 }

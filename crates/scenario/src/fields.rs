@@ -96,6 +96,22 @@ pub(crate) fn flag(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<b
     }
 }
 
+/// Reads how many there are of something, from one to `most`; `told` says that of another number.
+pub(crate) fn count(
+    node: &Node,
+    what: &str,
+    told: &str,
+    most: usize,
+    mistakes: &mut Mistakes,
+) -> Option<usize> {
+    match node.value {
+        Value::Number(number) => (1..=most)
+            .find(|count| *count as f64 == number)
+            .or_else(|| mistakes.add(Mistake::new(node.at.clone(), told))),
+        _ => mistakes.wanted(node, what, &format!("a number from 1 to {most}")),
+    }
+}
+
 /// Reads a list with at least one item.
 pub(crate) fn list<'a>(node: &'a Node, what: &str, mistakes: &mut Mistakes) -> Option<&'a [Node]> {
     match &node.value {

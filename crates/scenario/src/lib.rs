@@ -40,7 +40,7 @@ pub use network::Network;
 pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
 pub use profile::{gateways, profile};
-pub use read::load_all;
+pub use read::{bounded, load_all};
 pub use seen::Seen;
 pub use talk::Talk;
 pub use topology::{Layout, Link, Machine, Segment, Site};

@@ -104,7 +104,7 @@ pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Scenario>, Problem> {
 }
 
 /// A file's text, or an error long before it fills the memory.
-pub(crate) fn bounded(path: &Path) -> io::Result<String> {
+pub fn bounded(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| {
@@ -414,12 +414,7 @@ fn initiator(node: &Node, mistakes: &mut Mistakes) -> Option<Side> {
 
 fn relays(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {
     let most = Machine::MOST_PUBLIC;
-    match node.value {
-        Value::Number(number) => (1..=most)
-            .find(|count| *count as f64 == number)
-            .or_else(|| mistakes.add(Mistake::new(node.at.clone(), format!("`relays` is 1 to {most}")))),
-        _ => mistakes.wanted(node, "`relays`", &format!("a number from 1 to {most}")),
-    }
+    fields::count(node, "`relays`", &format!("`relays` is 1 to {most}"), most, mistakes)
 }
 
 fn limit(node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Duration> {
