@@ -79,30 +79,11 @@ pub(crate) fn faults(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -
 }
 
 fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fault> {
-    let mut known = vec!["after"];
-    for (key, beside) in all_actions() {
-        known.push(key);
-        known.extend(beside);
-    }
-    let fields = Fields::open(node, "a fault", &known, mistakes)?;
+    let fields = Fields::open(node, "a fault", &keys(Some("after")), mistakes)?;
     let after = fields
         .need("after", "such as `after: bootstrapped`", mistakes)
         .and_then(|node| fields::word(node, "moment of a scenario", &MOMENTS, mistakes));
-    let mut given = all_actions().filter_map(|(key, beside)| Some((key, beside, fields.find(key)?)));
-    let action = match (given.next(), given.next()) {
-        (Some((key, beside, node)), None) => {
-            alone(key, &beside, &fields, mistakes)?;
-            action(key, node, &fields, layouts, mistakes)
-        }
-        (None, _) if fields.is_strange() => None,
-        (None, _) => {
-            mistakes.add(Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`"))
-        }
-        (Some((one, ..)), Some((other, ..))) => {
-            let message = format!("a fault does one thing, not both `{one}` and `{other}`");
-            mistakes.add(Mistake::new(fields.at(), message).hint("make two of it"))
-        }
-    };
+    let action = done(&fields, layouts, mistakes);
     let (after, action) = after.zip(action)?;
     let of_peers = match &action {
         Action::Expect(_) | Action::Connect(..) => true,
@@ -116,6 +97,36 @@ fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fau
         );
     }
     Some(Fault { after, action })
+}
+
+/// Reads what is done at once, so that it has no moment.
+pub(crate) fn now(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Action> {
+    let fields = Fields::open(node, "a fault", &keys(None), mistakes)?;
+    done(&fields, layouts, mistakes)
+}
+
+/// All keys of a fault.
+fn keys(moment: Option<&'static str>) -> Vec<&'static str> {
+    moment.into_iter().chain(all_actions().flat_map(|(key, beside)| [vec![key], beside].concat())).collect()
+}
+
+/// Reads the one thing that a fault does.
+fn done(fields: &Fields<'_>, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Action> {
+    let mut given = all_actions().filter_map(|(key, beside)| Some((key, beside, fields.find(key)?)));
+    match (given.next(), given.next()) {
+        (Some((key, beside, node)), None) => {
+            alone(key, &beside, fields, mistakes)?;
+            action(key, node, fields, layouts, mistakes)
+        }
+        (None, _) if fields.is_strange() => None,
+        (None, _) => {
+            mistakes.add(Mistake::new(fields.at(), "the fault does nothing").hint("such as `cut: relay.wan`"))
+        }
+        (Some((one, ..)), Some((other, ..))) => {
+            let message = format!("a fault does one thing, not both `{one}` and `{other}`");
+            mistakes.add(Mistake::new(fields.at(), message).hint("make two of it"))
+        }
+    }
 }
 
 /// Notes what stands beside an action and belongs to another one.

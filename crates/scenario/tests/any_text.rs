@@ -94,7 +94,29 @@ fn tokens() -> impl Strategy<Value = &'static str> {
     ])
 }
 
+/// Reads words of a command line as a fault of a lab.
+fn read_fault(words: &[String]) -> Result<(), TestCaseError> {
+    let text = "name: x\nnat1: symmetric\nnat2: public\nexpected: truth\n";
+    let scenarios = Scenario::parse("x.yaml", text);
+    let scenarios = scenarios.map_err(|problem| TestCaseError::fail(problem.render(false)))?;
+    if let Err(problem) = scenarios[0].action(words) {
+        prop_assert!(problem.render(false).contains('×'));
+    }
+    Ok(())
+}
+
 proptest! {
+    #[test]
+    fn arbitrary_words_of_a_fault(words in vec("\\PC*", 0..6)) {
+        read_fault(&words)?;
+    }
+
+    #[test]
+    fn a_soup_of_words_of_a_fault(words in vec(tokens().prop_map(str::to_owned), 0..12)) {
+        read_fault(&words)?;
+        read_fault(&[words.concat()])?;
+    }
+
     #[test]
     fn arbitrary_text(text in "\\PC*") {
         read(&text)?;
