@@ -18,6 +18,7 @@ pub mod fill;
 pub mod judge;
 pub mod life;
 pub mod node;
+pub mod paths;
 pub mod proof;
 pub mod station;
 pub mod talk;
