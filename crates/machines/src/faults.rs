@@ -238,8 +238,27 @@ impl Lab {
             self.topology.links().filter(|(_, on)| *on == segment).map(|(link, _)| link).collect();
         let rejoined: Vec<[Link; 2]> =
             lock(&self.parted).extract_if(.., |[from, _]| there.contains(from)).collect();
-        for [from, to] in rejoined {
-            self.switch.unblock(port(&self.switch, from)?, port(&self.switch, to)?)?;
+        self.unblock(&rejoined)
+    }
+
+    /// Keeps links of one machine from all others, but for stations; gives the pairs between which something passed before.
+    pub(crate) fn isolate(&self, links: [Link; 2], scenario: &Scenario) -> Result<Vec<[Link; 2]>, Trouble> {
+        let others = self.topology.links().map(|(link, _)| link).filter(|link| !links.contains(link));
+        let pairs = others.flat_map(|other| links.map(|link| [[link, other], [other, link]])).flatten();
+        let filtered = |[from, to]: &[Link; 2]| {
+            scenario.filters.iter().any(|filter| filter.between.contains(from) && filter.between.contains(to))
+        };
+        let parted = lock(&self.parted);
+        let pairs: Vec<[Link; 2]> = pairs.filter(|pair| !parted.contains(pair) && !filtered(pair)).collect();
+        for [from, to] in &pairs {
+            self.switch.block(port(&self.switch, *from)?, port(&self.switch, *to)?)?;
+        }
+        Ok(pairs)
+    }
+
+    pub(crate) fn unblock(&self, pairs: &[[Link; 2]]) -> Result<(), Trouble> {
+        for [from, to] in pairs {
+            self.switch.unblock(port(&self.switch, *from)?, port(&self.switch, *to)?)?;
         }
         Ok(())
     }

@@ -119,6 +119,16 @@ impl Listing {
         &self.others
     }
 
+    /// All gateways as they stand.
+    pub fn standing(&self) -> &[Standing] {
+        &self.standing
+    }
+
+    /// Adds what a gateway may become.
+    pub(crate) fn add_other(&mut self, other: Standing) {
+        self.others.push(other);
+    }
+
     /// A gateway as it stands.
     pub fn of(&self, machine: Machine) -> Result<&Standing, Trouble> {
         let standing = self.standing.iter().find(|standing| standing.place.machine == machine);
@@ -140,16 +150,19 @@ impl Listing {
 /// Empties all that the proof left in the gateways, shows that it is gone, and takes what must still be true of them after
 /// the cell.
 pub fn flush(lab: &Lab, scenario: &Scenario) -> Result<Listing, Trouble> {
-    let standing = each_gateway(scenario, |place| {
-        Ok(Standing {
-            place: place.clone(),
-            proven: empty(lab, scenario, place)?,
-            first: place.gateway.profile.clone(),
-            rebinds: 0,
-            renumberings: 0,
-        })
-    })?;
+    let standing = each_gateway(scenario, |place| proven(lab, scenario, place))?;
     Ok(Listing { standing, others: Vec::new() })
+}
+
+/// Empties one and takes what must be true of it, as of one that has just been proven.
+pub(crate) fn proven(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<Standing, Trouble> {
+    Ok(Standing {
+        place: place.clone(),
+        proven: empty(lab, scenario, place)?,
+        first: place.gateway.profile.clone(),
+        rebinds: 0,
+        renumberings: 0,
+    })
 }
 
 /// The same for one; gives what must still be true of it.

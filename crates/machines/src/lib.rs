@@ -1,7 +1,7 @@
 //! The backend that runs a scenario on virtual machines.
 //!
 //! [`Rig`] holds what all labs of a run share: image, templates, disk. [`Lab`] is one scenario's machines, joined by a
-//! switch. [`gateway`] loads rulesets and proves them, [`node`] drives the node under test, and [`Rig`] puts them in
+//! switch; [`Live`] keeps one up. [`gateway`] loads rulesets and proves them, [`node`] drives the node under test, and [`Rig`] puts them in
 //! order as a [`natrig_lab::Backend`].
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod inquiry;
 mod lab;
 pub mod life;
+mod live;
 pub mod model;
 pub mod node;
 mod nodes;
@@ -25,6 +26,7 @@ mod talkers;
 
 pub use experimenter::Experimenter;
 pub use lab::{Lab, Member};
+pub use live::{Live, State};
 pub use natrig_lab::{Trouble, Who};
 pub use nodes::{Events, Nodes, Public, start_public};
 pub use reuse::Spare;

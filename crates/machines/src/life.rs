@@ -8,7 +8,7 @@ mod fill;
 use std::{net::Ipv4Addr, path::Path};
 
 use natrig_lab::{
-    Place,
+    Place, Topology,
     life::{becoming, list, renumbered, with},
     proof::{Depth, refuse},
 };
@@ -83,6 +83,39 @@ impl Life<'_> {
             }
         };
         done.map_err(|trouble| trouble.at(format!("{fault} {machine}")))
+    }
+
+    /// Loads and proves what a gateway may become while nobody but the lab's stations reaches it; then it is again what it
+    /// was, without its state.
+    pub(crate) fn prove_another(
+        &self,
+        lab: &Lab,
+        listing: &mut Listing,
+        machine: Machine,
+        gateway: &Gateway,
+        round: u32,
+    ) -> Result<(), Trouble> {
+        let another = with(self.scenario, machine, gateway)?;
+        let topology = Topology::of(&another);
+        let place = topology.gateways().iter().find(|place| place.machine == machine);
+        let place = place.ok_or_else(|| Trouble::lab(format!("there is no gateway {machine}")))?;
+        let standing = listing.of(machine)?;
+        with_its_first_addresses(standing)?;
+        let leases = port_mapping::kept(lab, self.scenario, &standing.place, Restart::Rules)?;
+        let kept_apart = lab.isolate([place.wan, place.lan], self.scenario)?;
+        let prove = || {
+            gateway::install(lab, &another, place, &[], self.folder)?;
+            refuse(&[proof::measure_one(lab, &topology, place, round)?])?;
+            gateway::proven(lab, &another, place)
+        };
+        let proven = prove();
+        let back = gateway::install(lab, self.scenario, &standing.place, &leases, self.folder)
+            .and_then(|()| gateway::empty(lab, self.scenario, &standing.place))
+            .and_then(|found| same(&standing.proven, &found));
+        lab.unblock(&kept_apart)?;
+        back?;
+        listing.add_other(proven?);
+        Ok(())
     }
 
     /// Another machine takes its place, with the same cables and the same rules.
@@ -173,10 +206,7 @@ impl Life<'_> {
             .cloned()
             .ok_or_else(|| Trouble::lab(format!("it was never proven as `{}`", gateway.profile.name)))?;
         let standing = listing.of_mut(machine)?;
-        if standing.renumberings > 0 {
-            return Err(Trouble::lab("it was proven with other addresses")
-                .hint("let it become another before it is renumbered"));
-        }
+        with_its_first_addresses(standing)?;
         let found = self.replace(lab, &proven.place)?;
         same(&proven.proven, &found)?;
         let before = std::mem::replace(standing, proven).place.gateway.profile.name;
@@ -219,6 +249,15 @@ impl Life<'_> {
                 .lines(said.lines().map(str::to_owned)));
         }
         Ok(())
+    }
+}
+
+/// What a gateway may become is proven with the addresses that it has at first.
+fn with_its_first_addresses(standing: &Standing) -> Result<(), Trouble> {
+    match standing.renumberings {
+        0 => Ok(()),
+        _ => Err(Trouble::lab("it was proven with other addresses")
+            .hint("let it become another before it is renumbered")),
     }
 }
 

@@ -113,6 +113,17 @@ impl Nodes {
         Ok(&self.part(machine)?.id)
     }
 
+    /// Keeps the keys of all nodes where their machines may lose them.
+    pub(crate) fn keep_keys(&mut self, lab: &Lab) -> Result<(), Trouble> {
+        let keys = at_once(self.parts.keys().copied(), |machine| {
+            Ok((machine, lab.agent(machine)?.read_file(App::KEY, 4096)?))
+        })?;
+        for (machine, key) in keys {
+            self.parts.entry(machine).and_modify(|part| part.key = Some(key));
+        }
+        Ok(())
+    }
+
     /// Waits until each peer has found a public node.
     pub fn bootstrapped(&self, halt: &Halt) -> Result<(), Trouble> {
         let deadline = Instant::now() + READY;

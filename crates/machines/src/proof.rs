@@ -1,7 +1,7 @@
 //! The proof of gateways: measured between stations on the switch, held against what their profiles declare.
 
 use natrig_lab::{
-    Topology,
+    Place, Topology,
     proof::{Depth, Span},
 };
 use natrig_record::Proof;
@@ -40,4 +40,16 @@ pub(crate) fn measure_again(
     }
     let trace = lab.trace()?;
     spans.iter().zip(&found).map(|(span, found)| span.prove(found, &trace)).collect()
+}
+
+/// Measures one gateway with the fast steps in another round.
+pub(crate) fn measure_one(
+    lab: &Lab,
+    topology: &Topology,
+    place: &Place,
+    round: u32,
+) -> Result<Proof, Trouble> {
+    let span = Span::of(topology, place).in_round(round);
+    let found = span.measure(&mut lab.stations(span.stands())?, Depth::Fast)?;
+    span.prove(&found, &lab.trace()?)
 }

@@ -67,11 +67,32 @@ pub enum MachinesCommand {
         #[command(flatten)]
         lab: LabName,
     },
-    /// Say what a lab is made of
+    /// Say what a lab is made of, what is broken in it, and which way its nodes reach each other
     Status {
         /// Which lab.
         #[command(flatten)]
         lab: LabName,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break or mend something in a lab, as the faults of a scenario do
+    #[command(
+        after_help = "A fault is an entry of a scenario's `faults:` without `after`, see docs/scenarios.md:\n  \
+natrig fault cut nat1.wan\n  natrig fault impair nat1.wan loss 10% delay 50ms\n  \
+natrig fault '{partition: [[nat1.wan], [relay.wan]], one_way: true}'\n\n\
+It ends when the fault has taken effect. Exit codes: 0 done, 1 an expected event was not reported, 2 not done."
+    )]
+    Fault {
+        /// Which lab.
+        #[command(flatten)]
+        lab: LabName,
+        /// What, keys and values in turn; or in one word as YAML
+        #[arg(required = true, value_name = "FAULT")]
+        words: Vec<String>,
+        /// Print what was done and what is broken now as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Run a program in a machine of a lab
     Exec {

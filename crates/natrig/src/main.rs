@@ -77,7 +77,8 @@ fn with_machines(command: cli::MachinesCommand) -> Result<u8, Failure> {
         Command::Up(arguments) => keep::up(arguments),
         Command::Keep(arguments) => keep::daemon(arguments),
         Command::Down { lab } => keep::down(&lab.name),
-        Command::Status { lab } => keep::status(&lab.name),
+        Command::Status { lab, json } => keep::status(&lab.name, json),
+        Command::Fault { lab, words, json } => keep::fault(&lab.name, words, json),
         Command::Exec { lab, node, argv } => keep::exec(&lab.name, &node, argv),
         Command::Probe { lab, node, fast, timers, json } => {
             keep::probe(&lab.name, keep::Inquiry { machine: node, fast, timers, json })

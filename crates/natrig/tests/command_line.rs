@@ -141,6 +141,7 @@ fn a_lab_that_is_not_up_is_told_how_to_be() {
     let lab = place.lab();
     for arguments in [
         &["status"][..],
+        &["fault", "cut", "nat1.wan"],
         &["down"],
         &["logs", "peer1"],
         &["shell", "peer1"],

@@ -1,4 +1,4 @@
-//! Labs that stay up: `up`, `status`, `exec`, `probe`, `shell`, `logs`, `down`.
+//! Labs that stay up: `up`, `status`, `fault`, `exec`, `probe`, `shell`, `logs`, `down`.
 
 mod support;
 

@@ -76,12 +76,27 @@ pub fn down(name: &str) -> Result<u8, Failure> {
     }
 }
 
-/// Prints what a lab is made of.
-pub fn status(name: &str) -> Result<u8, Failure> {
-    match ask(name, &Ask::Status)?.1 {
+/// Prints what a lab is made of, and what is broken in it.
+pub fn status(name: &str, json: bool) -> Result<u8, Failure> {
+    match ask(name, &Ask::Status { json })?.1 {
         Answer::Text(text) => {
             print(&text)?;
             Ok(0)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Breaks or mends something and prints what was done; 1 is the exit code where a node did not report what was expected.
+pub fn fault(name: &str, words: Vec<String>, json: bool) -> Result<u8, Failure> {
+    match ask(name, &Ask::Fault { words, json })?.1 {
+        Answer::Text(text) => {
+            print(&text)?;
+            Ok(0)
+        }
+        Answer::Unmet(text) => {
+            tell(&text);
+            Ok(1)
         }
         other => Err(unexpected(&other)),
     }
@@ -145,11 +160,10 @@ pub fn logs(name: &str, machine: &str, follow: bool) -> Result<u8, Failure> {
 
 /// Where a lab's captures and logs are.
 fn folder_of(name: &str) -> Result<std::path::PathBuf, Failure> {
-    let Answer::Text(text) = ask(name, &Ask::Status)?.1 else {
-        return Err(Failure::Lab("the lab does not say where its logs are".to_owned()));
-    };
-    let folder = text.lines().find_map(|line| line.trim().strip_prefix("captures and logs: "));
-    folder.map(Into::into).ok_or_else(|| Failure::Lab("the lab does not say where its logs are".to_owned()))
+    match ask(name, &Ask::Folder)?.1 {
+        Answer::Text(folder) => Ok(folder.into()),
+        other => Err(unexpected(&other)),
+    }
 }
 
 fn connect(name: &str) -> Result<Channel, Failure> {

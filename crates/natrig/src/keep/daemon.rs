@@ -1,9 +1,9 @@
 //! The process that a lab belongs to.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     os::unix::net::{UnixListener, UnixStream},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,11 +13,10 @@ use std::{
 };
 
 use natrig_agent_proto::Start;
-use natrig_lab::{Halt, proof::refuse};
-use natrig_machines::{Lab, Member, Nodes, Trouble, gateway, inquiry, start_public};
+use natrig_lab::Halt;
+use natrig_machines::{Live, Trouble, Who, gateway, inquiry};
 use natrig_probe::Steps;
-use natrig_record::What;
-use natrig_scenario::{Nat, Scenario};
+use natrig_scenario::{Action, Machine, Scenario};
 use natrig_vmm::ProcessEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -53,14 +52,13 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let folder = folder::create(arguments.out.as_deref())?;
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let halt = interrupt.orderly().clone();
-    let stood = stand(&rig, &scenario, &folder, &halt);
-    let (lab, nodes) = stood.map_err(|trouble| Failure::Lab(told(trouble)))?;
-    let text = describe(&arguments.lab.name, &scenario, &lab, &nodes, &folder);
-    say(&text);
+    let stood = Live::stand(rig, scenario, &folder, &halt);
+    let live = stood.map_err(|trouble| Failure::Lab(told(trouble)))?;
+    let served = Served { name: arguments.lab.name, live, halt };
+    say(&describe(&served));
     stands.store(true, Ordering::SeqCst);
     say(READY);
-    let nats = scenario.nats.clone();
-    serve(&listener, Arc::new(Served { lab, nats, _nodes: nodes, text, halt }))
+    serve(&listener, Arc::new(served))
 }
 
 fn told(trouble: Trouble) -> String {
@@ -70,10 +68,8 @@ fn told(trouble: Trouble) -> String {
 }
 
 struct Served {
-    lab: Lab,
-    nats: Vec<Nat>,
-    _nodes: Nodes,
-    text: String,
+    name: String,
+    live: Live,
     halt: Halt,
 }
 
@@ -104,29 +100,11 @@ fn pick(arguments: &UpArguments) -> Result<Scenario, Failure> {
     }
 }
 
-fn stand(
-    rig: &natrig_machines::Rig,
-    scenario: &Scenario,
-    folder: &Path,
-    halt: &Halt,
-) -> Result<(Lab, Nodes), Trouble> {
-    let lab = Lab::boot(rig, scenario, folder, halt)?;
-    gateway::start_stun(&lab)?;
-    gateway::load(&lab, scenario, folder)?;
-    let proofs = gateway::measure(&lab, scenario)?;
-    refuse(&proofs)?;
-    gateway::flush(&lab, scenario)?;
-    // Events go to the nodes' logs; nobody else listens.
-    let (events, _) = mpsc::channel::<What>();
-    let public = start_public(&lab, scenario, folder, halt, &events)?;
-    let nodes = Nodes::start(&lab, scenario, public, folder, halt, &events)?;
-    nodes.bootstrapped(halt)?;
-    Ok((lab, nodes))
-}
-
-fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &Path) -> String {
+fn describe(served: &Served) -> String {
+    let Served { name, live, .. } = served;
+    let scenario = live.scenario();
     let mut text = format!("lab `{name}`: {} ({})\n", scenario.id, gateway::title(&scenario.nats));
-    for host in lab.topology().hosts() {
+    for host in live.topology().hosts() {
         let nics: Vec<String> = host
             .nics
             .iter()
@@ -140,11 +118,60 @@ fn describe(name: &str, scenario: &Scenario, lab: &Lab, nodes: &Nodes, folder: &
             host.gateway.as_ref().map_or(String::new(), |gateway| format!(" ({})", gateway.profile.name));
         text.push_str(&format!("  {}{role}  {}\n", host.machine, nics.join("; ")));
     }
-    for (machine, id) in nodes.ids() {
+    for (machine, id) in live.nodes().ids() {
         text.push_str(&format!("  node in {machine}: {id}\n"));
     }
-    text.push_str(&format!("  captures and logs: {}", folder.display()));
+    for line in live.state().to_string().lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push_str(&format!("  captures and logs: {}", live.folder().display()));
     text
+}
+
+fn status(served: &Served, json: bool) -> Answer {
+    if !json {
+        return Answer::Text(describe(served));
+    }
+    let Served { name, live, .. } = served;
+    let nodes: BTreeMap<&str, &str> = live.nodes().ids().map(|(machine, id)| (machine.name(), id)).collect();
+    as_json(&serde_json::json!({
+        "lab": name,
+        "scenario": live.scenario().id,
+        "folder": live.folder(),
+        "nodes": nodes,
+        "state": live.state(),
+    }))
+}
+
+fn as_json(value: &serde_json::Value) -> Answer {
+    serde_json::to_string_pretty(value).map_or_else(|error| Answer::Refused(error.to_string()), Answer::Text)
+}
+
+/// Does a fault, for as long as the one who asked for it waits.
+fn break_or_mend(served: &Served, channel: &Channel, words: &[String], json: bool) -> Answer {
+    let action = match served.live.scenario().action(words) {
+        Ok(action) => action,
+        Err(problem) => {
+            return Answer::Refused(format!("that is no fault of this lab\n{}", problem.render(false)));
+        }
+    };
+    let given_up = Halt::default();
+    let Ok(mut waiting) = channel.try_clone() else {
+        return Answer::Refused("the lab cannot see who asks".to_owned());
+    };
+    let watched = given_up.clone();
+    std::thread::spawn(move || {
+        while let Ok(Some(_)) = waiting.receive::<Ask>() {}
+        watched.raise();
+    });
+    match served.live.befall(&action, &given_up) {
+        Ok(done) if json => as_json(&serde_json::json!({"done": done, "state": served.live.state()})),
+        Ok(done) => Answer::Text(done),
+        Err(trouble) if trouble.who == Who::Node && matches!(action, Action::Expect(_)) => {
+            Answer::Unmet(told(trouble))
+        }
+        Err(trouble) => Answer::Refused(told(trouble)),
+    }
 }
 
 fn serve(listener: &UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
@@ -161,28 +188,16 @@ fn serve(listener: &UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
     loop {
         match asked.recv_timeout(LOOK) {
             Ok(stream) => {
-                end(&served);
+                served.live.end();
                 let _ = Channel::new(stream).send(&Answer::Done);
                 return Ok(0);
             }
             Err(_) if served.halt.raised() => {
-                end(&served);
+                served.live.end();
                 return Ok(0);
             }
             Err(_) => {}
         }
-    }
-}
-
-/// Ends the machines one by one, so that captures are whole when this returns.
-fn end(served: &Served) {
-    for member in served.lab.members() {
-        if let Err(error) = member.machine().kill() {
-            tracing::warn!("{}: {error}", member.name);
-        }
-    }
-    if let Err(error) = served.lab.switch().stop() {
-        tracing::warn!("{error}");
     }
 }
 
@@ -200,7 +215,12 @@ fn answer(served: &Served, stream: UnixStream, down: &mpsc::Sender<UnixStream>) 
             let _ = down.send(copy);
             return;
         }
-        Ok(Some(Ask::Status)) => channel.send(&Answer::Text(served.text.clone())),
+        Ok(Some(Ask::Status { json })) => channel.send(&status(served, json)),
+        Ok(Some(Ask::Folder)) => channel.send(&Answer::Text(served.live.folder().display().to_string())),
+        Ok(Some(Ask::Fault { words, json })) => {
+            let answer = break_or_mend(served, &channel, &words, json);
+            channel.send(&answer)
+        }
         Ok(Some(Ask::Probe(inquiry))) => {
             let answer = inquire(served, &inquiry).unwrap_or_else(Answer::Refused);
             channel.send(&answer)
@@ -216,10 +236,9 @@ fn answer(served: &Served, stream: UnixStream, down: &mpsc::Sender<UnixStream>) 
 }
 
 fn inquire(served: &Served, inquiry: &Inquiry) -> Result<Answer, String> {
-    let machine = member(served, &inquiry.machine)?.name;
+    let machine = machine(served, &inquiry.machine)?;
     let steps = if inquiry.fast { Steps::Fast } else { Steps::Whole };
-    let (report, proof) =
-        inquiry::measure(&served.lab, &served.nats, machine, steps, inquiry.timers).map_err(told)?;
+    let (report, proof) = inquiry::measure(&served.live, machine, steps, inquiry.timers).map_err(told)?;
     if inquiry.json {
         let all = serde_json::json!({"proof": proof, "report": report});
         let text = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
@@ -231,27 +250,28 @@ fn inquire(served: &Served, inquiry: &Inquiry) -> Result<Answer, String> {
     Ok(Answer::Measured(lines.join("\n"), proof.holds))
 }
 
-fn member<'a>(served: &'a Served, machine: &str) -> Result<&'a Member, String> {
-    let members = served.lab.members();
-    members.iter().find(|member| member.name.name() == machine).ok_or_else(|| {
-        let names: Vec<&str> = members.iter().map(|member| member.name.name()).collect();
-        format!("no machine is called `{machine}`\nhint: there are {}", names.join(", "))
+fn machine(served: &Served, name: &str) -> Result<Machine, String> {
+    let machines = served.live.topology().hosts().iter().map(|host| host.machine);
+    machines.clone().find(|machine| machine.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = machines.map(Machine::name).collect();
+        format!("no machine is called `{name}`\nhint: there are {}", names.join(", "))
     })
 }
 
 fn execute(
     served: &Served,
     channel: &mut Channel,
-    machine: &str,
+    name: &str,
     argv: Vec<String>,
     terminal: Option<(u16, u16)>,
 ) -> io::Result<()> {
-    let member = match member(served, machine) {
-        Ok(member) => member,
+    let agent = machine(served, name).and_then(|machine| served.live.agent(machine).map_err(told));
+    let agent = match agent {
+        Ok(agent) => agent,
         Err(message) => return channel.send(&Answer::Refused(message)),
     };
     let mut back = channel.try_clone()?;
-    let (process, events) = match member.agent().start(Start { argv, terminal, ..Start::default() }) {
+    let (process, events) = match agent.start(Start { argv, terminal, ..Start::default() }) {
         Ok(started) => started,
         Err(error) => return channel.send(&Answer::Refused(error.to_string())),
     };

@@ -16,8 +16,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub enum Ask {
     /// End the lab. Answered by [`Answer::Done`] when all machines are gone.
     Down,
-    /// What the lab is made of. Answered by [`Answer::Text`].
-    Status,
+    /// What the lab is made of, and what is broken in it. Answered by [`Answer::Text`].
+    Status {
+        /// As JSON.
+        json: bool,
+    },
+    /// Where its captures and logs are. Answered by [`Answer::Text`].
+    Folder,
+    /// Do a fault. Answered by [`Answer::Text`] when it has taken effect, or by [`Answer::Unmet`]. Who hangs up before ends what
+    /// takes its time.
+    Fault {
+        /// The fault, as on the command line.
+        words: Vec<String>,
+        /// As JSON.
+        json: bool,
+    },
     /// Run a program. Answered by [`Answer::Output`] and [`Answer::Exited`].
     Exec {
         /// The machine.
@@ -61,6 +74,8 @@ pub enum Answer {
     Exited(Exit),
     /// It is done.
     Done,
+    /// A node did not report what was expected.
+    Unmet(String),
     /// It cannot be done, and why.
     Refused(String),
 }
