@@ -13,6 +13,11 @@ use crate::nat::NatClass;
 pub(crate) const TTL: Duration = Duration::from_secs(3600);
 /// How often it is repeated.
 pub(crate) const REPEAT: Duration = Duration::from_secs(300);
+
+/// How often an announcement is repeated that holds for so long.
+pub(crate) fn repeat(ttl: Duration) -> Duration {
+    ttl * REPEAT.as_secs() as u32 / TTL.as_secs() as u32
+}
 const MAX_ENDPOINTS: usize = 8;
 const MAX_VIA: usize = 8;
 /// Longest signed announcement, in bytes.

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::announce::TTL;
 use crate::identity::{InvalidPeerId, PeerId};
 use crate::lie::Lie;
 use crate::network::NetworkKey;
@@ -42,6 +44,8 @@ pub struct Config {
     pub known: Vec<Bootstrap>,
     /// Relays held behind a NAT; at least one is.
     pub relays: usize,
+    /// How long what we announce of ourselves holds, in whole seconds; it is said again after a twelfth of that.
+    pub announcement_ttl: Duration,
     /// Announcements of others that are kept; nodes beyond them are found by lookup.
     pub view: usize,
     /// Whether to gossip with ordinary peers, too, and not with public nodes that serve others alone.
@@ -59,6 +63,14 @@ pub struct Config {
 impl Config {
     /// Announcements that are kept unless said.
     pub const VIEW: usize = 1000;
+    /// The longest that an announcement holds, and how long it does unless said.
+    pub const ANNOUNCEMENT_TTL: Duration = TTL;
+    /// Shorter ones would be said again more often than neighbours pass them on.
+    pub const LEAST_ANNOUNCEMENT_TTL: Duration = Duration::from_secs(12);
+    /// Relays held unless said.
+    pub const RELAYS: usize = 3;
+    /// Relays held at most.
+    pub const MOST_RELAYS: usize = 16;
     /// With fewer, lookups have nowhere to begin.
     pub const LEAST_VIEW: usize = 16;
     /// Each takes up to 2 kB.
@@ -80,7 +92,8 @@ impl Config {
             epoch,
             max_message: 256 << 20,
             known: Vec::new(),
-            relays: 3,
+            relays: Self::RELAYS,
+            announcement_ttl: Self::ANNOUNCEMENT_TTL,
             view: Self::VIEW,
             peer_contact: true,
             lie: None,

@@ -227,16 +227,17 @@ impl Directory {
         self.learn(now, heard, Told { teller: self.own, ..told })
     }
 
-    /// Drops what is known of a peer that is gone; only a newer word than the last brings it back.
-    pub fn bury(&mut self, now: Instant, id: &PeerId) {
+    /// Drops what is known of a peer that is gone; only a newer word than the last brings it back. Whether there was any.
+    pub fn bury(&mut self, now: Instant, id: &PeerId) -> bool {
         let Some(sequence) = self.entries.get(id).map(|entry| entry.sequence) else {
-            return;
+            return false;
         };
         if self.gone.len() >= MAX_GONE {
             self.gone.shift_remove_index(0);
         }
         self.gone.insert(*id, (now + GONE, sequence));
         self.forget(id);
+        true
     }
 
     fn is_gone(&self, now: Instant, id: &PeerId, sequence: u64, teller: &PeerId) -> bool {
@@ -298,11 +299,14 @@ impl Directory {
         }
     }
 
-    /// Drops what has expired.
-    pub fn expire(&mut self, now: Instant) {
+    /// Drops what has expired, and says of whom it was.
+    pub fn expire(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut expired = Vec::new();
         while let Some((_, id)) = self.ends.first().copied().filter(|(end, _)| *end <= now) {
             self.forget(&id);
+            expired.push(id);
         }
+        expired
     }
 
     /// When something expires next.

@@ -72,6 +72,24 @@ pub enum Event {
         /// The relays by which it says that it is reached.
         via: Vec<PeerId>,
     },
+    /// What was known of a peer counts no more.
+    Forgotten {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: String,
+    },
+    /// A neighbour said that a way to a peer has failed, and we have looked into it.
+    FailureReported {
+        /// The peer.
+        peer: PeerId,
+        /// Who said so.
+        by: PeerId,
+        /// The relay of that way; none if it is a direct one.
+        relay: Option<PeerId>,
+        /// Whether it is so, as far as we can see.
+        confirmed: bool,
+    },
     /// A lookup that our owner asked for has ended.
     LookedUp {
         /// Who was sought.
@@ -93,7 +111,7 @@ pub enum Event {
         /// Whether it went to everybody.
         for_all: bool,
     },
-    /// Who has heard of a peer lately, as our owner asked.
+    /// Who has heard of a peer lately: as our owner asked, or because we want to connect and what we knew was old.
     RecentContact {
         /// The peer.
         peer: PeerId,
@@ -112,6 +130,57 @@ pub enum Event {
     RelayLost {
         /// The relay.
         relay: PeerId,
+    },
+    /// A relay has no room for a session that we asked for; the next one is asked.
+    RelayFull {
+        /// The relay.
+        relay: PeerId,
+        /// With whom the session would have been.
+        peer: PeerId,
+    },
+    /// As a relay: two members have a session.
+    SessionOpened {
+        /// Who asked for it.
+        requester: PeerId,
+        /// The other one.
+        peer: PeerId,
+        /// How many are open now.
+        sessions: u64,
+    },
+    /// As a relay: a session is no more.
+    SessionEnded {
+        /// Who had asked for it.
+        requester: PeerId,
+        /// The other one.
+        peer: PeerId,
+        /// Why.
+        reason: String,
+        /// Frames that went through it.
+        frames: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// How many are still open.
+        sessions: u64,
+    },
+    /// As a relay: a session was asked for that could not be had.
+    SessionRefused {
+        /// Who asked for it.
+        requester: PeerId,
+        /// The other one.
+        peer: PeerId,
+        /// Why.
+        reason: String,
+    },
+    /// As a coordinator: what has come of an attempt that we arranged, as the one who asked for it says.
+    PunchReported {
+        /// Who asked.
+        initiator: PeerId,
+        /// Whom it wanted to reach.
+        responder: PeerId,
+        /// Whether there is a direct path.
+        success: bool,
+        /// Probes that the initiator sent.
+        probes: u64,
     },
     /// An attempt at a direct path begins, or goes on by another strategy.
     PunchStarted {

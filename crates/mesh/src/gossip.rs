@@ -26,6 +26,13 @@ pub(crate) const MAX_FACTS: usize = 48;
 pub(crate) const MAX_HELD: usize = 1000;
 /// Repeats are passed on when what others hold is so old.
 pub(crate) const PASS_ON: Duration = Duration::from_secs(900);
+/// The same for announcements that hold for so long; and how much of a hurry it is then.
+pub(crate) fn pass_on(ttl: Duration) -> (Duration, Haste) {
+    let gap = PASS_ON.min(ttl / 4);
+    // Others would wait for a repeat longer than it holds.
+    (gap, if gap < 4 * LAZY_DELAY { Haste::Soon } else { Haste::Lazy })
+}
+
 /// Messages to one neighbour at once.
 const BURST: f64 = 8.0;
 const SENT_RATE: f64 = 1.0;

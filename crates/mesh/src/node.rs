@@ -637,7 +637,7 @@ impl Node {
             Notice::Contact => self.handle_contact_notice(now, peer),
             Notice::Settled { kind } => self.handle_settled_notice(now, peer, kind),
             Notice::Outcome { target, success, probes } => {
-                tracing::debug!(%peer, %target, success, probes, "outcome of a punch");
+                self.take_outcome(now, peer, target, success, probes);
             }
             Notice::SessionClosed { session } => {
                 let ours = |membership: &&Membership| membership.relay == peer;
@@ -646,9 +646,7 @@ impl Node {
                 }
             }
             Notice::CloseSession { session } => {
-                if let Some(other) = self.sessions.leave(session, &peer) {
-                    self.notify(now, &other, &Notice::SessionClosed { session });
-                }
+                self.leave_session(now, peer, session);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser};
 
@@ -47,6 +48,12 @@ pub struct RunOptions {
     /// An endpoint that the gateway forwards to the node's port, as one that was set by hand; may be given more than once.
     #[arg(long, value_name = "IP:PORT")]
     pub mapped_endpoint: Vec<SocketAddr>,
+    /// How many relays to hold behind a NAT.
+    #[arg(long, value_name = "N", default_value_t = Config::RELAYS, value_parser = relays)]
+    pub hold_relays: usize,
+    /// How many seconds the node's announcement holds; it is repeated twelve times as often.
+    #[arg(long, value_name = "SECONDS", default_value_t = Config::ANNOUNCEMENT_TTL.as_secs(), value_parser = announcement_ttl)]
+    pub announcement_ttl: u64,
     /// How many announcements of others to keep; nodes beyond them are found by asking.
     #[arg(long, value_name = "N", default_value_t = Config::VIEW, value_parser = view)]
     pub view: usize,
@@ -66,6 +73,17 @@ fn view(text: &str) -> Result<usize, String> {
     let views = Config::LEAST_VIEW..=Config::MOST_VIEW;
     let count = text.parse().ok().filter(|count| views.contains(count));
     count.ok_or_else(|| format!("{text:?} is no number from {} to {}", views.start(), views.end()))
+}
+
+fn relays(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=Config::MOST_RELAYS).contains(count));
+    count.ok_or_else(|| format!("{text:?} is no number from 1 to {}", Config::MOST_RELAYS))
+}
+
+fn announcement_ttl(text: &str) -> Result<u64, String> {
+    let (least, most) = (Config::LEAST_ANNOUNCEMENT_TTL.as_secs(), Config::ANNOUNCEMENT_TTL.as_secs());
+    let seconds = text.parse().ok().filter(|seconds| (least..=most).contains(seconds));
+    seconds.ok_or_else(|| format!("{text:?} is no number of seconds from {least} to {most}"))
 }
 
 /// Words that are no options of a node, and what is wrong with them.
@@ -112,6 +130,8 @@ impl RunOptions {
             birthday: !self.no_birthday,
             prediction: !self.no_prediction,
             mapped: self.mapped_endpoint.clone(),
+            relays: self.hold_relays,
+            announcement_ttl: Duration::from_secs(self.announcement_ttl),
             view: self.view,
             peer_contact: !self.no_peer_contact,
             lie: self.hostile,
@@ -150,6 +170,9 @@ mod tests {
         let words = ["--no-prediction", "--view", "64", "--mapped-endpoint", "198.51.100.1:4400"];
         let config = RunOptions::parse(words).expect("options").config(Config::new([3; 32], 9), Vec::new());
         assert_eq!((config.birthday, config.prediction, config.view), (true, false, 64));
+        let words = ["--hold-relays", "1", "--announcement-ttl", "12"];
+        let short = RunOptions::parse(words).expect("options").config(Config::new([3; 32], 9), Vec::new());
+        assert_eq!((short.relays, short.announcement_ttl), (1, Duration::from_secs(12)));
         assert_eq!(config.mapped, ["198.51.100.1:4400".parse().expect("an endpoint")]);
 
         let relay = RunOptions::parse(["--relay", "--sessions", "9"]).expect("options");
@@ -163,6 +186,14 @@ mod tests {
         let wrong = RunOptions::parse(["--dance"]).expect_err("no option");
         assert!(wrong.to_string().contains("--dance"), "{wrong}");
         assert!(RunOptions::parse(["--coordinate-only"]).is_err(), "needs --relay");
+        for words in
+            ["--hold-relays=0", "--hold-relays=17", "--announcement-ttl=11", "--announcement-ttl=3601"]
+        {
+            assert!(
+                RunOptions::parse([words]).expect_err(words).to_string().contains("is no number"),
+                "{words}"
+            );
+        }
         for view in ["0", "15", "1000001", "many", "-1"] {
             let wrong = RunOptions::parse([format!("--view={view}")]).expect_err("no view");
             assert!(wrong.to_string().contains("from 16 to 1000000"), "{wrong}");

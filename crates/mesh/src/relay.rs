@@ -62,6 +62,8 @@ pub(crate) struct Session {
     pub members: [PeerId; 2],
     pub frames: u64,
     pub bytes: u64,
+    /// Whether both members are in it.
+    pub is_joined: bool,
     used: Instant,
 }
 
@@ -127,9 +129,19 @@ impl Sessions {
         if held >= QUOTA {
             return Err(RelayError::Quota);
         }
-        self.open.insert(fresh, Session { members: [requester, peer], frames: 0, bytes: 0, used: now });
+        self.open.insert(
+            fresh,
+            Session { members: [requester, peer], frames: 0, bytes: 0, is_joined: false, used: now },
+        );
         self.look_at.get_or_insert(now + IDLE);
         Ok(fresh)
+    }
+
+    /// The second member is in it; the members, if it was not before.
+    pub fn join(&mut self, id: SessionId) -> Option<[PeerId; 2]> {
+        let session = self.open.get_mut(&id).filter(|session| !session.is_joined)?;
+        session.is_joined = true;
+        Some(session.members)
     }
 
     /// To whom a frame of `length` bytes from `member` goes, if it may.
@@ -147,10 +159,10 @@ impl Sessions {
         self.open.iter()
     }
 
-    /// Ends a session that a member does not need any more; the other member.
-    pub fn leave(&mut self, id: SessionId, member: &PeerId) -> Option<PeerId> {
+    /// Ends a session that a member does not need any more; the other member, and the session.
+    pub fn leave(&mut self, id: SessionId, member: &PeerId) -> Option<(PeerId, Session)> {
         let other = self.open.get(&id)?.other(member)?;
-        self.close(id).map(|_| other)
+        self.close(id).map(|session| (other, session))
     }
 
     /// Ends one session.

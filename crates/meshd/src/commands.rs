@@ -10,6 +10,9 @@ use serde::Deserialize;
 enum Line {
     Connect { peer: String },
     Send { peer: String, file: Option<PathBuf>, text: Option<String>, tag: Option<u64> },
+    Find { peer: String },
+    WhoHasRecent { peer: String },
+    Broadcast { text: String },
     Quit,
 }
 
@@ -20,6 +23,12 @@ pub enum Command {
     Connect(PeerId),
     /// Send something to a peer; what tells of it bears the tag.
     Send(PeerId, Content, Option<u64>),
+    /// Look a peer up.
+    Find(PeerId),
+    /// Ask neighbours who has heard of a peer lately.
+    WhoHasRecent(PeerId),
+    /// Tell all members.
+    Broadcast(String),
     /// End.
     Quit,
 }
@@ -46,6 +55,9 @@ pub fn parse(line: &str) -> Result<Command, String> {
             };
             Ok(Command::Send(peer(to)?, content, tag))
         }
+        Line::Find { peer: text } => Ok(Command::Find(peer(text)?)),
+        Line::WhoHasRecent { peer: text } => Ok(Command::WhoHasRecent(peer(text)?)),
+        Line::Broadcast { text } => Ok(Command::Broadcast(text)),
         Line::Quit => Ok(Command::Quit),
     }
 }
@@ -55,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_commands_are_understood_and_nothing_else() {
+    fn commands_are_understood_and_nothing_else() {
         let id = "0a".repeat(32);
         let peer: PeerId = id.parse().expect("an ID");
         assert_eq!(parse(&format!(r#"{{"do":"connect","peer":"{id}"}}"#)), Ok(Command::Connect(peer)));
@@ -69,8 +81,13 @@ mod tests {
         );
         assert!(parse(&format!(r#"{{"do":"send","peer":"{id}","text":"x","file":"/x"}}"#)).is_err());
         assert!(parse(&format!(r#"{{"do":"send","peer":"{id}"}}"#)).is_err());
+        assert_eq!(parse(&format!(r#"{{"do":"find","peer":"{id}"}}"#)), Ok(Command::Find(peer)));
+        let recent = format!(r#"{{"do":"whoHasRecent","peer":"{id}"}}"#);
+        assert_eq!(parse(&recent), Ok(Command::WhoHasRecent(peer)));
+        let broadcast = Command::Broadcast("all".to_owned());
+        assert_eq!(parse(r#"{"do":"broadcast","text":"all"}"#), Ok(broadcast));
         assert_eq!(parse(r#"{"do":"quit"}"#), Ok(Command::Quit));
-        for wrong in ["", "{}", r#"{"do":"dance"}"#, r#"{"do":"connect","peer":"12"}"#] {
+        for wrong in ["", "{}", r#"{"do":"dance"}"#, r#"{"do":"connect","peer":"12"}"#, r#"{"do":"find"}"#] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

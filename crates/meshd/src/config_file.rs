@@ -53,6 +53,12 @@ pub struct ConfigFile {
     /// Endpoints that the gateway forwards to the node's port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mapped_endpoints: Vec<SocketAddr>,
+    /// How many relays to hold behind a NAT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_relays: Option<usize>,
+    /// How many seconds the node's announcement holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announcement_ttl: Option<u64>,
     /// How many announcements of others to keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view: Option<usize>,
@@ -116,6 +122,13 @@ impl ConfigFile {
         if config.view.is_some_and(|view| !views.contains(&view)) {
             return Err(format!("view must be a number from {} to {}", views.start(), views.end()));
         }
+        if config.hold_relays.is_some_and(|relays| !(1..=Config::MOST_RELAYS).contains(&relays)) {
+            return Err(format!("hold-relays must be a number from 1 to {}", Config::MOST_RELAYS));
+        }
+        let (least, most) = (Config::LEAST_ANNOUNCEMENT_TTL.as_secs(), Config::ANNOUNCEMENT_TTL.as_secs());
+        if config.announcement_ttl.is_some_and(|seconds| !(least..=most).contains(&seconds)) {
+            return Err(format!("announcement-ttl must be a number of seconds from {least} to {most}"));
+        }
         Ok(config)
     }
 
@@ -159,6 +172,12 @@ impl ConfigFile {
         }
         if let Some(view) = self.view.filter(|_| !is_said("view")) {
             options.view = view;
+        }
+        if let Some(relays) = self.hold_relays.filter(|_| !is_said("hold_relays")) {
+            options.hold_relays = relays;
+        }
+        if let Some(seconds) = self.announcement_ttl.filter(|_| !is_said("announcement_ttl")) {
+            options.announcement_ttl = seconds;
         }
         if options.mapped_endpoint.is_empty() {
             options.mapped_endpoint.clone_from(&self.mapped_endpoints);
@@ -223,6 +242,8 @@ inbox: /var/lib/in
 birthday: false
 prediction: false
 mapped-endpoints: [198.51.100.1:4400]
+hold-relays: 2
+announcement-ttl: 600
 view: 64
 metrics: 127.0.0.1:9440
 ";
@@ -250,6 +271,8 @@ metrics: 127.0.0.1:9440
             assert!(error.contains(line) && error.contains(word), "{text}: {error}");
         }
         assert!(ConfigFile::parse("view: 15").expect_err("too few").contains("from 16 to 1000000"));
+        assert!(ConfigFile::parse("hold-relays: 0").expect_err("too few").contains("from 1 to 16"));
+        assert!(ConfigFile::parse("announcement-ttl: 5").expect_err("short").contains("from 12 to 3600"));
         assert!(ConfigFile::parse("coordinate-only: true").expect_err("alone").contains("relay"));
     }
 

@@ -80,6 +80,41 @@ fn describe(event: &Event, file: Option<&Path>) -> String {
             let at = if places.is_empty() { "nowhere yet".to_owned() } else { places.join(", ") };
             format!("{} says that it is reached at: {at}", short(peer))
         }
+        Event::Forgotten { peer, reason } => format!("{} is forgotten: {reason}", short(peer)),
+        Event::FailureReported { peer, by, relay, confirmed } => {
+            let way = relay.map_or("directly".to_owned(), |relay| format!("by relay {}", short(&relay)));
+            let found = if *confirmed { "so it is" } else { "but it does" };
+            format!("{} says that {} is not reached {way} any more, {found}", short(by), short(peer))
+        }
+        Event::LookedUp { peer, found, asked } => {
+            let outcome = if *found { "found" } else { "did not find" };
+            format!("{outcome} {}, {asked} nodes were asked", short(peer))
+        }
+        Event::RecentContact { peer, age: Some(age), by: Some(by) } => {
+            format!("{} was heard {:.1} s ago by {}", short(peer), age.as_secs_f64(), short(by))
+        }
+        Event::RecentContact { peer, .. } => format!("nobody has heard {} lately", short(peer)),
+        Event::RoutedReceived { peer, data, hops, .. } => {
+            format!("received {} bytes from {} over {hops} other members", data.len(), short(peer))
+        }
+        Event::RelayFull { relay, peer } => {
+            format!("relay {} has no room for a session with {}", short(relay), short(peer))
+        }
+        Event::SessionOpened { requester, peer, sessions } => {
+            format!("relaying between {} and {}, {sessions} sessions", short(requester), short(peer))
+        }
+        Event::SessionEnded { requester, peer, reason, frames, bytes, sessions } => format!(
+            "no more relaying between {} and {} after {frames} frames with {bytes} bytes, {sessions} sessions: {reason}",
+            short(requester),
+            short(peer)
+        ),
+        Event::SessionRefused { requester, peer, reason } => {
+            format!("not relaying between {} and {}: {reason}", short(requester), short(peer))
+        }
+        Event::PunchReported { initiator, responder, success, probes } => {
+            let outcome = if *success { "reached" } else { "could not reach" };
+            format!("{} {outcome} {} directly, after {probes} probes", short(initiator), short(responder))
+        }
         Event::RelaySelected { relay } => format!("relay {} is at hand", short(relay)),
         Event::RelayLost { relay } => format!("relay {} is lost", short(relay)),
         Event::PunchStarted { peer, strategy } => {

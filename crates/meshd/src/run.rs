@@ -273,6 +273,14 @@ impl Running {
                 Ok(content) => self.sending.begin(self.handle.send(peer, content), Some(file), tag),
                 Err(error) => self.output.error(&format!("cannot send {}: {error}", file.display()))?,
             },
+            Ok(Command::Find(peer)) => self.handle.act(|node, now| node.find(now, peer)),
+            Ok(Command::WhoHasRecent(peer)) => self.handle.act(|node, now| node.who_has_recent(now, peer)),
+            Ok(Command::Broadcast(text)) => {
+                if !self.handle.act(|node, now| node.broadcast(now, text.as_bytes())) {
+                    self.output
+                        .error("no member was told: there is no neighbour, or the text is too long")?;
+                }
+            }
             Ok(Command::Quit) => self.handle.quit(),
             Err(why) => self.output.error(&format!("{why} (in {line:?})"))?,
         }

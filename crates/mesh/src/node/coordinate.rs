@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::announce::is_possible;
 use crate::control::Reply;
 use crate::coordination::Coordination;
+use crate::event::Event;
 use crate::identity::PeerId;
 use crate::nat::is_private;
 use crate::net::Path;
@@ -88,6 +89,21 @@ impl Node {
             Coordination::Refused { transaction, target } => {
                 self.handle_coordination_refused(now, transaction, target);
             }
+        }
+    }
+
+    /// Who had us arrange an attempt says what has come of it.
+    pub(super) fn take_outcome(
+        &mut self,
+        now: Instant,
+        initiator: PeerId,
+        responder: PeerId,
+        success: bool,
+        probes: u64,
+    ) {
+        let is_ours = self.config.service.coordinates() && self.observed(&initiator).is_some();
+        if is_ours && self.may_ask(now, &initiator) {
+            self.events.push_back(Event::PunchReported { initiator, responder, success, probes });
         }
     }
 

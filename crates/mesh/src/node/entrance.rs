@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use serde::Serialize;
 
-use crate::announce::{Announcement, REPEAT, TTL, is_possible};
+use crate::announce::{Announcement, is_possible};
 use crate::config::{Bootstrap, Config};
 use crate::control::{Reply, Request};
 use crate::event::Event;
@@ -334,8 +334,9 @@ impl Node {
 
     fn announce_to(&mut self, now: Instant, at: usize) {
         let signed = self.own_announcement(now);
+        let again = now + self.repeat();
         let entrance = &mut self.entrances[at];
-        entrance.stage = Stage::Up { announce_at: Some(now + REPEAT) };
+        entrance.stage = Stage::Up { announce_at: Some(again) };
         let id = entrance.bootstrap.id;
         let own = self.id();
         self.gossip.is_known_to(&id, &own);
@@ -348,7 +349,7 @@ impl Node {
         Announcement {
             id: self.id(),
             sequence: 0,
-            ttl: TTL.as_secs(),
+            ttl: self.config.announcement_ttl.as_secs(),
             class: self.class(),
             relays: self.sessions.is_served(),
             // Whoever can be reached needs nobody to be reached by.

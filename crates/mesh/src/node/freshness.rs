@@ -20,6 +20,7 @@ use super::{Node, Pending};
 /// A report goes so far.
 const REPORT_HOPS: u8 = 2;
 const REPORT_GAP: Duration = Duration::from_secs(60);
+const NO_WAY: &str = "no way to it works any more";
 /// Neighbours that are told.
 const TOLD: usize = 6;
 /// Whoever was heard so lately has not failed.
@@ -124,7 +125,9 @@ impl Node {
                 return self.end_questions(now);
             }
             Asked::Joined => return,
-            Asked::Lately(best) => best.or(self.sighting(now, &target)),
+            Asked::Lately(best) => {
+                [best, self.sighting(now, &target)].into_iter().flatten().min_by_key(|contact| contact.age)
+            }
             Asked::Busy => self.sighting(now, &target),
         };
         if let Some(asker) = asker {
@@ -160,7 +163,9 @@ impl Node {
 
     /// Our own contact with a peer.
     fn sighting(&self, now: Instant, target: &PeerId) -> Option<Sighting> {
-        let heard = self.peers.get(target).filter(|_| self.quic.is_connected(target))?.heard?;
+        let peer = self.peers.get(target).filter(|_| self.quic.is_connected(target))?;
+        let over_relays = peer.sessions.iter().filter_map(|session| session.heard());
+        let heard = peer.heard.into_iter().chain(over_relays).max()?;
         let age = now.saturating_duration_since(heard).as_millis() as u64;
         Some(Sighting { age, witness: self.id(), address: self.endpoints().first().copied() })
     }
@@ -184,12 +189,16 @@ impl Node {
     }
 
     fn tell_asker(&mut self, now: Instant, target: PeerId, asker: Asker, best: Option<Sighting>) {
-        match asker {
-            Asker::Owner => self.events.push_back(Event::RecentContact {
+        // A contact asks again and again as long as nobody has.
+        if matches!(asker, Asker::Owner) || matches!(asker, Asker::Contact) && best.is_some() {
+            self.events.push_back(Event::RecentContact {
                 peer: target,
                 age: best.map(|best| Duration::from_millis(best.age)),
                 by: best.map(|best| best.witness),
-            }),
+            });
+        }
+        match asker {
+            Asker::Owner => {}
             Asker::Node { peer, stream, max_age } => {
                 let sighting = best.filter(|best| u128::from(best.age) <= max_age.as_millis());
                 let reply = Reply::Recent { sighting };
@@ -224,8 +233,8 @@ impl Node {
         // Who says goodbye here may be reached elsewhere, unless it was reached by us alone.
         let is_gone = matches!(loss, Loss::Broken(_)) || self.is_announced(now, &peer, by_us);
         self.report_failed(now, peer, by_us);
-        if is_gone && self.has_no_other_way(now, &peer) {
-            self.directory.bury(now, &peer);
+        if is_gone && self.has_no_other_way(now, &peer) && self.directory.bury(now, &peer) {
+            self.tell_forgotten(peer, NO_WAY);
         }
     }
 
@@ -321,7 +330,17 @@ impl Node {
 
     /// The peer was heard where it is said not to be: the report was wrong.
     pub(super) fn disprove(&mut self, peer: &PeerId) {
-        self.freshness.checks.shift_remove(peer);
+        if let Some(check) = self.freshness.checks.shift_remove(peer) {
+            self.tell_looked_into(*peer, &check, false);
+        }
+    }
+
+    fn tell_looked_into(&mut self, peer: PeerId, check: &Check, confirmed: bool) {
+        let relay = match check.path {
+            FailedPath::Direct { .. } => None,
+            FailedPath::Relay { relay } => Some(relay),
+        };
+        self.events.push_back(Event::FailureReported { peer, by: check.teller, relay, confirmed });
     }
 
     /// The relay by which a peer is said not to be reached any more.
@@ -363,9 +382,12 @@ impl Node {
 
     /// A way has failed, as far as we can see, too.
     fn believe(&mut self, now: Instant, peer: PeerId, check: Check) {
+        self.tell_looked_into(peer, &check, true);
         // If it was the only one, what we know leads nowhere.
         if self.has_no_other_way(now, &peer) && !self.gossip.has(&peer) {
-            self.directory.bury(now, &peer);
+            if self.directory.bury(now, &peer) {
+                self.tell_forgotten(peer, NO_WAY);
+            }
             self.kept.bury(now, &peer);
         }
         let is_held = self.quic.has_connection(&peer) || self.entrance_of(&peer).is_some();

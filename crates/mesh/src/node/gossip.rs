@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::announce::{Announcement, AnnouncementError, Passed, REPEAT, Unverified};
+use crate::announce::{Announcement, AnnouncementError, Passed, Unverified, repeat};
 use crate::control::{Notice, Reply, Request};
 use crate::directory::{Learned, Told};
 use crate::event::Event;
-use crate::gossip::{Haste, Held, MAX_FACTS, MAX_HELD, PASS_ON, Sums};
+use crate::gossip::{Haste, Held, MAX_FACTS, MAX_HELD, Sums, pass_on};
 use crate::identity::PeerId;
 use crate::nearness::{common_bits, distance};
 
@@ -83,10 +83,12 @@ impl Node {
     }
 
     pub(super) fn drive_gossip(&mut self, now: Instant) {
-        self.directory.expire(now);
+        for peer in self.directory.expire(now) {
+            self.tell_forgotten(peer, "it has not announced itself again");
+        }
         self.kept.expire(now);
         self.tell_lies(now);
-        if self.own.as_ref().is_some_and(|own| own.made + REPEAT <= now) {
+        if self.own.as_ref().is_some_and(|own| own.made + self.repeat() <= now) {
             self.announce(now);
         }
         if let Some(peer) = self.gossip.poll_round(now) {
@@ -102,11 +104,20 @@ impl Node {
     }
 
     pub(super) fn gossip_timeout(&self) -> Option<Instant> {
-        let own = self.own.as_ref().map(|own| own.made + REPEAT);
+        let own = self.own.as_ref().map(|own| own.made + self.repeat());
         [own, self.lie_timeout(), self.gossip.poll_timeout(), self.directory.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// How often we announce ourselves.
+    pub(super) fn repeat(&self) -> Duration {
+        repeat(self.config.announcement_ttl)
+    }
+
+    pub(super) fn tell_forgotten(&mut self, peer: PeerId, reason: &str) {
+        self.events.push_back(Event::Forgotten { peer, reason: reason.to_owned() });
     }
 
     /// What we say of ourselves, if it is enough to be reached by.
@@ -127,7 +138,7 @@ impl Node {
         let content = announcement.content();
         if let Some(own) = &self.own
             && own.content == content
-            && now < own.made + REPEAT / 2
+            && now < own.made + self.repeat() / 2
         {
             return own.signed.clone();
         }
@@ -135,9 +146,10 @@ impl Node {
         announcement.sequence = self.config.epoch.saturating_add(self.announcements);
         let signed = announcement.sign(&self.identity);
         let old = self.own.as_ref().filter(|own| own.content == content);
-        let passed = old.map(|own| own.passed).filter(|passed| now < *passed + PASS_ON);
+        let (gap, lazy) = pass_on(self.config.announcement_ttl);
+        let passed = old.map(|own| own.passed).filter(|passed| now < *passed + gap);
         let serves = !announcement.endpoints.is_empty();
-        let haste = if old.is_some() { Haste::Lazy } else { Haste::Now };
+        let haste = if old.is_some() { lazy } else { Haste::Now };
         // As long as there is no way to us, there is nothing that others could do with it.
         let is_news = passed.is_none() && announcement.leads_to_it();
         if is_news {
@@ -224,6 +236,7 @@ impl Node {
                 return Ok(());
             }
         }
+        let (gap, lazy) = pass_on(Duration::from_secs(heard.announcement.ttl));
         let serves = !heard.announcement.endpoints.is_empty();
         let leads_to_it = heard.announcement.leads_to_it();
         let announced = Event::Announced {
@@ -247,10 +260,10 @@ impl Node {
             _ if !leads_to_it => {}
             Learned::New | Learned::Changed => self.gossip.spread(now, id, serves, Some(from), Haste::Soon),
             Learned::Repeated => {
-                let entry = self.directory.find_mut(&id).filter(|entry| entry.passed + PASS_ON <= now);
+                let entry = self.directory.find_mut(&id).filter(|entry| entry.passed + gap <= now);
                 if let Some(entry) = entry {
                     entry.passed = now;
-                    self.gossip.spread(now, id, serves, Some(from), Haste::Lazy);
+                    self.gossip.spread(now, id, serves, Some(from), lazy);
                 }
             }
             Learned::Stale | Learned::Full => {}

@@ -6,6 +6,7 @@ use natrig_stun::{Class, Message};
 use rand::Rng;
 
 use crate::control::{Notice, Reply, Request};
+use crate::event::Event;
 use crate::identity::PeerId;
 use crate::net::{Path, Transmit};
 use crate::quic::StreamRef;
@@ -102,20 +103,33 @@ impl Node {
                 self.ask(now, peer, &offer, pending);
                 None
             }
-            Err(error @ (RelayError::Full | RelayError::Quota)) => {
-                Some(Reply::Full { reason: error.to_string() })
+            Err(error) => {
+                let reason = error.to_string();
+                self.events.push_back(Event::SessionRefused { requester, peer, reason: reason.clone() });
+                Some(match error {
+                    RelayError::Full | RelayError::Quota => Reply::Full { reason },
+                    RelayError::NotServed => Reply::Refused { reason },
+                })
             }
-            Err(error) => Some(refused(&error.to_string())),
         }
     }
 
     /// What to tell the requester now that the other member has answered.
     pub(super) fn conclude_offer(&mut self, session: SessionId, reply: Reply) -> Reply {
         match reply {
-            Reply::Accepted => Reply::Session { session, load: Some(self.sessions.load()) },
+            Reply::Accepted => {
+                if let Some([requester, peer]) = self.sessions.join(session) {
+                    let sessions = self.sessions.len() as u64;
+                    self.events.push_back(Event::SessionOpened { requester, peer, sessions });
+                }
+                Reply::Session { session, load: Some(self.sessions.load()) }
+            }
             _ => {
-                self.sessions.close(session);
-                refused("the peer does not want the session")
+                const WHY: &str = "the peer does not want the session";
+                if let Some(ended) = self.sessions.close(session) {
+                    self.tell_ended(&ended, WHY);
+                }
+                refused(WHY)
             }
         }
     }
@@ -131,17 +145,34 @@ impl Node {
 
     pub(super) fn end_idle_sessions(&mut self, now: Instant) {
         let ended = self.sessions.close_idle(now);
-        self.tell_members(now, ended);
+        self.tell_members(now, ended, "nobody used it");
     }
 
     pub(super) fn end_sessions_of(&mut self, now: Instant, member: &PeerId) {
         let ended = self.sessions.close_all_of(member);
-        self.tell_members(now, ended);
+        self.tell_members(now, ended, "a member is gone");
     }
 
-    fn tell_members(&mut self, now: Instant, ended: Vec<(SessionId, Session)>) {
+    /// A member does not need a session any more.
+    pub(super) fn leave_session(&mut self, now: Instant, member: PeerId, session: SessionId) {
+        if let Some((other, ended)) = self.sessions.leave(session, &member) {
+            self.tell_ended(&ended, "a member does not need it any more");
+            self.notify(now, &other, &Notice::SessionClosed { session });
+        }
+    }
+
+    fn tell_ended(&mut self, ended: &Session, reason: &str) {
+        let &Session { members: [requester, peer], frames, bytes, is_joined, .. } = ended;
+        if is_joined {
+            let (reason, sessions) = (reason.to_owned(), self.sessions.len() as u64);
+            let event = Event::SessionEnded { requester, peer, reason, frames, bytes, sessions };
+            self.events.push_back(event);
+        }
+    }
+
+    fn tell_members(&mut self, now: Instant, ended: Vec<(SessionId, Session)>, reason: &str) {
         for (id, session) in ended {
-            tracing::debug!(session = id.0, frames = session.frames, bytes = session.bytes, "session ended");
+            self.tell_ended(&session, reason);
             for member in session.members {
                 self.notify(now, &member, &Notice::SessionClosed { session: id });
             }

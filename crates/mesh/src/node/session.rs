@@ -37,6 +37,13 @@ pub(super) struct SessionPath {
     failed: Option<Instant>,
 }
 
+impl SessionPath {
+    /// When something last came by it.
+    pub fn heard(&self) -> Option<Instant> {
+        self.heard
+    }
+}
+
 impl Node {
     /// Enters a session that `relay` has opened between us and `id`.
     pub(super) fn join_session(&mut self, now: Instant, relay: PeerId, id: PeerId, session: SessionId) {
@@ -313,6 +320,7 @@ impl Node {
                 contact.search.refused(now, &relay);
                 if matches!(reply, Reply::Full { .. }) {
                     self.relay_is_full(now, &relay);
+                    self.events.push_back(Event::RelayFull { relay, peer: id });
                 }
                 self.drive_search(now, id);
                 if self.contact(&id).is_some_and(|contact| contact.search.is_over()) {
