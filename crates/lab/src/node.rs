@@ -12,6 +12,9 @@ pub const COORDINATION: &[u8] = &[7];
 /// First payload bytes of the node's datagrams that probe a path.
 pub const PROBES: &[u8] = &[4, 5, 6];
 
+/// What a node is told to send to all members.
+pub const BROADCAST: &str = "natrig tells everybody";
+
 /// A node did not report what a scenario expects, or did what it must not, so many times.
 pub fn missed(seen: &Seen, times: usize) -> Trouble {
     let within = seen.within.as_secs_f64();
@@ -65,6 +68,16 @@ impl NodeEvent {
                 Some(found) => holds(field, found, wanted, &id),
                 None => false,
             })
+            && seen
+                .at_least
+                .iter()
+                .all(|(field, least)| self.number(field).is_some_and(|found| found >= *least))
+            && seen.at_most.iter().all(|(field, most)| self.number(field).is_some_and(|found| found <= *most))
+    }
+
+    /// A field that is a number.
+    fn number(&self, field: &str) -> Option<f64> {
+        self.0.get(field)?.as_f64()
     }
 
     /// What a machine's node says of its path in it.
@@ -103,7 +116,7 @@ mod tests {
     fn seen(with: &str) -> Seen {
         let text = format!(
             "name: x\nnat1: public\nnat2: public\nexpected: direct\nfaults:\n  \
-             - {{after: settled, expect: relayLost, at: peer1, with: {{{with}}}}}\n"
+             - {{after: settled, expect: relayLost, at: peer1, {with}}}\n"
         );
         match Scenario::parse("x.yaml", &text).unwrap().remove(0).faults.remove(0).action {
             Action::Expect(seen) => seen,
@@ -122,28 +135,35 @@ mod tests {
             event.shows(&seen(with), |machine| (machine == Machine::RELAY).then(|| "aa".to_owned()))
         };
         for with in [
-            "",
-            "relay: relay",
-            "relay: aa",
-            "message: none",
-            "probes: 3",
-            "success: true",
-            "via: relay",
-            "via: bb",
+            "with: {}",
+            "with: {relay: relay}",
+            "with: {relay: aa}",
+            "with: {message: none}",
+            "with: {probes: 3}",
+            "with: {success: true}",
+            "with: {via: relay}",
+            "with: {via: bb}",
+            "at_least: {probes: 3}, at_most: {probes: 3}",
+            "with: {relay: aa}, at_least: {probes: 2.5}",
         ] {
             assert!(shows(with), "{with}");
         }
         for with in [
-            "relay: relay2",
-            "relay: a",
-            "message: all",
-            "probes: 4",
-            "success: false",
-            "kind: relay",
-            "via: cc",
+            "with: {relay: relay2}",
+            "with: {relay: a}",
+            "with: {message: all}",
+            "with: {probes: 4}",
+            "with: {success: false}",
+            "with: {kind: relay}",
+            "with: {via: cc}",
+            "at_least: {probes: 4}",
+            "at_most: {probes: 2}",
+            "with: {relay: bb}, at_most: {probes: 9}",
+            "at_least: {bytes: 0}",
+            "at_most: {relay: 9}",
         ] {
             assert!(!shows(with), "{with}");
         }
-        assert!(!NodeEvent(json!({"event": "relaySelected"})).shows(&seen(""), |_| None));
+        assert!(!NodeEvent(json!({"event": "relaySelected"})).shows(&seen("with: {}"), |_| None));
     }
 }

@@ -61,6 +61,7 @@ impl Faults<'_> {
             Action::Roam(peer, site) => self.roam(*peer, *site),
             Action::Clock(machine, shift) => self.clock(*machine, *shift),
             Action::Connect(from, to) => self.nodes()?.connect(*from, *to),
+            Action::Ask(name, errand) => self.nodes()?.ask(*name, *errand),
             Action::Gateway(..) | Action::Expect(_) | Action::Idle(_) => {
                 Err(Trouble::lab("that is nothing that is done to a link, a node or a machine"))
             }

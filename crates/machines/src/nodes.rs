@@ -10,11 +10,11 @@ use std::{
 use natrig_lab::{
     App, Halt,
     cell::READY,
-    node::{NodeEvent, missed},
+    node::{BROADCAST, NodeEvent, missed},
     talk::Conversation,
 };
 use natrig_record::What;
-use natrig_scenario::{Action, Machine, MachineFault, Scenario, Seen};
+use natrig_scenario::{Action, Errand, Machine, MachineFault, Scenario, Seen};
 use serde_json::json;
 
 use crate::{
@@ -143,6 +143,16 @@ impl Nodes {
     /// Tells a node to connect to another one.
     pub fn connect(&self, from: Machine, to: Machine) -> Result<(), Trouble> {
         self.on(from)?.command(&json!({"do": "connect", "peer": self.id(to)?}))
+    }
+
+    /// Asks a node for something.
+    pub fn ask(&self, name: Machine, errand: Errand) -> Result<(), Trouble> {
+        let command = match errand {
+            Errand::Find(whom) => json!({"do": "find", "peer": self.id(whom)?}),
+            Errand::WhoHasRecent(whom) => json!({"do": "whoHasRecent", "peer": self.id(whom)?}),
+            Errand::Broadcast => json!({"do": "broadcast", "text": BROADCAST}),
+        };
+        self.on(name)?.command(&command)
     }
 
     /// Waits for what a scenario expects a node to have reported since a time.

@@ -149,6 +149,7 @@ pub fn reusable(scenario: &Scenario) -> bool {
             | Action::Node(..)
             | Action::Clock(..)
             | Action::Connect(..)
+            | Action::Ask(..)
             | Action::Expect(_)
             | Action::Idle(_) => true,
             Action::Gateway(..) | Action::Machine(..) | Action::Roam(..) => false,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Action, Fault, GatewayFault, Layout, Link, Machine, MachineFault, Mistake, Moment, NodeFault, Partition,
-    Pause, Segment, Shift, Site, conditions,
+    Action, Errand, Fault, GatewayFault, Layout, Link, Machine, MachineFault, Mistake, Moment, NodeFault,
+    Partition, Pause, Segment, Shift, Site, conditions,
     fields::{self, Fields, Mistakes},
     lab, quantity, seen, site,
     yaml::{Node, Value},
@@ -20,7 +20,7 @@ const MOMENTS: [(&str, Moment); 6] = [
 ];
 
 /// What a fault can do, by its key, and what may stand beside it. Beside `impair` stand conditions, too.
-const ACTIONS: [(&str, &[&str]); 24] = [
+const ACTIONS: [(&str, &[&str]); 27] = [
     ("cut", &[]),
     ("heal", &[]),
     ("flap", &["times", "every"]),
@@ -45,10 +45,14 @@ const ACTIONS: [(&str, &[&str]); 24] = [
     ("roam", &["to"]),
     ("clock", &["by"]),
     ("connect", &["to"]),
+    ("find", &["whom"]),
+    ("ask_recent", &["whom"]),
+    ("broadcast", &[]),
 ];
 
 /// What is done to nothing.
-const WAITS: [(&str, &[&str]); 2] = [("expect", &["at", "with", "times", "within"]), ("idle", &[])];
+const WAITS: [(&str, &[&str]); 2] =
+    [("expect", &["at", "with", "at_least", "at_most", "times", "within"]), ("idle", &[])];
 
 const LONGEST_IDLE: Duration = Duration::from_secs(600);
 
@@ -86,7 +90,7 @@ fn fault(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fau
     let action = done(&fields, layouts, mistakes);
     let (after, action) = after.zip(action)?;
     let of_peers = match &action {
-        Action::Expect(_) | Action::Connect(..) => true,
+        Action::Expect(_) | Action::Connect(..) | Action::Ask(..) => true,
         Action::Node(machine, _) | Action::Roam(machine, _) => machine.public().is_none(),
         _ => false,
     };
@@ -184,6 +188,14 @@ fn action(
             let to = fields.need("to", "whom it connects to, such as `to: peer2`", mistakes)?;
             let to = seen::with_node(to, layouts, mistakes)?;
             return from.map(|from| Action::Connect(from, to));
+        }
+        "broadcast" => return with_node(mistakes).map(|machine| Action::Ask(machine, Errand::Broadcast)),
+        "find" | "ask_recent" => {
+            let asker = with_node(mistakes);
+            let whom = fields.need("whom", "whom it asks about, such as `whom: peer2`", mistakes)?;
+            let whom = seen::with_node(whom, layouts, mistakes)?;
+            let errand = if key == "find" { Errand::Find(whom) } else { Errand::WhoHasRecent(whom) };
+            return asker.map(|asker| Action::Ask(asker, errand));
         }
         "expect" => return seen::seen(node, fields, layouts, mistakes).map(Action::Expect),
         "idle" => return idle(node, mistakes).map(Action::Idle),

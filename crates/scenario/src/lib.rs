@@ -34,7 +34,7 @@ mod yaml;
 
 pub use matrix::Matrix;
 pub use model::{
-    Action, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Moment, NodeFault,
+    Action, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Moment, NodeFault,
     NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun,
 };
 pub use nat::{Engine, Gateway, Nat};

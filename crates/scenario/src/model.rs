@@ -305,6 +305,8 @@ pub enum Action {
     Clock(Machine, Shift),
     /// A node is told to connect to that of another machine.
     Connect(Machine, Machine),
+    /// A node is asked for something that it reports on later.
+    Ask(Machine, Errand),
     /// Nothing is done: a node must report something before it goes on.
     Expect(Seen),
     /// Nothing, for a while: mappings and connections are left alone.
@@ -314,8 +316,19 @@ pub enum Action {
 impl Action {
     /// Whether it does something to nodes, links or machines.
     pub fn disturbs(&self) -> bool {
-        !matches!(self, Action::Expect(_) | Action::Idle(_) | Action::Connect(..))
+        !matches!(self, Action::Expect(_) | Action::Idle(_) | Action::Connect(..) | Action::Ask(..))
     }
+}
+
+/// What a node is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Errand {
+    /// To look a machine's node up.
+    Find(Machine),
+    /// To ask its neighbours who has heard of a machine's node lately.
+    WhoHasRecent(Machine),
+    /// To send a message to all members.
+    Broadcast,
 }
 
 /// Links of one segment that do not reach each other.
@@ -441,6 +454,11 @@ impl fmt::Display for Action {
                 write!(f, "put the clock of {machine} {} by {by:?}", if *back { "back" } else { "on" })
             }
             Action::Connect(from, to) => write!(f, "connect {from} to {to}"),
+            Action::Ask(machine, Errand::Find(whom)) => write!(f, "have {machine} look {whom} up"),
+            Action::Ask(machine, Errand::WhoHasRecent(whom)) => {
+                write!(f, "have {machine} ask who has heard of {whom}")
+            }
+            Action::Ask(machine, Errand::Broadcast) => write!(f, "have {machine} tell all members"),
             Action::Expect(seen) => write!(f, "{seen}"),
             Action::Idle(Pause { least, most }) if least == most => write!(f, "idle for {least:?}"),
             Action::Idle(Pause { least, most }) => write!(f, "idle for {least:?} to {most:?}"),

@@ -23,6 +23,10 @@ pub struct Seen {
     /// What its fields hold: a number or truth as it is; a text, or a part of it where it is a sentence. The name of a
     /// machine stands for its node's ID.
     pub with: BTreeMap<String, serde_json::Value>,
+    /// What fields that are numbers are not below.
+    pub at_least: BTreeMap<String, f64>,
+    /// What fields that are numbers are not above.
+    pub at_most: BTreeMap<String, f64>,
     /// How often at least; 0 is never.
     pub times: usize,
     /// How long it may take; what must never come is waited for as long.
@@ -34,6 +38,12 @@ impl fmt::Display for Seen {
         write!(f, "{} reports {}", self.at, self.event)?;
         for (field, value) in &self.with {
             write!(f, ", {field} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))?;
+        }
+        for (field, number) in &self.at_least {
+            write!(f, ", {field} {number} or more")?;
+        }
+        for (field, number) in &self.at_most {
+            write!(f, ", {field} {number} or less")?;
         }
         match self.times {
             0 => write!(f, ", never"),
@@ -64,6 +74,11 @@ pub(crate) fn seen(
         Some(node) => with(node, mistakes),
         None => Some(BTreeMap::new()),
     };
+    let mut bound = |name: &str| match fields.find(name) {
+        Some(node) => bounds(name, node, mistakes),
+        None => Some(BTreeMap::new()),
+    };
+    let (at_least, at_most) = (bound("at_least"), bound("at_most"));
     let times = match fields.find("times") {
         Some(node) => times(node, mistakes),
         None => Some(1),
@@ -72,7 +87,15 @@ pub(crate) fn seen(
         Some(node) => within(node, mistakes),
         None => Some(WITHIN),
     };
-    Some(Seen { event: event.to_owned(), at: at?, with: with?, times: times?, within: within? })
+    Some(Seen {
+        event: event.to_owned(),
+        at: at?,
+        with: with?,
+        at_least: at_least?,
+        at_most: at_most?,
+        times: times?,
+        within: within?,
+    })
 }
 
 /// Reads the name of a machine that there is and that has a node.
@@ -95,6 +118,21 @@ fn with(node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<String, serde_j
         with.insert(key.text.clone(), value);
     }
     Some(with)
+}
+
+fn bounds(name: &str, node: &Node, mistakes: &mut Mistakes) -> Option<BTreeMap<String, f64>> {
+    let name = format!("`{name}`");
+    let Value::Map(entries) = &node.value else {
+        return mistakes.wanted(node, &name, "a mapping of an event's fields to numbers");
+    };
+    let mut bounds = BTreeMap::new();
+    for (key, node) in entries {
+        let Value::Number(number) = node.value else {
+            return mistakes.wanted(node, "the bound of a field", "a number");
+        };
+        bounds.insert(key.text.clone(), number);
+    }
+    Some(bounds)
 }
 
 fn times(node: &Node, mistakes: &mut Mistakes) -> Option<usize> {

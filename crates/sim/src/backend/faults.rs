@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use natrig_capture::Direction;
-use natrig_lab::{Trouble, talk::Conversation};
+use natrig_lab::{Trouble, node::BROADCAST, talk::Conversation};
 use natrig_netmodel::Conditions;
-use natrig_scenario::{Action, Link, Machine, MachineFault, NodeFault, Segment, Shift};
+use natrig_scenario::{Action, Errand, Link, Machine, MachineFault, NodeFault, Segment, Shift};
 
 use super::stage::{Stage, on};
 
@@ -71,6 +71,7 @@ impl Stage<'_> {
                 let peer = self.node(*to)?.id;
                 self.with_node(*from, |node, world| node.connect(world, peer))?;
             }
+            Action::Ask(name, errand) => self.ask(*name, *errand)?,
             Action::Gateway(..) | Action::Expect(_) | Action::Idle(_) => {
                 return Err(Trouble::lab(format!(
                     "to {action} is nothing that is done to a link or a machine"
@@ -78,6 +79,20 @@ impl Stage<'_> {
             }
         }
         Ok(())
+    }
+
+    fn ask(&mut self, name: Machine, errand: Errand) -> Result<(), Trouble> {
+        match errand {
+            Errand::Find(whom) => {
+                let peer = self.node(whom)?.id;
+                self.with_node(name, |node, world| node.find(world, peer))
+            }
+            Errand::WhoHasRecent(whom) => {
+                let peer = self.node(whom)?.id;
+                self.with_node(name, |node, world| node.who_has_recent(world, peer))
+            }
+            Errand::Broadcast => self.with_node(name, |node, world| node.broadcast(world, BROADCAST)),
+        }
     }
 
     /// What a partition kept apart on a segment, and does no more.

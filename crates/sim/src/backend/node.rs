@@ -150,6 +150,22 @@ impl Node {
         self.tell(world, |node, io| node.connect(io, peer))
     }
 
+    /// Has it look a peer up.
+    pub fn find(&self, world: &mut World, peer: PeerId) -> Result<(), Trouble> {
+        self.tell(world, |node, io| node.with(io, |node, now| node.find(now, peer))).map(|_| ())
+    }
+
+    /// Has it ask who has heard of a peer lately.
+    pub fn who_has_recent(&self, world: &mut World, peer: PeerId) -> Result<(), Trouble> {
+        self.tell(world, |node, io| node.with(io, |node, now| node.who_has_recent(now, peer))).map(|_| ())
+    }
+
+    /// Has it tell all members something.
+    pub fn broadcast(&self, world: &mut World, text: &str) -> Result<(), Trouble> {
+        self.tell(world, |node, io| node.with(io, |node, now| node.broadcast(now, text.as_bytes())))
+            .map(|_| ())
+    }
+
     /// Has it send a message.
     pub fn send(&self, world: &mut World, peer: PeerId, data: Vec<u8>) -> Result<(), Trouble> {
         self.tell(world, |node, io| node.send(io, peer, data)).map(|_| ())
