@@ -203,16 +203,18 @@ fn the_meshs_scenarios_are_as_expected_on_machines() {
         "announcements",
         "bootstrap",
         "detection",
+        "freshness",
         "hole-punching",
         "keepalive",
         "messages",
         "one-lan",
         "relays",
+        "sessions",
         "topologies",
     ]
     .map(|name| format!("mesh/{name}.yaml"));
     let (results, _) = results(&place, &["run"], &files.each_ref().map(String::as_str), 0);
-    assert_eq!(results.totals.as_expected, 54);
+    assert_eq!(results.totals.as_expected, 79);
 }
 
 /// One of each kind of fault, on machines; all of them in `make test-full`.
@@ -314,6 +316,19 @@ fn control_events_are_looked_at() {
         said.contains("expected within 30 s: peer1 reports bootstrapped, never; it did so 1 times"),
         "{said}"
     );
+}
+
+/// In the simulator, where the minutes of these cost nothing; machines have the same expectations read by the same code.
+#[test]
+fn control_events_depend_on_settings() {
+    let place = Place::new();
+    let words = ["run", "--backend", "sim"];
+    let (results, said) = results(&place, &words, &["controls/settings.yaml"], 1);
+    assert_eq!(results.cells.len(), 4);
+    for cell in &results.cells {
+        assert_eq!(cell.outcome, Outcome::NotAsExpected, "{said}");
+        assert!(cell.failure.as_ref().unwrap().message.contains("it did so 0 times"), "{said}");
+    }
 }
 
 #[test]
