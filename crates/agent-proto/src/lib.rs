@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use frame::{Decoder, FrameError, MAX_FRAME, encode};
 
 /// The version of this protocol; both ends refuse another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "natrig.agent";
@@ -218,6 +218,8 @@ pub struct Start {
     pub cwd: String,
     /// A terminal of this many rows and columns instead of pipes; all output is then [`Stream::Out`].
     pub terminal: Option<(u16, u16)>,
+    /// The control group that it belongs to, below `/sys/fs/cgroup`; empty for none of its own.
+    pub group: String,
 }
 
 /// Where a process wrote.

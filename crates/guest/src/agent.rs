@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use crate::{
-    identity, init, network,
+    group, identity, init, network,
     port::Port,
     pristine::Pristine,
     process::{Channel, Process, boottime_ns},
@@ -196,6 +196,7 @@ impl Agent {
                 return Err("the last output of processes does not end".to_owned());
             }
         }
+        group::remove_all().map_err(|error| format!("control groups: {error}"))?;
         self.pristine.restore(&self.nics)
     }
 

@@ -12,7 +12,7 @@ use rustix::{
     system::{RebootCommand, finit_module, reboot},
 };
 
-use crate::{agent::Agent, network, port::Port};
+use crate::{agent::Agent, group, network, port::Port};
 
 /// The modules of this image, each after what it depends on.
 const MODULES: &str = "/etc/natrig/modules";
@@ -47,9 +47,11 @@ fn serve() -> Result<(), String> {
         ("tmpfs", "/dev/shm", "mode=1777"),
         ("tmpfs", "/tmp", "mode=1777"),
         ("tmpfs", "/run", "mode=0755"),
+        ("cgroup2", group::ROOT, ""),
     ] {
         file_system(kind, path, options).map_err(|error| format!("cannot mount {path}: {error}"))?;
     }
+    group::count_memory().map_err(|error| format!("cannot have memory counted: {error}"))?;
     load_modules().map_err(|error| format!("cannot read {MODULES}: {error}"))?;
     for (setting, value) in SETTINGS {
         write_setting(setting, value);

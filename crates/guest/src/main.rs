@@ -5,6 +5,7 @@
 
 mod agent;
 mod ethtool;
+mod group;
 mod identity;
 mod init;
 mod mapping_mirror;

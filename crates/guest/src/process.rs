@@ -20,7 +20,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::port::Port;
+use crate::{group, port::Port};
 
 /// More than this waiting for a process that does not read its input is an error of the host's.
 const MOST_INPUT: usize = 16 << 20;
@@ -80,6 +80,10 @@ impl Process {
         .map_err(failed)?;
         let child = command.spawn().map_err(failed)?;
         process.pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+        if !start.group.is_empty() {
+            group::join(&start.group, process.pid)
+                .map_err(|error| format!("cannot put {program} into the group {}: {error}", start.group))?;
+        }
         Ok(process)
     }
 

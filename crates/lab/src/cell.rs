@@ -105,6 +105,7 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
         pair_blocked: pair_blocked(scenario),
         gateways,
         conditions: Condition::all(scenario, connect_ns),
+        tallies: Vec::new(),
     }
 }
 
@@ -127,6 +128,7 @@ pub fn read(cell: &mut Cell, trace: &Trace, case: &Case, folder: &Path) -> Resul
     std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(case)?)?;
     cell.assertions = assertions::gateways(trace, case)?;
     cell.assertions.extend(assertions::links::shown(trace, &case.conditions));
+    cell.assertions.extend(assertions::netem::shown(&case.tallies));
     let verdict = verdict(trace, case)?;
     cell.verdict = Some(verdict.clone());
     // Where any path will do, it may have been another one before.

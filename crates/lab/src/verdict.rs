@@ -10,7 +10,7 @@ use natrig_record::{Direction, Kind, Path, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    assertions::{Passage, links::Condition},
+    assertions::{Passage, links::Condition, netem::Tally},
     wires::{Crossing, Pair, Way, Wires, payload, ports},
 };
 
@@ -48,6 +48,9 @@ pub struct Case {
     /// What links do to frames, as the scenario has it.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+    /// What gateways did to frames by themselves, as their kernels counted it.
+    #[serde(default)]
+    pub tallies: Vec<Tally>,
 }
 
 /// The lab's bytes.

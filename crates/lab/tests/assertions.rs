@@ -247,6 +247,7 @@ fn case(lives: Vec<Life>) -> Case {
         relays: Vec::new(),
         pair_blocked: false,
         conditions: Vec::new(),
+        tallies: Vec::new(),
         gateways: vec![Passage {
             gateway: "nat1".to_owned(),
             lan: "nat1.lan".to_owned(),

@@ -54,6 +54,7 @@ fn judge_trace(trace: &Trace, filtering: Filtering, window: Option<Window>) -> R
 fn case(initiator_filtering: Filtering, window: Option<Window>) -> Case {
     Case {
         conditions: Vec::new(),
+        tallies: Vec::new(),
         pair: pair(),
         initiator_filtering,
         connect_ns: 1,

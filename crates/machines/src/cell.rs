@@ -16,7 +16,7 @@ use natrig_lab::{
 };
 use natrig_netmodel::seed_for;
 use natrig_record::{Cell, Outcome, Step, Verdict, What};
-use natrig_scenario::{Action, Moment, Scenario, Stun};
+use natrig_scenario::{Action, MachineFault, Moment, Scenario, Stun};
 use serde_json::json;
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     faults::{Faults, idle},
     gateway::{self, Listing, at_once, both},
     life::{self, Life},
+    memory,
     node::Node,
     nodes::{Events, Nodes, Public, start_public},
     proof,
@@ -44,6 +45,7 @@ impl Backend for Rig {
             step: Step::Machines,
             entered: Instant::now(),
             passages: Vec::new(),
+            impaired_ns: 0,
             last_deed: Instant::now(),
             unmet: None,
             cell: blank(scenario, evidence),
@@ -79,6 +81,8 @@ struct Run<'a> {
     step: Step,
     entered: Instant,
     passages: Vec<Passage>,
+    /// From when on gateways do to frames what the scenario says.
+    impaired_ns: u64,
     /// When something was last done that the scenario asks for.
     last_deed: Instant,
     /// What went wrong with that while the lab's bytes were carried.
@@ -126,6 +130,8 @@ impl Run<'_> {
             Ok(gateway::flush(lab, self.scenario)?.with_others(others))
         });
         let mut gateways = proven?;
+        lab.impair_in_gateways(&self.scenario.links)?;
+        self.impaired_ns = lab.switch().time_of(Instant::now());
 
         let judged = self.experiment(lab, &mut gateways, public, events);
         // Whatever came of it, the tables and logs are what explains it.
@@ -174,6 +180,7 @@ impl Run<'_> {
         // A verdict is read in any case: it shows how far things came.
         self.enter(Step::Verdict, events)?;
         let read = self.read(lab, connect, window);
+        self.weigh(lab, &nodes)?;
         cell::add_talks(&mut self.cell, &talks);
         cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
             self.step = step;
@@ -304,8 +311,36 @@ impl Run<'_> {
 
     fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
         let connect_ns = lab.switch().time_of(connect);
-        let case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        case.tallies = lab.tallies()?;
+        let in_gateways = case.conditions.iter_mut().filter(|condition| condition.in_gateway);
+        in_gateways.for_each(|condition| condition.from_ns = self.impaired_ns);
         cell::read(&mut self.cell, &lab.trace()?, &case, self.folder)
+    }
+
+    /// Puts into the record how much memory nodes held at their most.
+    fn weigh(&mut self, lab: &Lab, nodes: &Nodes) -> Result<(), Trouble> {
+        // A machine that stands still says nothing.
+        let frozen = |machine| {
+            let last = self.scenario.faults.iter().rev().find_map(|fault| match fault.action {
+                Action::Machine(of, what) if of == machine => Some(what),
+                _ => None,
+            });
+            last == Some(MachineFault::Freeze)
+        };
+        let running = nodes.ids().map(|(machine, _)| machine);
+        let running = running.filter(|machine| lab.agent(*machine).is_ok() && !frozen(*machine));
+        let peaks = at_once(running.collect::<Vec<_>>(), |machine| {
+            Ok((machine, memory::peak(lab.agent(machine)?)?))
+        })?;
+        for (machine, peak) in peaks {
+            let Some(peak) = peak else { continue };
+            let mebibytes = (peak as f64 / f64::from(1 << 20) * 10.0).round() / 10.0;
+            self.cell.figures.insert(format!("memory_of_{machine}_mib"), mebibytes);
+            let bound = self.scenario.node.memory_at_most;
+            self.cell.assertions.extend(bound.map(|at_most| memory::shown(machine.name(), peak, at_most)));
+        }
+        Ok(())
     }
 
     fn gather(&mut self, lab: &Lab, proven: &Listing, events: &Events) -> Result<(), Trouble> {

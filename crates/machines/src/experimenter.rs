@@ -70,6 +70,7 @@ impl Run<'_> {
         refuse(&self.cell.proofs)?;
         self.rig.held.hold(self.scenario);
         let proven = gateway::flush(&lab, self.scenario)?;
+        lab.impair_in_gateways(&self.scenario.links)?;
 
         self.enter(Step::Connect)?;
         let (stands, parties) = experiment::seats(&topology, self.scenario.pair())?;

@@ -9,12 +9,15 @@ use std::{
 use natrig_capture::Direction;
 use natrig_lab::Halt;
 use natrig_netmodel::Conditions;
-use natrig_scenario::{Action, Link, Machine, MachineFault, NodeFault, Scenario, Segment, Shift, Site, Stun};
+use natrig_scenario::{
+    Action, Impairment, Link, Machine, MachineFault, NodeFault, Scenario, Segment, Shift, Site, Stun,
+};
 
 use crate::{
     Lab, Rig, Trouble,
     gateway::{self, expect},
     lab::{self, impair, lock, over, port},
+    memory,
     nodes::{Events, Nodes},
 };
 
@@ -52,7 +55,7 @@ impl Faults<'_> {
             Action::Cut(link) => self.lab.cut(*link),
             Action::Heal(link) => self.lab.heal(*link),
             Action::Flap(link, times, every) => self.flap(*link, *times, *every),
-            Action::Impair(impairments) => impair(self.lab.switch(), impairments),
+            Action::Impair(impairments) => self.lab.impair(impairments),
             Action::Mend(link) => self.mend(*link),
             Action::Partition(partition) => self.lab.part(&partition.blocked()),
             Action::Rejoin(segment) => self.lab.rejoin(*segment),
@@ -88,8 +91,9 @@ impl Faults<'_> {
         for direction in [Direction::Inbound, Direction::Outbound] {
             switch.condition(port(switch, link)?, direction, Conditions::default())?;
         }
+        self.lab.mend_in_gateway(link)?;
         let first: Vec<_> = self.scenario.links.iter().filter(|one| one.link == link).copied().collect();
-        impair(switch, &first)
+        self.lab.impair(&first)
     }
 
     fn node(&self, machine: Machine, fault: NodeFault) -> Result<(), Trouble> {
@@ -114,6 +118,7 @@ impl Faults<'_> {
                 node.signal(CONTINUE)?;
                 self.stands_still(machine, false)?;
             }
+            NodeFault::Limit(mebibytes) => memory::limit(self.lab.agent(machine)?, mebibytes)?,
             NodeFault::Restart => {
                 if node.runs() {
                     node.signal(KILL)?;
@@ -224,6 +229,12 @@ impl Lab {
         self.switch.restore(port)?;
         lock(&self.cut).remove(&link);
         Ok(())
+    }
+
+    /// Has links do to frames what a scenario tells, in the switch or in their gateways.
+    fn impair(&self, impairments: &[Impairment]) -> Result<(), Trouble> {
+        impair(&self.switch, impairments)?;
+        self.impair_in_gateways(impairments)
     }
 
     fn part(&self, pairs: &[[Link; 2]]) -> Result<(), Trouble> {

@@ -12,13 +12,13 @@ use std::{
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_capture::{Direction, Trace};
 use natrig_lab::{Halt, Host, Stand, Topology, station::Station};
-use natrig_scenario::{Flow, Impairment, Link, Machine as Name, Scenario};
+use natrig_scenario::{Flow, Impairment, Link, Machine as Name, Scenario, Where};
 use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
 use natrig_wire::Switch;
 use rand::RngCore;
 
 use crate::{
-    Rig, Trouble, model::Model, port_mapping::PortMapper, reuse::Console, rig::DEFAULT_MEMORY,
+    Rig, Trouble, model::Model, netem::Netem, port_mapping::PortMapper, reuse::Console, rig::DEFAULT_MEMORY,
     station::Stations,
 };
 
@@ -43,6 +43,8 @@ pub struct Lab {
     pub(crate) cut: Mutex<BTreeSet<Link>>,
     /// What they keep from each other.
     pub(crate) parted: Mutex<Vec<[Link; 2]>>,
+    /// What gateways do to frames by themselves.
+    pub(crate) netem: Mutex<Netem>,
     _slots: Slots,
 }
 
@@ -131,6 +133,7 @@ impl Lab {
             served: 0,
             cut: Mutex::default(),
             parted: Mutex::default(),
+            netem: Mutex::default(),
             _slots: slots,
         })
     }
@@ -212,7 +215,7 @@ impl Lab {
         self.members.remove(at);
         let member = plugged_in(self, rig, scenario, name, folder)?;
         self.members.insert(at, member);
-        Ok(())
+        self.impair_anew(name)
     }
 
     /// The processor time that all machines have had so far, on the host.
@@ -307,9 +310,9 @@ pub(crate) fn condition(switch: &Switch, scenario: &Scenario) -> Result<(), Trou
     Ok(())
 }
 
-/// Puts conditions of links in force.
+/// Puts those conditions of links in force that the switch makes.
 pub(crate) fn impair(switch: &Switch, impairments: &[Impairment]) -> Result<(), Trouble> {
-    for impairment in impairments {
+    for impairment in impairments.iter().filter(|it| it.at == Where::Link) {
         let port = port(switch, impairment.link)?;
         let directions: &[Direction] = match impairment.flow {
             Flow::In => &[Direction::Outbound],

@@ -19,7 +19,7 @@ use natrig_netmodel::Conditions;
 use natrig_record::What;
 use natrig_scenario::{
     Action, Flow, Gateway, GatewayFault, Impairment, Link, Machine, MachineFault, Nat, NodeFault, Scenario,
-    Segment, Site,
+    Segment, Site, Where,
 };
 use natrig_vmm::AgentClient;
 
@@ -64,7 +64,7 @@ struct Held {
     lab: Lab,
     listing: Listing,
     /// Of each link, to its machine and from it.
-    conditions: BTreeMap<Link, [Conditions; 2]>,
+    conditions: BTreeMap<(Link, Where), [Conditions; 2]>,
     frozen: BTreeSet<Machine>,
     paused: BTreeSet<Machine>,
     sites: BTreeMap<Machine, Site>,
@@ -83,6 +83,7 @@ impl Live {
         let rounds = u32::try_from(others.len()).unwrap_or(u32::MAX);
         refuse(&gateway::measure(&lab, &scenario)?)?;
         let listing = gateway::flush(&lab, &scenario)?.with_others(others);
+        lab.impair_in_gateways(&scenario.links)?;
         let public = start_public(&lab, &scenario, folder, halt, &events)?;
         let mut nodes = Nodes::start(&lab, &scenario, public, folder, halt, &events)?;
         nodes.keep_keys(&lab)?;
@@ -338,7 +339,7 @@ impl Held {
             Action::Heal(link) => self.uncut(*link),
             Action::Impair(impairments) => lay(&mut self.conditions, impairments),
             Action::Mend(link) => {
-                self.conditions.remove(link);
+                self.conditions.retain(|(other, _), _| other != link);
                 let first: Vec<_> = scenario.links.iter().filter(|one| one.link == *link).copied().collect();
                 lay(&mut self.conditions, &first);
             }
@@ -372,22 +373,22 @@ impl Held {
 
     /// A link that is healed is also whole where its conditions had cut it.
     fn uncut(&mut self, link: Link) {
-        if let Some(conditions) = self.conditions.get_mut(&link) {
+        if let Some(conditions) = self.conditions.get_mut(&(link, Where::Link)) {
             conditions.iter_mut().for_each(|one| one.cut = false);
         }
     }
 }
 
 /// What links are like that are not perfect.
-fn conditions(impairments: &[Impairment]) -> BTreeMap<Link, [Conditions; 2]> {
+fn conditions(impairments: &[Impairment]) -> BTreeMap<(Link, Where), [Conditions; 2]> {
     let mut conditions = BTreeMap::new();
     lay(&mut conditions, impairments);
     conditions
 }
 
-fn lay(conditions: &mut BTreeMap<Link, [Conditions; 2]>, impairments: &[Impairment]) {
+fn lay(conditions: &mut BTreeMap<(Link, Where), [Conditions; 2]>, impairments: &[Impairment]) {
     for impairment in impairments {
-        let [into, out] = conditions.entry(impairment.link).or_default();
+        let [into, out] = conditions.entry((impairment.link, impairment.at)).or_default();
         if impairment.flow != Flow::Out {
             *into = impairment.conditions;
         }

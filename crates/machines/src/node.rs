@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::{
     Trouble, Who,
     lab::{lock, over},
+    memory,
 };
 
 /// How many lines of a log a failure shows.
@@ -89,9 +90,12 @@ impl Node {
         let shared = Arc::new(Shared::default());
         let sink = Arc::clone(&shared);
         let _ = writeln!(log, "$ {}", argv.join(" "));
-        let process = agent.start_with(Start { argv, ..Start::default() }, move |event| {
-            sink.take(name, event, &mut log, &events);
-        })?;
+        let process = agent.start_with(
+            Start { argv, group: memory::GROUP.to_owned(), ..Start::default() },
+            move |event| {
+                sink.take(name, event, &mut log, &events);
+            },
+        )?;
         Ok(Node { name, process, shared })
     }
 

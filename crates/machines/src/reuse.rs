@@ -56,6 +56,7 @@ impl Lab {
         })?;
         lock(&self.cut).clear();
         lock(&self.parted).clear();
+        self.forget_netem();
         Ok(Spare(self))
     }
 

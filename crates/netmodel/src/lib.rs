@@ -16,6 +16,7 @@ mod distribution;
 mod fate;
 mod line;
 mod link;
+pub mod netem;
 mod probability;
 mod source;
 

@@ -20,7 +20,7 @@ const MOMENTS: [(&str, Moment); 6] = [
 ];
 
 /// What a fault can do, by its key, and what may stand beside it. Beside `impair` stand conditions, too.
-const ACTIONS: [(&str, &[&str]); 27] = [
+const ACTIONS: [(&str, &[&str]); 28] = [
     ("cut", &[]),
     ("heal", &[]),
     ("flap", &["times", "every"]),
@@ -38,6 +38,7 @@ const ACTIONS: [(&str, &[&str]); 27] = [
     ("pause", &[]),
     ("resume", &[]),
     ("restart", &[]),
+    ("limit", &["memory"]),
     ("power_off", &[]),
     ("power_on", &[]),
     ("freeze", &[]),
@@ -177,6 +178,12 @@ fn action(
         "pause" => return node_fault(NodeFault::Pause, mistakes),
         "resume" => return node_fault(NodeFault::Resume, mistakes),
         "restart" => return node_fault(NodeFault::Restart, mistakes),
+        "limit" => {
+            let machine = with_node(mistakes);
+            let most = fields.need("memory", "how much it may hold, such as `memory: 24 MB`", mistakes)?;
+            let most = lab::memory(most, "`memory`", mistakes)?;
+            return machine.map(|machine| Action::Node(machine, NodeFault::Limit(most)));
+        }
         "power_off" => return machine_fault(MachineFault::PowerOff, mistakes),
         "power_on" => return machine_fault(MachineFault::PowerOn, mistakes),
         "freeze" => return machine_fault(MachineFault::Freeze, mistakes),

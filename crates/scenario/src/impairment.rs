@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use natrig_netmodel::{Chance, Conditions, Distribution, Jitter, Probability, Queue, Rate};
 
-use crate::{Flow, Impairment};
+use crate::{Flow, Impairment, Where};
 
 impl fmt::Display for Impairment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,7 +13,11 @@ impl fmt::Display for Impairment {
             Flow::In => ", direction: in",
             Flow::Out => ", direction: out",
         };
-        write!(f, "{}{direction}{}", self.link, told(&self.conditions))
+        let place = match self.at {
+            Where::Link => "",
+            Where::Gateway => ", where: gateway",
+        };
+        write!(f, "{}{direction}{place}{}", self.link, told(&self.conditions))
     }
 }
 

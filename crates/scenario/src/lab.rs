@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use natrig_netmodel::netem::{self, Unlike};
+
 use crate::{
-    Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes, Stun,
+    Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes, Stun, Where,
     conditions::{self, Told},
     fields::{self, Fields, Mistakes},
     network, quantity, seen,
@@ -73,8 +75,10 @@ fn impairments<'a>(
     Some((fields, impairments))
 }
 
+const PLACES: [(&str, Where); 2] = [("link", Where::Link), ("gateway", Where::Gateway)];
+
 /// What stands beside conditions.
-pub(crate) const OF_A_LINK: [&str; 2] = ["direction", "like"];
+pub(crate) const OF_A_LINK: [&str; 3] = ["direction", "like", "where"];
 
 /// What an entry says of a link: the same both ways, or one thing for each.
 pub(crate) fn impaired(
@@ -83,11 +87,16 @@ pub(crate) fn impaired(
     mistakes: &mut Mistakes,
 ) -> Option<Vec<Impairment>> {
     let flows = [("both", Flow::Both), ("in", Flow::In), ("out", Flow::Out)];
-    let flow = match fields.find("direction") {
-        Some(node) => fields::word(node, "direction", &flows, mistakes),
-        None => Some(Flow::Both),
-    };
     let before = mistakes.0.len();
+    let at = match fields.find("where") {
+        Some(node) => fields::word(node, "place", &PLACES, mistakes)?,
+        None => Where::Link,
+    };
+    let flow = match (fields.find("direction"), at) {
+        (Some(node), _) => fields::word(node, "direction", &flows, mistakes),
+        (None, Where::Link) => Some(Flow::Both),
+        (None, Where::Gateway) => Some(Flow::Out),
+    };
     let network = fields.find("like").and_then(|node| network::like(node, mistakes));
     let told = Told::read(fields, mistakes);
     if mistakes.0.len() > before {
@@ -96,7 +105,7 @@ pub(crate) fn impaired(
     let base = network.map_or_else(Default::default, |network| [network.into, network.out]);
     let [into, out] = base.map(|base| told.over(base));
     let (link, flow) = link.zip(flow)?;
-    let impairment = |flow, conditions| Impairment { link, flow, conditions };
+    let impairment = |flow, conditions| Impairment { link, flow, conditions, at };
     let impairments = match flow {
         Flow::In => vec![impairment(Flow::In, into)],
         Flow::Out => vec![impairment(Flow::Out, out)],
@@ -112,7 +121,40 @@ pub(crate) fn impaired(
     if let Some(first) = impairments.first() {
         conditions::without_effect(fields, &first.conditions, mistakes);
     }
+    let in_gateway = impairments.iter().filter(|it| it.at == Where::Gateway);
+    in_gateway.for_each(|it| inapplicable(fields, it, mistakes));
     Some(impairments)
+}
+
+/// Notes what a gateway cannot do by itself.
+fn inapplicable(fields: &Fields<'_>, impairment: &Impairment, mistakes: &mut Mistakes) {
+    let link = impairment.link;
+    let (message, hint) = if !link.machine().is_gateway() {
+        (
+            format!("{link} is no gateway's link"),
+            "`where: gateway` is for links such as `nat1.wan`".to_owned(),
+        )
+    } else if impairment.flow != Flow::Out {
+        (
+            "netem delays and loses what a gateway sends, not what comes to it".to_owned(),
+            "leave `direction` out; for the other way, name its other link".to_owned(),
+        )
+    } else if !impairment.conditions.corrupt.chance.is_never() {
+        (
+            "a gateway that damages what it sends cannot be told from one that translates it wrongly"
+                .to_owned(),
+            "leave `where: gateway` out: on the link, both sides are seen".to_owned(),
+        )
+    } else if let Err(unlike) = netem::arguments(&impairment.conditions) {
+        let hint = match unlike {
+            Unlike::Order => "say so: `jitter: {spread: 10ms, overtaking: true}`",
+            _ => "leave `where: gateway` out: on the link it can be had",
+        };
+        (unlike.to_string(), hint.to_owned())
+    } else {
+        return;
+    };
+    mistakes.0.push(Mistake::new(fields.at(), message).hint(hint));
 }
 
 /// Reads `filters:`.
@@ -146,11 +188,23 @@ fn filter(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> Option<Fi
     Some(Filter { between: [one, other] })
 }
 
+/// Reads how much memory a node may hold, in MiB.
+pub(crate) fn memory(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option<u32> {
+    match quantity::mebibytes(&node.value) {
+        Some(mebibytes @ 1..) => Some(mebibytes),
+        _ => mistakes.add(
+            Mistake::new(node.at.clone(), format!("{what} must be a size with its unit"))
+                .hint("whole megabytes, such as `24 MB`"),
+        ),
+    }
+}
+
+const NODE: [&str; 5] = ["birthday", "bootstrap", "stun", "args", "memory_at_most"];
+
 /// Reads `node:`.
 pub(crate) fn node(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> NodeOptions {
     let mut options = NodeOptions::default();
-    let Some(fields) = Fields::open(node, "`node`", &["birthday", "bootstrap", "stun", "args"], mistakes)
-    else {
+    let Some(fields) = Fields::open(node, "`node`", &NODE, mistakes) else {
         return options;
     };
     if let Some(node) = fields.find("birthday") {
@@ -165,6 +219,8 @@ pub(crate) fn node(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> 
     if let Some(node) = fields.find("args") {
         options.args = args(node, layouts, mistakes).unwrap_or_default();
     }
+    options.memory_at_most =
+        fields.find("memory_at_most").and_then(|node| memory(node, "`memory_at_most`", mistakes));
     options
 }
 

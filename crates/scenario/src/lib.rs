@@ -35,7 +35,7 @@ mod yaml;
 pub use matrix::Matrix;
 pub use model::{
     Action, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Moment, NodeFault,
-    NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun,
+    NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun, Where,
 };
 pub use nat::{Engine, Gateway, Nat};
 pub use network::Network;

@@ -217,6 +217,18 @@ pub struct Impairment {
     pub flow: Flow,
     /// What happens to the frames.
     pub conditions: Conditions,
+    /// Who does it to them.
+    pub at: Where,
+}
+
+/// Where frames meet the conditions of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Where {
+    /// On the way between two machines.
+    #[default]
+    Link,
+    /// In the link's own machine, which is a gateway, before they leave it: Linux's netem.
+    Gateway,
 }
 
 /// A direction on a link, seen from its machine.
@@ -367,6 +379,8 @@ pub enum NodeFault {
     Resume,
     /// It is started anew, with the same key; killed before, if it runs.
     Restart,
+    /// From now on it may hold so many MiB of memory; if it needs more, its kernel kills it.
+    Limit(u32),
 }
 
 /// What becomes of a machine with a node.
@@ -489,6 +503,8 @@ pub struct NodeOptions {
     pub stun: Stun,
     /// More arguments, by machine.
     pub args: BTreeMap<Machine, Vec<String>>,
+    /// How many MiB of memory each may hold at its most.
+    pub memory_at_most: Option<u32>,
 }
 
 /// Whom peers ask what NAT they are behind.
@@ -510,6 +526,7 @@ impl Default for NodeOptions {
             bootstrap: BTreeMap::new(),
             stun: Stun::default(),
             args: BTreeMap::new(),
+            memory_at_most: None,
         }
     }
 }
@@ -539,6 +556,7 @@ impl fmt::Display for NodeFault {
             NodeFault::Pause => "pause",
             NodeFault::Resume => "resume",
             NodeFault::Restart => "restart",
+            NodeFault::Limit(mebibytes) => return write!(f, "limit to {mebibytes} MiB"),
         })
     }
 }

@@ -1,19 +1,18 @@
 //! Links that do to frames what a scenario says: read back from the captures, since a condition that did not take would make a
 //! verdict worth nothing.
 //!
-//! What is checked is raised falsely less than once in a million times: shares by Chernoff's bound, times by the least that a
-//! frame can have been under way. Losses in bursts and correlated ones are not checked by their share.
+//! What is checked is raised falsely less than once in a million times: shares by a bound of what chance does, times by the least
+//! that a frame can have been under way.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use natrig_capture::{Direction, DropReason, LinkId, Trace};
 use natrig_netmodel::{Conditions, Distribution};
 use natrig_record::{About, Assertion};
-use natrig_scenario::{Action, Flow, Link, Moment, Scenario};
+use natrig_scenario::{Action, Flow, Link, Moment, Scenario, Where};
 use serde::{Deserialize, Serialize};
 
-/// A correct link is blamed less than once in so many times.
-const ONCE_IN: f64 = 1e6;
+use super::{netem, share::Share};
 
 /// So many frames are needed to say how long the fastest of them takes.
 const ENOUGH: usize = 10;
@@ -33,9 +32,15 @@ pub struct Condition {
     pub to_machine: bool,
     /// What happens to frames.
     pub conditions: Conditions,
+    /// From when on, in nanoseconds since the Unix epoch.
+    #[serde(default)]
+    pub from_ns: u64,
     /// Until when, in nanoseconds since the Unix epoch; none if it is so to the end.
     #[serde(default)]
     pub until_ns: Option<u64>,
+    /// Whether the link's machine does it, a gateway, before frames are on the link.
+    #[serde(default)]
+    pub in_gateway: bool,
 }
 
 impl Condition {
@@ -59,14 +64,16 @@ impl Condition {
                 link: impairment.link.name().to_owned(),
                 to_machine,
                 conditions: impairment.conditions,
+                from_ns: 0,
                 until_ns,
+                in_gateway: impairment.at == Where::Gateway,
             }));
         }
         all
     }
 
     /// The least and the most that it delays, where that can be said.
-    fn delay(&self) -> Option<[Duration; 2]> {
+    pub(super) fn delay(&self) -> Option<[Duration; 2]> {
         let Conditions { delay, jitter, reorder, .. } = self.conditions;
         let bounded = jitter.spread.is_zero() || jitter.distribution == Distribution::Uniform;
         let most = delay + jitter.spread;
@@ -90,7 +97,11 @@ fn touches(action: &Action, link: Link) -> bool {
 
 /// What the links of a scenario have to show.
 pub fn shown(trace: &Trace, conditions: &[Condition]) -> Vec<Assertion> {
-    conditions.iter().filter_map(|condition| one(trace, condition, conditions)).collect()
+    let shown = conditions.iter().filter_map(|condition| match condition.in_gateway {
+        true => netem::delay(trace, condition),
+        false => one(trace, condition, conditions),
+    });
+    shown.collect()
 }
 
 fn one(trace: &Trace, condition: &Condition, all: &[Condition]) -> Option<Assertion> {
@@ -131,7 +142,8 @@ impl Seen {
         let own = condition.delay();
         let of = |link: LinkId, to_machine: bool| {
             let name = trace.name(link);
-            let other = all.iter().find(|one| one.link == name && one.to_machine == to_machine);
+            let other = all.iter().filter(|one| !one.in_gateway);
+            let other = other.clone().find(|one| one.link == name && one.to_machine == to_machine);
             // Where a fault changes the other end, nothing can be said of both together.
             other.map_or(Some([Duration::ZERO; 2]), |other| {
                 if other.until_ns == condition.until_ns { other.delay() } else { None }
@@ -185,13 +197,10 @@ impl Seen {
     }
 
     fn wrong_loss(&self, conditions: &Conditions) -> Option<String> {
-        let correlated = !conditions.loss.correlation.is_never();
-        if conditions.bursts.is_some() || correlated || self.frames == 0 {
-            return None;
-        }
-        let p = conditions.loss.chance.value();
-        (!plausible(self.lost, self.frames, p)).then(|| {
-            format!("{} of {} frames were lost, where {} % should be", self.lost, self.frames, p * 100.0)
+        let share = Share::lost(conditions);
+        (!share.explains(self.lost, self.frames)).then(|| {
+            let should = share.chance * 100.0;
+            format!("{} of {} frames were lost, where {should} % should be", self.lost, self.frames)
         })
     }
 
@@ -227,38 +236,5 @@ impl Seen {
             }
         }
         None
-    }
-}
-
-/// Whether chance explains so many of so many, each with chance `p`, but once in a million times (Chernoff's bound).
-fn plausible(count: usize, of: usize, p: f64) -> bool {
-    if p <= 0.0 || p >= 1.0 {
-        return count as f64 == of as f64 * p;
-    }
-    let (n, x) = (of as f64, count as f64 / of as f64);
-    let term = |x: f64, p: f64| if x > 0.0 { x * (x / p).ln() } else { 0.0 };
-    let divergence = term(x, p) + term(1.0 - x, 1.0 - p);
-    n * divergence < (2.0 * ONCE_IN).ln()
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::{Rng, SeedableRng};
-
-    use super::*;
-
-    #[test]
-    fn what_chance_explains_is_plausible_and_nothing_else() {
-        let mut random = rand::rngs::StdRng::seed_from_u64(1);
-        for p in [0.001, 0.01, 0.1, 0.5] {
-            for of in [10, 100, 1_000] {
-                for _ in 0..300 {
-                    let count = (0..of).filter(|_| random.random_bool(p)).count();
-                    assert!(plausible(count, of, p), "{count} of {of} at {p}");
-                }
-            }
-        }
-        assert!(!plausible(0, 1_000, 0.1) && !plausible(300, 1_000, 0.1) && !plausible(1, 10, 0.0));
-        assert!(plausible(0, 10, 0.0) && plausible(10, 10, 1.0));
     }
 }

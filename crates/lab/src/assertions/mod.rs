@@ -6,7 +6,9 @@ mod departures;
 mod gateway;
 pub mod links;
 mod mappings;
+pub mod netem;
 mod node;
+mod share;
 
 use std::{net::Ipv4Addr, ops::Range};
 

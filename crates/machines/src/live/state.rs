@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use natrig_lab::{life, paths::Paths};
 use natrig_netmodel::Conditions;
-use natrig_scenario::{Flow, Impairment, Link, Machine, Nat, Scenario, Site};
+use natrig_scenario::{Flow, Impairment, Link, Machine, Nat, Scenario, Site, Where};
 use natrig_vmm::AgentClient;
 use serde::Serialize;
 
@@ -150,8 +150,8 @@ impl Held {
 }
 
 /// What a link is like each way, as one where that is the same.
-fn impaired((link, [into, out]): (&Link, &[Conditions; 2])) -> Vec<Impairment> {
-    let one = |flow, conditions: &Conditions| Impairment { link: *link, flow, conditions: *conditions };
+fn impaired((&(link, at), [into, out]): (&(Link, Where), &[Conditions; 2])) -> Vec<Impairment> {
+    let one = |flow, conditions: &Conditions| Impairment { link, flow, conditions: *conditions, at };
     let each = match into == out {
         true => vec![one(Flow::Both, into)],
         false => vec![one(Flow::In, into), one(Flow::Out, out)],

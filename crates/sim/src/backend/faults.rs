@@ -109,6 +109,7 @@ impl Stage<'_> {
             // A host has no other program that would go on.
             NodeFault::Pause => self.hold(name, true)?,
             NodeFault::Resume => self.hold(name, false)?,
+            NodeFault::Limit(_) => return Err(Trouble::lab("no memory is limited in the simulator")),
             NodeFault::Restart => self.with_node(name, |node, world| {
                 if node.runs {
                     node.end(world, false)?;

@@ -1,7 +1,7 @@
 //! What a simulator cannot be.
 
 use natrig_lab::Trouble;
-use natrig_scenario::{Action, Engine, GatewayFault, Scenario};
+use natrig_scenario::{Action, Engine, GatewayFault, NodeFault, Scenario};
 
 /// Refuses a scenario that only real kernels can run, and says which part of it.
 pub fn needs_a_kernel(scenario: &Scenario) -> Result<(), Trouble> {
@@ -19,6 +19,13 @@ pub fn needs_a_kernel(scenario: &Scenario) -> Result<(), Trouble> {
     }
     if !scenario.port_mapping.is_empty() {
         return refused("`port_mapping` is miniupnpd's, in the kernel of a gateway".to_owned());
+    }
+    let limits = |action: &Action| matches!(action, Action::Node(_, NodeFault::Limit(_)));
+    if scenario.faults.iter().any(|fault| limits(&fault.action)) {
+        return refused("only a kernel limits the memory of a node".to_owned());
+    }
+    if scenario.node.memory_at_most.is_some() {
+        return refused("only a kernel tells how much memory a node holds (`memory_at_most`)".to_owned());
     }
     Ok(())
 }

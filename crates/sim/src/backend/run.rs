@@ -327,7 +327,9 @@ impl<'s> Run<'s> {
         connect_ns: u64,
         window: Option<Window>,
     ) -> Result<Verdict, Trouble> {
-        let case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        // What gateways do to what they send is done on the cable here.
+        case.conditions.iter_mut().for_each(|condition| condition.in_gateway = false);
         cell::read(&mut self.cell, &stage.trace()?, &case, self.around.folder)
     }
 
