@@ -221,10 +221,19 @@ fn the_meshs_scenarios_are_as_expected_on_machines() {
 #[test]
 fn what_befalls_machines_is_survived() {
     let place = Place::new();
-    let files = ["crashes", "recovery", "partitions"].map(|name| format!("faults/{name}.yaml"));
-    let words = ["run", "--only", "T3.6.4,recovery-roam,recovery-relays,T3.8.5"];
-    let (results, said) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
-    assert_eq!(results.totals.as_expected, 4, "{said}");
+    let files = [
+        "faults/crashes.yaml",
+        "faults/netem.yaml",
+        "faults/partitions.yaml",
+        "faults/recovery.yaml",
+        "memory.yaml",
+    ];
+    let only = "T3.6.4,recovery-roam,recovery-relays,T3.8.5,netem-delay,memory-limited";
+    let (results, said) = results(&place, &["run", "--only", only], &files, 0);
+    assert_eq!(results.totals.as_expected, 6, "{said}");
+    let netem = results.cells.iter().find(|cell| cell.id == "netem-delay").unwrap();
+    let of_links = netem.assertions.iter().filter(|one| one.about == About::Link && one.holds);
+    assert_eq!(of_links.count(), 4, "{:#?}", netem.assertions);
     for cell in &results.cells {
         assert!(cell.talks.iter().all(|talk| talk.arrived > 0 && talk.twice == 0), "{:#?}", cell.talks);
     }
@@ -234,11 +243,11 @@ fn what_befalls_machines_is_survived() {
 #[ignore = "long: make test-full"]
 fn all_that_befalls_machines_is_survived() {
     let place = Place::new();
-    let files = ["clocks", "crashes", "latency", "loss", "order", "partitions", "rate", "recovery"]
+    let files = ["clocks", "crashes", "latency", "loss", "netem", "order", "partitions", "rate", "recovery"]
         .map(|name| format!("faults/{name}.yaml"));
     let words = ["run", "--jobs", "4"];
     let (results, said) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
-    assert_eq!(results.totals.as_expected, 46, "{said}");
+    assert_eq!(results.totals.as_expected, 52, "{said}");
 }
 
 /// A node's name on the mesh, by its log.
@@ -297,6 +306,14 @@ fn control_a_cut_relay_carries_nothing() {
     assert_eq!(cell.failure.as_ref().unwrap().step, Step::Connect);
     assert_told(&cell, &said);
     assert!(said.contains("cut relay.wan after bootstrapped"), "{said}");
+}
+
+#[test]
+fn control_memory_is_weighed() {
+    let (cell, said) = control("too-much-memory", 1);
+    assert_eq!(cell.outcome, Outcome::NotAsExpected);
+    assert!(said.contains("holds 1 MiB of memory at most"), "{said}");
+    assert!(cell.figures["memory_of_peer1_mib"] > 1.0, "{:?}", cell.figures);
 }
 
 #[test]
