@@ -116,6 +116,7 @@ pub fn verdict(trace: &Trace, case: &Case) -> Result<Verdict, NoVerdict> {
         directions,
         coordinator_asked: coordinator_asked(&wires, case),
         ports_tried: ports_tried as u32,
+        ports_probed: [0, 1].map(|side| different_ports(&crossings, case.window, side, |p| p.1) as u32),
         attempts_arrived: [attempts(0, false), attempts(1, false)],
         attempts_passed: [attempts(0, true), attempts(1, true)],
         because,
@@ -216,12 +217,20 @@ fn kind(crossings: &[Crossing<'_>], case: &Case, ports_tried: usize, because: &m
 
 /// The most ports that one side sent from or to, before the lab's bytes.
 fn ports_tried(crossings: &[Crossing<'_>], window: Option<Window>) -> usize {
-    let before = window.map_or(u64::MAX, |window| window.from_ns);
-    let different = |from: usize, pick: fn((u16, u16)) -> u16| {
-        let seen = crossings.iter().filter(|c| c.from == from && c.left_ns < before);
-        seen.filter_map(|c| ports(c.frame)).map(pick).collect::<std::collections::HashSet<_>>().len()
-    };
+    let different = |from, pick| different_ports(crossings, window, from, pick);
     (0..2).flat_map(|from| [different(from, |p| p.0), different(from, |p| p.1)]).max().unwrap_or(0)
+}
+
+/// How many source or destination ports one side's frames had, before the lab's bytes.
+fn different_ports(
+    crossings: &[Crossing<'_>],
+    window: Option<Window>,
+    from: usize,
+    pick: fn((u16, u16)) -> u16,
+) -> usize {
+    let before = window.map_or(u64::MAX, |window| window.from_ns);
+    let seen = crossings.iter().filter(|c| c.from == from && c.left_ns < before);
+    seen.filter_map(|c| ports(c.frame)).map(pick).collect::<std::collections::HashSet<_>>().len()
 }
 
 fn coordinator_asked(wires: &Wires<'_>, case: &Case) -> bool {

@@ -202,6 +202,9 @@ pub struct Verdict {
     pub coordinator_asked: bool,
     /// Different ports tried by peer-to-peer frames before the first got through.
     pub ports_tried: u32,
+    /// To how many ports of the far side each peer had sent by then: initiator, responder.
+    #[serde(default)]
+    pub ports_probed: [u32; 2],
     /// Peer-to-peer frames that reached the far gateway, by sender: initiator, responder.
     pub attempts_arrived: [u32; 2],
     /// Peer-to-peer frames that passed the far gateway, by sender: initiator, responder.

@@ -118,6 +118,7 @@ fn verdict(path: Path, kind: Option<Kind>) -> Verdict {
         directions: [direction(9 * KIB), direction(8 * KIB)],
         coordinator_asked: true,
         ports_tried: 1,
+        ports_probed: [1, 1],
         attempts_arrived: [3, 3],
         attempts_passed: [1, 1],
         because: vec!["nat2.wan frame 41: the first of peer1's that passed".into()],

@@ -199,6 +199,7 @@ mod tests {
             directions: Default::default(),
             coordinator_asked: kind != Kind::Direct,
             ports_tried: 1,
+            ports_probed: [1, 1],
             attempts_arrived: [2, 2],
             attempts_passed: [1, 1],
             because: Vec::new(),
