@@ -132,11 +132,12 @@ fn last_of(one: &Covered, last: &LastResults) -> Option<String> {
 }
 
 fn covered_row(one: &Covered, last: &LastResults) -> [String; 6] {
-    let issue = one.issue.map(|issue| match &one.lacks {
-        Some(lacks) => format!("lacks {lacks}: issue {issue}"),
-        None => format!("issue {issue}"),
-    });
-    let shown: Vec<String> = one.by.iter().map(ToString::to_string).chain(issue).collect();
+    let issue = one.issue.map(|issue| format!("issue {issue}")).or_else(|| one.exception.clone());
+    let rest = match (&one.lacks, issue) {
+        (Some(lacks), Some(issue)) => Some(format!("lacks {lacks}: {issue}")),
+        (_, issue) => issue,
+    };
+    let shown: Vec<String> = one.by.iter().map(ToString::to_string).chain(rest).collect();
     let last = last_of(one, last).unwrap_or_else(|| "–".to_owned());
     [one.id.clone(), one.what.clone(), state(one).to_owned(), runs_on(one), last, shown.join("\n")]
 }
@@ -153,6 +154,7 @@ fn state(one: &Covered) -> &'static str {
     match one.state() {
         State::Covered => "covered",
         State::Partly => "partly",
+        State::Exception => "exception",
         State::Open => "open",
     }
 }
@@ -165,10 +167,11 @@ fn totals(all: &[Covered]) -> String {
     let count = |state: State| all.iter().filter(|one| one.state() == state).count();
     let both = all.iter().filter(|one| one.runs_on().contains(&RunsOn::Vm)).count();
     format!(
-        "{} of {} covered, {} partly, {} open; {both} on machines",
+        "{} of {} covered, {} partly, {} exceptions, {} open; {both} on machines",
         count(State::Covered),
         all.len(),
         count(State::Partly),
+        count(State::Exception),
         count(State::Open)
     )
 }

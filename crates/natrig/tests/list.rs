@@ -140,12 +140,20 @@ fn the_last_result_is_shown() {
 }
 
 #[test]
+fn exceptions_have_their_page() {
+    let page = include_str!("../../../docs/exceptions.md");
+    for one in Coverage::standard().all().filter(|one| one.exception.is_some()) {
+        assert!(page.contains(&format!("## {}", one.id)), "{} is not in docs/exceptions.md", one.id);
+    }
+}
+
+#[test]
 fn the_map_is_shown_with_what_is_open() {
     let (_, out, _) = natrig(&["--ids"]);
     for phrase in [
         "The seed's check-list",
         "T2.M.25",
-        "issue 6",
+        "lacks half of the goodput",
         "scenarios/mesh/hole-punching.yaml#T4.2.1",
         "of 161 covered",
     ] {

@@ -33,6 +33,9 @@ pub struct Covered {
     /// The issue that brings what is lacking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issue: Option<u32>,
+    /// Why what is lacking stays so; `docs/exceptions.md` says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
 }
 
 /// What shows something: a cell, a test or a benchmark.
@@ -82,6 +85,8 @@ pub enum State {
     Covered,
     /// Something is lacking.
     Partly,
+    /// Something is lacking, and stays so.
+    Exception,
     /// Nothing shows it.
     Open,
 }
@@ -106,6 +111,7 @@ impl Covered {
     /// How far it is shown.
     pub fn state(&self) -> State {
         match (self.by.is_empty(), self.issue) {
+            _ if self.exception.is_some() => State::Exception,
             (true, _) => State::Open,
             (false, Some(_)) => State::Partly,
             (false, None) => State::Covered,
@@ -222,10 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wholly_shown_has_its_issue() {
+    fn what_is_not_wholly_shown_has_its_issue_or_its_reason() {
         for one in Coverage::standard().all() {
-            assert!(one.by.is_empty() <= one.issue.is_some(), "{}: nothing shows it, nobody will", one.id);
-            let partly = !one.by.is_empty() && one.issue.is_some();
+            let told = one.issue.is_some() || one.exception.is_some();
+            assert!(one.by.is_empty() <= told, "{}: nothing shows it, nobody will", one.id);
+            assert!(one.issue.is_none() || one.exception.is_none(), "{}: it will come, or not", one.id);
+            let partly = one.exception.is_some() || !one.by.is_empty() && one.issue.is_some();
             assert_eq!(one.lacks.is_some(), partly, "{}: what is lacking, and who brings it", one.id);
         }
     }
