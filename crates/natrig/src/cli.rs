@@ -31,6 +31,29 @@ pub enum Command {
     Chaos(ChaosArguments),
     /// List scenarios, or what covers the seed's check-list and the test plan
     List(ListArguments),
+    /// Say what a cell tests and why its path is what it is, or what proves a case of the test plan
+    Explain {
+        /// Its ID, such as T2.M.23, recovery-roam or 4.1
+        id: String,
+        /// Scenario files, and folders of them [default: scenarios, if there is such a folder]
+        files: Vec<PathBuf>,
+    },
+    /// Write a scenario with comments, to begin with
+    Init {
+        /// Where; `-` for standard output
+        #[arg(default_value = "scenario.yaml")]
+        file: PathBuf,
+    },
+    /// Print what makes a shell complete natrig's commands and options
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print natrig's manual page, or that of a command
+    Man {
+        /// Which command, such as run or nat
+        command: Option<String>,
+    },
     /// List, show and explain gateway profiles
     Nat {
         /// What with them.

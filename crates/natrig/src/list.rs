@@ -26,7 +26,8 @@ pub fn list(arguments: &ListArguments) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn scenarios(paths: &[PathBuf], json: bool) -> Result<String, Failure> {
+/// The cells of files, and of all files in folders.
+pub(crate) fn scenarios_in(paths: &[PathBuf]) -> Result<Vec<Scenario>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         find(path, &mut files)?;
@@ -39,6 +40,11 @@ fn scenarios(paths: &[PathBuf], json: bool) -> Result<String, Failure> {
         }
         rows.extend(Scenario::load(&file)?);
     }
+    Ok(rows)
+}
+
+fn scenarios(paths: &[PathBuf], json: bool) -> Result<String, Failure> {
+    let rows = scenarios_in(paths)?;
     if json {
         return Ok(pretty(&rows.iter().map(value).collect()));
     }

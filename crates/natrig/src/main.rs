@@ -8,15 +8,18 @@ mod cli;
 mod compare;
 #[cfg(feature = "machines")]
 mod doctor;
+mod explain;
 mod failure;
 mod folder;
 mod host;
 #[cfg(feature = "machines")]
 mod image;
+mod init;
 mod interrupt;
 #[cfg(feature = "machines")]
 mod keep;
 mod list;
+mod manual;
 mod matrix;
 mod nat;
 mod output;
@@ -56,6 +59,10 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::List(arguments) => list::list(&arguments),
+        Command::Explain { id, files } => explain::explain(&id, &files),
+        Command::Init { file } => init::init(&file),
+        Command::Completion { shell } => manual::completion(shell),
+        Command::Man { command } => manual::page(command.as_deref()),
         Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => matrix::matrix(arguments),

@@ -107,6 +107,13 @@ impl Coverage {
     }
 }
 
+impl Shown {
+    /// Whether it is the cell with this ID.
+    pub fn is_cell(&self, wanted: &str) -> bool {
+        matches!(self, Shown::Cell { id, .. } if id == wanted)
+    }
+}
+
 impl Covered {
     /// How far it is shown.
     pub fn state(&self) -> State {

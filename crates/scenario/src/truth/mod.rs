@@ -2,6 +2,7 @@
 //!
 //! It is data (`truth/matrix.yaml`), and the node under test shares no code with it.
 
+mod because;
 mod rule;
 
 use std::{collections::BTreeMap, sync::LazyLock};
