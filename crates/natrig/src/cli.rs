@@ -54,6 +54,12 @@ pub enum Command {
         /// Which command, such as run or nat
         command: Option<String>,
     },
+    /// Show a run's figures, hold a run against an earlier one, put parts of a run together
+    Report {
+        /// What with them.
+        #[command(subcommand)]
+        what: ReportCommand,
+    },
     /// List, show and explain gateway profiles
     Nat {
         /// What with them.
@@ -194,6 +200,47 @@ pub enum ImageCommand {
     },
 }
 
+/// What to do with runs.
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// Show the figures of a run
+    Show {
+        /// A run's folder, or its results.json
+        #[arg(default_value = "natrig-runs/latest")]
+        run: PathBuf,
+        /// As OpenMetrics
+        #[arg(long)]
+        open_metrics: bool,
+    },
+    /// Say what has changed from one run to another; exit code 1 if anything is worse
+    Diff {
+        /// The earlier run's folder, or its results.json
+        before: PathBuf,
+        /// The later one's
+        after: PathBuf,
+        /// By how much a figure may be worse
+        #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = share)]
+        threshold: f64,
+    },
+    /// Put parts of a run together, with their evidence
+    Merge {
+        /// The folders of the parts
+        #[arg(required = true)]
+        parts: Vec<PathBuf>,
+        /// Where to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').map(|percent| (percent, 100.0)).unwrap_or((text, 1.0));
+    match number.0.trim().parse::<f64>() {
+        Ok(share) if share.is_finite() && share >= 0.0 => Ok(share / number.1),
+        _ => Err("give a share, such as 20% or 0.2".to_owned()),
+    }
+}
+
 /// What to do with gateway profiles.
 #[derive(Debug, Subcommand)]
 pub enum NatCommand {
@@ -241,6 +288,9 @@ pub struct RunOptions {
     /// Run each cell so many times, and say how often it was as expected, with an interval of 95 % confidence
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: Option<u32>,
+    /// Run only every n-th cell from the i-th on, such as 2/4; `natrig report merge` puts the parts together
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<crate::shard::Shard>,
     /// Whose evidence is kept [default: all; with --repeat beyond 10, failed]
     #[arg(long, value_name = "WHICH")]
     pub keep: Option<Keep>,

@@ -25,7 +25,9 @@ mod nat;
 mod output;
 #[cfg(feature = "machines")]
 mod prepare;
+mod report;
 mod run;
+mod shard;
 mod sim;
 mod simulate;
 #[cfg(feature = "machines")]
@@ -63,6 +65,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Init { file } => init::init(&file),
         Command::Completion { shell } => manual::completion(shell),
         Command::Man { command } => manual::page(command.as_deref()),
+        Command::Report { what } => report::report(what),
         Command::Nat { what } => nat::nat(what),
         Command::Run(arguments) => run::files(arguments),
         Command::Matrix(arguments) => matrix::matrix(arguments),

@@ -12,7 +12,7 @@ use std::{
 
 use natrig_lab::{Backend, Halt};
 use natrig_record::{
-    Cell, Event, Evidence, Outcome, Planned, Repeats, Results, RunInfo, SCHEMA, Sink, Totals, What,
+    Cell, Event, Evidence, Metric, Outcome, Planned, Repeats, Results, RunInfo, SCHEMA, Sink, Totals, What,
 };
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
@@ -60,6 +60,10 @@ pub(crate) enum Subject {
 
 /// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
 pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOptions) -> Result<u8, Failure> {
+    let scenarios = match options.shard {
+        Some(shard) => shard.of(scenarios),
+        None => scenarios,
+    };
     let results = conduct(&scenarios, subject, &options, &Progress::stderr(), &Interrupt::watch())?;
     show(&results, options.json)?;
     Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
@@ -139,6 +143,7 @@ impl Conduct<'_> {
             run: info,
             totals: Totals::of(&cells),
             repeats: Repeats::of(&cells),
+            metrics: Metric::of(&cells),
             interrupted: halt.raised(),
             cells,
         };

@@ -9,6 +9,7 @@ mod assertion;
 mod comparison;
 mod event;
 mod experiment;
+mod metrics;
 mod repeats;
 mod results;
 mod talk;
@@ -17,6 +18,7 @@ pub use assertion::{About, Assertion};
 pub use comparison::{Agreement, Aspect, COMPARISON, Comparison};
 pub use event::{Event, Planned, Sink, What};
 pub use experiment::{Experiment, Search, Trial};
+pub use metrics::{Better, Metric};
 pub use repeats::{Repeats, wilson};
 pub use results::{
     Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Assertion, Experiment, Repeats, Talk};
+use crate::{Assertion, Experiment, Metric, Repeats, Talk};
 
 /// The name and version of the JSON form of [`Results`].
 pub const SCHEMA: &str = "natrig/results/1";
@@ -23,6 +23,9 @@ pub struct Results {
     /// How each cell fared that was run more than once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Repeats>,
+    /// The run in figures.
+    #[serde(default)]
+    pub metrics: Vec<Metric>,
     /// Whether it was interrupted; then cells may be missing.
     pub interrupted: bool,
 }

@@ -7,7 +7,7 @@ use std::{
 
 use natrig_record::{Results, SCHEMA};
 
-use crate::{junit, markdown};
+use crate::{junit, markdown, metrics::open_metrics};
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +28,13 @@ pub enum WriteError {
     Junit(#[from] quick_junit::SerializeError),
 }
 
-/// Writes `results.json`, `junit.xml` and `summary.md` into the run's folder.
+/// Writes `results.json`, `junit.xml`, `summary.md` and `metrics.txt` (OpenMetrics) into the run's folder.
 ///
 /// Each file is there whole or not at all.
 pub fn write_all(folder: &Path, results: &Results) -> Result<(), WriteError> {
     write(folder, "results.json", &json(results)?)?;
     write(folder, "junit.xml", &junit(results)?)?;
+    write(folder, "metrics.txt", &open_metrics(results))?;
     write(folder, "summary.md", &markdown(results))
 }
 
@@ -107,7 +108,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, ["junit.xml", "results.json", "summary.md"]);
+        assert_eq!(names, ["junit.xml", "metrics.txt", "results.json", "summary.md"]);
     }
 
     /// A file of the first natrig; it stays as it is, and has to be read as long as the schema has this name.
@@ -137,6 +138,7 @@ mod tests {
         let mut results = sample::four_outcomes();
         results.cells.truncate(1);
         results.totals = natrig_record::Totals::of(&results.cells);
+        results.metrics = natrig_record::Metric::of(&results.cells);
         let now = json(&results).unwrap();
         if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
             fs::write(&path, &now).unwrap();

@@ -7,11 +7,13 @@
 
 mod board;
 mod comparison;
+mod diff;
 mod experiment;
 mod failures;
 mod files;
 mod junit;
 mod markdown;
+mod metrics;
 mod progress;
 mod rows;
 #[cfg(test)]
@@ -21,10 +23,12 @@ mod table;
 mod wording;
 
 pub use comparison::comparison;
+pub use diff::Diff;
 pub use failures::failures;
 pub use files::{ReadError, WriteError, read, write_all};
 pub use junit::junit;
 pub use markdown::markdown;
+pub use metrics::{metrics, open_metrics};
 pub use progress::Progress;
 pub use style::Style;
 pub use table::{columns, grid, table};

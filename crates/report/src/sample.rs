@@ -27,6 +27,7 @@ fn results(cells: Vec<Cell>) -> Results {
         run: run(),
         totals: Totals::of(&cells),
         repeats: Repeats::of(&cells),
+        metrics: natrig_record::Metric::of(&cells),
         cells,
         interrupted: false,
     }
