@@ -66,6 +66,15 @@ impl Entry {
 /// Where in its row a peer stands: the first gives way first.
 type Place = (bool, Instant, PeerId);
 
+/// What is kept of a peer that is gone.
+struct Gone {
+    /// How long others may tell of it in vain.
+    until: Instant,
+    sequence: u64,
+    /// Where it could be asked by anybody.
+    address: Option<SocketAddr>,
+}
+
 /// How an announcement was heard.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
@@ -104,7 +113,7 @@ pub(crate) struct Directory {
     shares: IndexMap<PeerId, usize, FixedState>,
     ends: BTreeSet<(Instant, PeerId)>,
     /// Peers that are gone, until when, and their last words, which count no more.
-    gone: IndexMap<PeerId, (Instant, u64), FixedState>,
+    gone: IndexMap<PeerId, Gone, FixedState>,
     /// Those that anybody can ask.
     servers: Ring<SocketAddr>,
 }
@@ -229,19 +238,25 @@ impl Directory {
 
     /// Drops what is known of a peer that is gone; only a newer word than the last brings it back. Whether there was any.
     pub fn bury(&mut self, now: Instant, id: &PeerId) -> bool {
-        let Some(sequence) = self.entries.get(id).map(|entry| entry.sequence) else {
+        let Some((sequence, address)) = self.entries.get(id).map(|entry| (entry.sequence, entry.address)) else {
             return false;
         };
         if self.gone.len() >= MAX_GONE {
             self.gone.shift_remove_index(0);
         }
-        self.gone.insert(*id, (now + GONE, sequence));
+        self.gone.shift_remove(id);
+        self.gone.insert(*id, Gone { until: now + GONE, sequence, address });
         self.forget(id);
         true
     }
 
     fn is_gone(&self, now: Instant, id: &PeerId, sequence: u64, teller: &PeerId) -> bool {
-        teller != id && self.gone.get(id).is_some_and(|(until, last)| now < *until && sequence <= *last)
+        teller != id && self.gone.get(id).is_some_and(|gone| now < gone.until && sequence <= gone.sequence)
+    }
+
+    /// Those that are gone and could be asked by anybody, the last one first. It may be we who were cut off.
+    pub fn gone(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> {
+        self.gone.iter().rev().filter_map(|(id, gone)| Some((*id, gone.address?)))
     }
 
     /// Drops what is known of a peer.

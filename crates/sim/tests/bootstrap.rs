@@ -195,3 +195,21 @@ fn nodes_of_an_earlier_run_replace_bootstrap_nodes_that_are_gone() {
     village.run_for(60 * SECOND);
     assert!(village.known(after) >= 2);
 }
+
+/// All public nodes are away for two minutes, and the one that it was told of does not come back.
+#[test]
+fn who_was_cut_off_for_long_finds_back_by_those_it_had_met() {
+    let mut village = village(9);
+    let gone = village.public(&[]);
+    let other = village.public(&[gone]);
+    let home = village.home(PortRestrict, &[gone]);
+    village.run_for(30 * SECOND);
+    assert!(village.known(home) >= 2);
+    village.switch(gone, false);
+    village.switch(other, false);
+    village.run_for(120 * SECOND);
+    assert_eq!(village.known(home), 0, "whoever is away for so long is known no more");
+    village.switch(other, true);
+    village.run_for(60 * SECOND);
+    assert_eq!(village.known(home), 1, "{:?}", village.events(home));
+}

@@ -250,9 +250,14 @@ impl Node {
         }
     }
 
-    /// Nodes that we have heard of take the place of bootstrap nodes that are gone.
+    /// Nodes that we have heard of take the place of bootstrap nodes that are gone; if none is left, those that we gave up: it
+    /// may be we who were cut off.
     fn begin_with_others(&mut self, now: Instant) {
         let mut others = self.known();
+        if others.is_empty() {
+            let gone = self.directory.gone().map(|(id, address)| Bootstrap { id, address });
+            others.extend(gone.take(MAX_KNOWN));
+        }
         others.retain(|known| known.id != self.id() && self.entrance_of(&known.id).is_none());
         for _ in 0..SUBSTITUTES.min(others.len()) {
             let bootstrap = others.swap_remove(self.rng.random_range(0..others.len()));
