@@ -103,10 +103,20 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
         probes: PROBES.to_vec(),
         relays: relays(scenario),
         pair_blocked: pair_blocked(scenario),
+        conditions: Condition::all(scenario, proven_ns(&gateways)..connect_ns),
         gateways,
-        conditions: Condition::all(scenario, connect_ns),
         tallies: Vec::new(),
     }
+}
+
+/// When the gateways had been proven.
+fn proven_ns(gateways: &[Passage]) -> u64 {
+    gateways
+        .iter()
+        .filter_map(|passage| passage.lives.first())
+        .map(|life| life.from_ns)
+        .min()
+        .unwrap_or_default()
 }
 
 /// The links of the public machines.

@@ -45,7 +45,6 @@ impl Backend for Rig {
             step: Step::Machines,
             entered: Instant::now(),
             passages: Vec::new(),
-            impaired_ns: 0,
             last_deed: Instant::now(),
             unmet: None,
             cell: blank(scenario, evidence),
@@ -81,8 +80,6 @@ struct Run<'a> {
     step: Step,
     entered: Instant,
     passages: Vec<Passage>,
-    /// From when on gateways do to frames what the scenario says.
-    impaired_ns: u64,
     /// When something was last done that the scenario asks for.
     last_deed: Instant,
     /// What went wrong with that while the lab's bytes were carried.
@@ -131,7 +128,6 @@ impl Run<'_> {
         });
         let mut gateways = proven?;
         lab.impair_in_gateways(&self.scenario.links)?;
-        self.impaired_ns = lab.switch().time_of(Instant::now());
 
         let judged = self.experiment(lab, &mut gateways, public, events);
         // Whatever came of it, the tables and logs are what explains it.
@@ -313,8 +309,6 @@ impl Run<'_> {
         let connect_ns = lab.switch().time_of(connect);
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         case.tallies = lab.tallies()?;
-        let in_gateways = case.conditions.iter_mut().filter(|condition| condition.in_gateway);
-        in_gateways.for_each(|condition| condition.from_ns = self.impaired_ns);
         cell::read(&mut self.cell, &lab.trace()?, &case, self.folder)
     }
 

@@ -238,7 +238,8 @@ impl Directory {
 
     /// Drops what is known of a peer that is gone; only a newer word than the last brings it back. Whether there was any.
     pub fn bury(&mut self, now: Instant, id: &PeerId) -> bool {
-        let Some((sequence, address)) = self.entries.get(id).map(|entry| (entry.sequence, entry.address)) else {
+        let Some((sequence, address)) = self.entries.get(id).map(|entry| (entry.sequence, entry.address))
+        else {
             return false;
         };
         if self.gone.len() >= MAX_GONE {

@@ -4,7 +4,7 @@
 //! What is checked is raised falsely less than once in a million times: shares by a bound of what chance does, times by the least
 //! that a frame can have been under way.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use natrig_capture::{Direction, DropReason, LinkId, Trace};
 use natrig_netmodel::{Conditions, Distribution};
@@ -45,8 +45,9 @@ pub struct Condition {
 
 impl Condition {
     /// The conditions that a scenario begins with, as far as they can be read back: those of links that faults touch hold until
-    /// the nodes connect, if they do for so long.
-    pub fn all(scenario: &Scenario, connect_ns: u64) -> Vec<Condition> {
+    /// the nodes connect, if they do for so long, and those in gateways from when these have been proven.
+    pub fn all(scenario: &Scenario, proven_to_connect_ns: Range<u64>) -> Vec<Condition> {
+        let Range { start: proven_ns, end: connect_ns } = proven_to_connect_ns;
         let mut all = Vec::new();
         for impairment in &scenario.links {
             let first = scenario.faults.iter().find(|fault| touches(&fault.action, impairment.link));
@@ -64,7 +65,7 @@ impl Condition {
                 link: impairment.link.name().to_owned(),
                 to_machine,
                 conditions: impairment.conditions,
-                from_ns: 0,
+                from_ns: if impairment.at == Where::Gateway { proven_ns } else { 0 },
                 until_ns,
                 in_gateway: impairment.at == Where::Gateway,
             }));
@@ -146,10 +147,12 @@ impl Seen {
             let other = other.clone().find(|one| one.link == name && one.to_machine == to_machine);
             // Where a fault changes the other end, nothing can be said of both together.
             other.map_or(Some([Duration::ZERO; 2]), |other| {
-                if other.until_ns == condition.until_ns { other.delay() } else { None }
+                let span = |one: &Condition| (one.from_ns, one.until_ns);
+                if span(other) == span(condition) { other.delay() } else { None }
             })
         };
-        for frame in trace.frames().iter().filter(|frame| frame.at_ns < until) {
+        let span = condition.from_ns..until;
+        for frame in trace.frames().iter().filter(|frame| span.contains(&frame.at_ns)) {
             let here = |drop: &&natrig_capture::Drop| drop.link == link && drop.direction == direction;
             let lost = frame.drops.iter().filter(here).any(|drop| drop.reason == DropReason::Loss);
             let cut = frame.drops.iter().filter(here).any(|drop| drop.reason != DropReason::Loss);

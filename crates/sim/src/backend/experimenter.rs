@@ -88,6 +88,7 @@ fn among<'s>(
     cell.proofs = gateway::measure(stage, scenario, 0, Depth::Whole)?;
     refuse(&cell.proofs)?;
     let proven = gateway::flush(stage, scenario)?;
+    stage.impair_in_gateways(scenario)?;
 
     progress.enter(Step::Connect, stage.world.now())?;
     let (stands, parties) = experiment::seats(&stage.topology, scenario.pair())?;

@@ -149,6 +149,7 @@ impl<'s> Run<'s> {
         self.cell.proofs = gateway::measure(stage, self.scenario, 0, Depth::Whole)?;
         refuse(&self.cell.proofs)?;
         let mut gateways = Listing { others, ..gateway::flush(stage, self.scenario)? };
+        stage.impair_in_gateways(self.scenario)?;
 
         let judged = self.experiment(stage, &mut gateways, &ids);
         // Whatever came of it, the tables and logs are what explains it.

@@ -14,7 +14,7 @@ use natrig_lab::{
     talk::{Conversation, DRAIN},
 };
 use natrig_record::What;
-use natrig_scenario::{Action, Flow, Impairment, Link, Machine, Scenario, Seen, Segment};
+use natrig_scenario::{Action, Flow, Impairment, Link, Machine, Scenario, Seen, Segment, Where};
 use serde_json::json;
 
 use super::{
@@ -132,9 +132,10 @@ impl<'s> Stage<'s> {
         Ok(stage)
     }
 
-    /// Puts a scenario's conditions and filters in force.
+    /// Puts a scenario's conditions and filters in force, but for what gateways do themselves.
     fn impair(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
-        self.condition(&scenario.links)?;
+        let of_links = |it: &&Impairment| it.at == Where::Link;
+        self.condition(&scenario.links.iter().filter(of_links).copied().collect::<Vec<_>>())?;
         for filter in &scenario.filters {
             let [a, b] = filter.between;
             let (a, b) = (self.port(a)?, self.port(b)?);
@@ -142,6 +143,12 @@ impl<'s> Stage<'s> {
             self.world.block(b, a);
         }
         Ok(())
+    }
+
+    /// Has gateways do to what they send what a scenario says, once they have been proven.
+    pub(super) fn impair_in_gateways(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
+        let of_gateways = |it: &&Impairment| it.at == Where::Gateway;
+        self.condition(&scenario.links.iter().filter(of_gateways).copied().collect::<Vec<_>>())
     }
 
     /// Puts conditions in force.
