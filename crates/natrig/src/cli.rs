@@ -222,6 +222,12 @@ pub enum ReportCommand {
         #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = share)]
         threshold: f64,
     },
+    /// Print what makes GitHub show cells that failed beside a change
+    Annotate {
+        /// A run's folder, or its results.json
+        #[arg(default_value = "natrig-runs/latest")]
+        run: PathBuf,
+    },
     /// Put parts of a run together, with their evidence
     Merge {
         /// The folders of the parts

@@ -36,6 +36,10 @@ pub fn report(what: ReportCommand) -> Result<u8, Failure> {
             print(&diff.text(style))?;
             Ok(u8::from(diff.is_worse()))
         }
+        ReportCommand::Annotate { run } => {
+            print(&natrig_report::annotations(&read(&run)?))?;
+            Ok(0)
+        }
         ReportCommand::Merge { parts, out } => merge(&parts, &out),
     }
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod annotations;
 mod board;
 mod comparison;
 mod diff;
@@ -22,6 +23,7 @@ mod style;
 mod table;
 mod wording;
 
+pub use annotations::annotations;
 pub use comparison::comparison;
 pub use diff::Diff;
 pub use failures::failures;
