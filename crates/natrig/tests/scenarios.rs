@@ -213,7 +213,8 @@ fn the_meshs_scenarios_are_as_expected_on_machines() {
         "topologies",
     ]
     .map(|name| format!("mesh/{name}.yaml"));
-    let (results, _) = results(&place, &["run"], &files.each_ref().map(String::as_str), 0);
+    let words = ["run", "--jobs", "5"];
+    let (results, _) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
     assert_eq!(results.totals.as_expected, 79);
 }
 
