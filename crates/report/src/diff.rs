@@ -152,8 +152,7 @@ mod tests {
     use crate::sample;
 
     fn run() -> Results {
-        let results = sample::four_outcomes();
-        results
+        sample::four_outcomes()
     }
 
     #[test]
