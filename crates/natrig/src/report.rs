@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use natrig_record::{Cell, Metric, Repeats, Results, Totals};
+use natrig_record::{Cell, Results};
 use natrig_report::{Diff, Style};
 
 use crate::{
@@ -21,9 +21,7 @@ pub fn report(what: ReportCommand) -> Result<u8, Failure> {
     let style = Style::of(&std::io::stdout());
     match what {
         ReportCommand::Show { run, open_metrics } => {
-            let mut results = read(&run)?;
-            // Those of earlier versions have none.
-            results.metrics = Metric::of(&results.cells);
+            let results = read(&run)?;
             print(&match open_metrics {
                 true => natrig_report::open_metrics(&results),
                 false => natrig_report::metrics(&results, style) + &natrig_report::summary(&results) + "\n",
@@ -31,8 +29,7 @@ pub fn report(what: ReportCommand) -> Result<u8, Failure> {
             Ok(0)
         }
         ReportCommand::Diff { before, after, threshold } => {
-            let [before, after] = [before, after].map(|run| read(&run).map(counted));
-            let diff = Diff::of(&before?, &after?, threshold);
+            let diff = Diff::of(&read(&before)?, &read(&after)?, threshold);
             print(&diff.text(style))?;
             Ok(u8::from(diff.is_worse()))
         }
@@ -44,14 +41,11 @@ pub fn report(what: ReportCommand) -> Result<u8, Failure> {
     }
 }
 
-fn counted(results: Results) -> Results {
-    Results { metrics: Metric::of(&results.cells), ..results }
-}
-
-/// The results of a run, by its folder or their file.
+/// The results of a run, by its folder or their file. Its figures are taken anew: those of earlier versions have none.
 fn read(run: &Path) -> Result<Results, Failure> {
     let file = if run.is_dir() { run.join("results.json") } else { run.to_owned() };
-    natrig_report::read(&file).map_err(|error| Failure::Usage(error.to_string()))
+    let read = natrig_report::read(&file).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(Results::of(read.run, read.cells, read.interrupted))
 }
 
 /// Puts parts of a run into one folder.
@@ -94,15 +88,7 @@ fn merge(parts: &[PathBuf], out: &Path) -> Result<u8, Failure> {
         }
     }
     let cells = in_turn(runs.into_iter().map(|(_, results)| results.cells).collect());
-    let results = Results {
-        schema: natrig_record::SCHEMA.to_owned(),
-        run,
-        totals: Totals::of(&cells),
-        repeats: Repeats::of(&cells),
-        metrics: Metric::of(&cells),
-        interrupted,
-        cells,
-    };
+    let results = Results::of(run, cells, interrupted);
     natrig_report::write_all(&into, &results)?;
     print(&(natrig_report::summary(&results) + "\n"))?;
     Ok(results.totals.exit_code())

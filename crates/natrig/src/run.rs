@@ -11,9 +11,7 @@ use std::{
 };
 
 use natrig_lab::{Backend, Halt};
-use natrig_record::{
-    Cell, Event, Evidence, Metric, Outcome, Planned, Repeats, Results, RunInfo, SCHEMA, Sink, Totals, What,
-};
+use natrig_record::{Cell, Event, Evidence, Outcome, Planned, Results, RunInfo, Sink, What};
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
 
@@ -138,15 +136,7 @@ impl Conduct<'_> {
         self.emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
         let cells = cells(backend, &self.runs, &folder, jobs, halt, &|cell, what| self.emit(cell, what))?;
         info.elapsed_ms = self.started.elapsed().as_secs_f64() * 1000.0;
-        let results = Results {
-            schema: SCHEMA.to_owned(),
-            run: info,
-            totals: Totals::of(&cells),
-            repeats: Repeats::of(&cells),
-            metrics: Metric::of(&cells),
-            interrupted: halt.raised(),
-            cells,
-        };
+        let results = Results::of(info, cells, halt.raised());
         self.emit(None, What::RunFinished { totals: results.totals, interrupted: results.interrupted });
         natrig_report::write_all(&folder, &results)?;
         Ok(results)

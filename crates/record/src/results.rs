@@ -30,6 +30,21 @@ pub struct Results {
     pub interrupted: bool,
 }
 
+impl Results {
+    /// A run with all that follows from its cells.
+    pub fn of(run: RunInfo, cells: Vec<Cell>, interrupted: bool) -> Self {
+        Results {
+            schema: SCHEMA.to_owned(),
+            run,
+            totals: Totals::of(&cells),
+            repeats: Repeats::of(&cells),
+            metrics: Metric::of(&cells),
+            cells,
+            interrupted,
+        }
+    }
+}
+
 /// Where and how a run was made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {

@@ -137,8 +137,7 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results.example.json");
         let mut results = sample::four_outcomes();
         results.cells.truncate(1);
-        results.totals = natrig_record::Totals::of(&results.cells);
-        results.metrics = natrig_record::Metric::of(&results.cells);
+        let results = Results::of(results.run, results.cells, results.interrupted);
         let now = json(&results).unwrap();
         if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
             fs::write(&path, &now).unwrap();

@@ -22,15 +22,7 @@ fn run() -> RunInfo {
 }
 
 fn results(cells: Vec<Cell>) -> Results {
-    Results {
-        schema: SCHEMA.into(),
-        run: run(),
-        totals: Totals::of(&cells),
-        repeats: Repeats::of(&cells),
-        metrics: natrig_record::Metric::of(&cells),
-        cells,
-        interrupted: false,
-    }
+    Results::of(run(), cells, false)
 }
 
 fn cell(name: &str, nats: [&str; 2], expected: &str) -> Cell {
