@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use natrig_capture::{Direction, DropReason, LinkId, Trace};
+use natrig_capture::{Direction, DropReason, Frame, LinkId, Trace};
 use natrig_netmodel::{Conditions, Distribution};
 use natrig_record::{About, Assertion};
 use natrig_scenario::{Action, Flow, Link, Moment, Scenario, Where};
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::{netem, share::Share};
 
 /// So many frames are needed to say how long the fastest of them takes.
-const ENOUGH: usize = 10;
+pub(super) const ENOUGH: usize = 10;
 
 /// The fastest of many frames is no later than this, even where the host is busy.
-const SLACK: Duration = Duration::from_millis(250);
+pub(super) const SLACK: Duration = Duration::from_millis(250);
 
 /// The longest Ethernet frame.
 const LONGEST: u64 = 1514;
@@ -152,48 +152,35 @@ impl Seen {
             })
         };
         let span = condition.from_ns..until;
-        for frame in trace.frames().iter().filter(|frame| span.contains(&frame.at_ns)) {
+        let concerns =
+            |frame: &&Frame| span.contains(&frame.at_ns) && (frame.from == link) != condition.to_machine;
+        for frame in trace.frames().iter().filter(concerns) {
             let here = |drop: &&natrig_capture::Drop| drop.link == link && drop.direction == direction;
-            let lost = frame.drops.iter().filter(here).any(|drop| drop.reason == DropReason::Loss);
-            let cut = frame.drops.iter().filter(here).any(|drop| drop.reason != DropReason::Loss);
-            let deliveries =
-                frame.to.iter().filter(|delivery| !condition.to_machine || delivery.link == link);
-            let concerns = if condition.to_machine { frame.from != link } else { frame.from == link };
-            if !concerns {
+            if frame.drops.iter().filter(here).any(|drop| drop.reason == DropReason::Loss) {
+                seen.frames += 1;
+                seen.lost += 1;
                 continue;
             }
-            if lost {
-                (seen.frames, seen.lost) = (seen.frames + 1, seen.lost + 1);
-                continue;
+            let mut deliveries =
+                frame.to.iter().filter(|delivery| !condition.to_machine || delivery.link == link).peekable();
+            if let Some(first) = deliveries.peek() {
+                seen.frames += 1;
+                seen.departures.push((first.at_ns, first.data.len() as u64));
+            } else if !condition.to_machine && frame.drops.iter().all(|drop| drop.link != link) {
+                // It passed this link and was taken by the next one.
+                seen.frames += 1;
             }
-            let mut first = true;
             for delivery in deliveries {
-                if first {
-                    seen.frames += 1;
-                    seen.departures.push((delivery.at_ns, delivery.data.len() as u64));
-                }
-                first = false;
-                let (from, to) = (frame.from, delivery.link);
-                let both = match condition.to_machine {
-                    true => of(from, false).zip(own),
-                    false => of(to, true).zip(own),
+                let (other, theirs) = match condition.to_machine {
+                    true => (frame.from, of(frame.from, false)),
+                    false => (delivery.link, of(delivery.link, true)),
                 };
-                let Some(([least, most], [own_least, own_most])) = both else { continue };
+                let Some(([least, most], [own_least, own_most])) = theirs.zip(own) else { continue };
                 let took = Duration::from_nanos(delivery.at_ns.saturating_sub(frame.at_ns));
-                let other = if condition.to_machine { from } else { to };
                 let bounds = [least + own_least, most + own_most];
                 let (count, fastest, _) = seen.times.entry(other).or_insert((0, took, bounds));
                 *count += 1;
                 *fastest = (*fastest).min(took);
-            }
-            if first
-                && !cut
-                && !condition.to_machine
-                && frame.to.is_empty()
-                && frame.drops.iter().all(|drop| drop.link != link)
-            {
-                // It passed this link and was taken by the next one.
-                seen.frames += 1;
             }
         }
         seen

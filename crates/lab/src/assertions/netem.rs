@@ -8,13 +8,10 @@ use natrig_netmodel::Conditions;
 use natrig_record::{About, Assertion};
 use serde::{Deserialize, Serialize};
 
-use super::{links::Condition, share::Share};
-
-/// So many datagrams are needed to say how long the fastest of them takes.
-const ENOUGH: usize = 10;
-
-/// The fastest of many is no later than this, even where the host is busy.
-const SLACK: Duration = Duration::from_millis(250);
+use super::{
+    links::{Condition, ENOUGH, SLACK},
+    share::Share,
+};
 
 /// How fast a guest's clock may be: one that is emulated was seen to be 2.3 % fast.
 const FAST: f64 = 0.05;
