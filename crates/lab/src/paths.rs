@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use natrig_scenario::Machine;
+use serde::Serialize;
 
 use crate::node::NodeEvent;
 
@@ -11,7 +12,7 @@ use crate::node::NodeEvent;
 pub struct Paths(BTreeMap<(Machine, Machine), Way>);
 
 /// What a node says of the way to another one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Way {
     /// `direct` or `relay`; none where there is no way any more.
     pub path: Option<String>,

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use natrig_lab::{life, paths::Paths};
+use natrig_lab::{
+    life,
+    paths::{Paths, Way},
+};
 use natrig_netmodel::Conditions;
 use natrig_scenario::{Flow, Impairment, Link, Machine, Nat, Scenario, Site, Where};
 use natrig_vmm::AgentClient;
@@ -54,12 +57,9 @@ pub struct PathOf {
     pub from: &'static str,
     /// To whom.
     pub to: &'static str,
-    /// `direct` or `relay`; none where there is no way any more.
-    pub path: Option<String>,
-    /// How it came to be, once it is the one that stays.
-    pub kind: Option<String>,
-    /// Why it is another one than before, or none.
-    pub why: Option<String>,
+    /// The way.
+    #[serde(flatten)]
+    pub way: Way,
 }
 
 impl State {
@@ -71,13 +71,7 @@ impl State {
         let paths = paths
             .iter()
             .filter(|(from, ..)| runs(*from))
-            .map(|(from, to, way)| PathOf {
-                from: from.name(),
-                to: to.name(),
-                path: way.path.clone(),
-                kind: way.kind.clone(),
-                why: way.why.clone(),
-            })
+            .map(|(from, to, way)| PathOf { from: from.name(), to: to.name(), way: way.clone() })
             .collect();
         State { doing, ended, paths, ..self }
     }
@@ -179,7 +173,7 @@ impl fmt::Display for State {
 
 impl fmt::Display for PathOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PathOf { from, to, path, kind, why } = self;
+        let PathOf { from, to, way: Way { path, kind, why } } = self;
         write!(f, "{from} to {to} {}", path.as_deref().unwrap_or("none"))?;
         if let Some(kind) = kind.as_ref().filter(|kind| Some(*kind) != path.as_ref()) {
             write!(f, " ({kind})")?;
