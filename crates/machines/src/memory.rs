@@ -8,6 +8,12 @@ use crate::{Trouble, gateway::expect};
 /// The control group of a machine's node.
 pub(crate) const GROUP: &str = "node";
 
+/// Who is in it.
+const MEMBERS: &str = "/sys/fs/cgroup/node/cgroup.procs";
+
+/// More than the kernel tells of a process.
+const LONGEST: u64 = 64 * 1024;
+
 /// Sets the limit of that group, and says what it is.
 const LIMIT: &str = "echo $0 > /sys/fs/cgroup/node/memory.max && cat /sys/fs/cgroup/node/memory.max";
 
@@ -25,11 +31,15 @@ pub(crate) fn limit(agent: &AgentClient, mebibytes: u32) -> Result<(), Trouble> 
     Err(Trouble::lab(format!("its limit is not {bytes} bytes")).lines([said.into_owned()]))
 }
 
-/// What a machine's node held in memory at its most, in bytes; none if it does not run.
+/// What a machine's node held in memory at its most, in bytes; none if it does not run. Every cell asks, so no program is started
+/// for it.
 pub(crate) fn peak(agent: &AgentClient) -> Result<Option<u64>, Trouble> {
-    let script = "node=$(pidof omerta-mesh) || exit 0; cat /proc/$node/status";
-    let output = expect(agent, &["sh", "-c", script])?;
-    Ok(resident(&String::from_utf8_lossy(&output.stdout)))
+    let members = agent.read_file(MEMBERS, LONGEST)?;
+    let Some(node) = String::from_utf8_lossy(&members).lines().next().map(str::to_owned) else {
+        return Ok(None);
+    };
+    let status = agent.read_file(&format!("/proc/{node}/status"), LONGEST)?;
+    Ok(resident(&String::from_utf8_lossy(&status)))
 }
 
 fn resident(status: &str) -> Option<u64> {
