@@ -134,8 +134,7 @@ impl<'s> Stage<'s> {
 
     /// Puts a scenario's conditions and filters in force, but for what gateways do themselves.
     fn impair(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
-        let of_links = |it: &&Impairment| it.at == Where::Link;
-        self.condition(&scenario.links.iter().filter(of_links).copied().collect::<Vec<_>>())?;
+        self.condition_at(Where::Link, scenario)?;
         for filter in &scenario.filters {
             let [a, b] = filter.between;
             let (a, b) = (self.port(a)?, self.port(b)?);
@@ -147,8 +146,12 @@ impl<'s> Stage<'s> {
 
     /// Has gateways do to what they send what a scenario says, once they have been proven.
     pub(super) fn impair_in_gateways(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
-        let of_gateways = |it: &&Impairment| it.at == Where::Gateway;
-        self.condition(&scenario.links.iter().filter(of_gateways).copied().collect::<Vec<_>>())
+        self.condition_at(Where::Gateway, scenario)
+    }
+
+    fn condition_at(&mut self, at: Where, scenario: &Scenario) -> Result<(), Trouble> {
+        let there: Vec<Impairment> = scenario.links.iter().filter(|it| it.at == at).copied().collect();
+        self.condition(&there)
     }
 
     /// Puts conditions in force.
