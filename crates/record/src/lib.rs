@@ -12,6 +12,7 @@ mod experiment;
 mod metrics;
 mod repeats;
 mod results;
+mod story;
 mod talk;
 
 pub use assertion::{About, Assertion};
@@ -24,4 +25,5 @@ pub use results::{
     Cell, Claim, Direction, Evidence, Failure, Figures, Kind, Outcome, Path, Proof, ProofSide, Results,
     RunInfo, SCHEMA, Step, Totals, Verdict,
 };
+pub use story::{Basis, Column, End, Journey, Leg, Moment, MomentKind, Role, STORY, Story, Throughput};
 pub use talk::Talk;
