@@ -14,7 +14,7 @@ pub const DROPPED: &str = "dropped";
 const DROPPED_DESCRIPTION: &str = "frames dropped on this link";
 
 /// Begins the first comment of a packet that was dropped; the reason follows.
-const DROPPED_COMMENT: &str = "dropped: ";
+pub(crate) const DROPPED_COMMENT: &str = "dropped: ";
 
 /// Writes what a switch sees into one pcapng file per link, `<link>.pcapng`.
 ///

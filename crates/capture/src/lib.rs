@@ -3,15 +3,15 @@
 //! A switch sees a frame enter at one port and leave at others. Each of these [`Sighting`]s goes to the capture of
 //! the link it belongs to ([`Folder`]: one pcapng file per link, and one for the frames that were dropped); all that
 //! belong to one frame carry the same `epb_packetid`. [`Trace`] joins them again into frames with their way through
-//! the switch, which is what a verdict reads. [`decode`] looks into a frame.
+//! the switch, which is what a verdict reads; [`merge`] writes one capture of all links. [`decode`] looks into a frame.
 //!
 //! Times are nanoseconds since the Unix epoch throughout. Directions are the switch's: [`Direction::Inbound`] came
 //! from a machine, [`Direction::Outbound`] went to one.
 
 #![forbid(unsafe_code)]
 
-mod annotate;
 mod folder;
+mod merge;
 mod packet;
 mod pcapng;
 mod reader;
@@ -19,8 +19,8 @@ mod sighting;
 mod trace;
 mod writer;
 
-pub use annotate::{AnnotateError, annotate};
 pub use folder::{DROPPED, Extent, Folder, FolderError};
+pub use merge::merge;
 pub use packet::{
     Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport, Udp,
     decode, decode_ipv4,

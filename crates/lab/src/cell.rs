@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use natrig_capture::Trace;
 use natrig_nat::Filtering;
-use natrig_record::{Cell, Evidence, Outcome, Step, Verdict};
+use natrig_record::{Cell, Evidence, Outcome, STORY, Step, Verdict};
 use natrig_scenario::{Expected, Link, Machine, Scenario};
 use rand::{RngCore, SeedableRng};
 
@@ -12,13 +12,17 @@ use crate::{
     Topology, Trouble, Who,
     assertions::{self, Passage, links::Condition},
     judge::{Wanted, broken, judge},
-    node::{COORDINATION, NodeEvent, PROBES},
+    node::{COORDINATION, NodeEvent, PROBES, RELAYED},
+    story::{Cast, Diary, tell},
     talk::Conversation,
     verdict::{Case, Window, verdict},
 };
 
 /// The lab's bytes, each way.
 pub const BYTES: usize = 256 * 1024;
+
+/// The capture of all links in a cell's folder.
+pub const MERGED: &str = "merged.pcapng";
 
 /// How long a node may take to start and to find its relay.
 pub const READY: Duration = Duration::from_secs(30);
@@ -53,6 +57,9 @@ pub fn fail(cell: &mut Cell, trouble: Trouble, step: Step) {
 /// Lists the captures and logs that a cell has left, however far it came: what there is explains it.
 pub fn list_evidence(cell: &mut Cell, evidence: &Path) {
     cell.evidence.captures = files(&evidence.join("captures"), "captures").unwrap_or_default();
+    if evidence.join(MERGED).is_file() {
+        cell.evidence.captures.push(MERGED.to_owned());
+    }
     cell.evidence.logs = files(&evidence.join("logs"), "logs").unwrap_or_default();
 }
 
@@ -101,6 +108,7 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
         window,
         coordination: COORDINATION.to_vec(),
         probes: PROBES.to_vec(),
+        relayed: RELAYED.to_vec(),
         relays: relays(scenario),
         pair_blocked: pair_blocked(scenario),
         conditions: Condition::all(scenario, proven_ns(&gateways)..connect_ns),
@@ -133,9 +141,20 @@ fn pair_blocked(scenario: &Scenario) -> bool {
     })
 }
 
-/// Reads a cell's captures and puts into its record what they show; the case is written beside them.
-pub fn read(cell: &mut Cell, trace: &Trace, case: &Case, folder: &Path) -> Result<Verdict, Trouble> {
+/// Reads a cell's captures and puts into its record what they show. Beside them are written the case, the story and, in one
+/// capture of all links, what is to be said of each packet.
+pub fn read(
+    cell: &mut Cell,
+    scenario: &Scenario,
+    trace: &Trace,
+    case: &Case,
+    diary: &Diary,
+    folder: &Path,
+) -> Result<Verdict, Trouble> {
     std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(case)?)?;
+    let told = tell(trace, case, &Cast::of(scenario), diary);
+    std::fs::write(folder.join(STORY), serde_json::to_vec(&told.story)?)?;
+    natrig_capture::merge(trace, &told.notes, &folder.join(MERGED))?;
     cell.assertions = assertions::gateways(trace, case)?;
     cell.assertions.extend(assertions::links::shown(trace, &case.conditions));
     cell.assertions.extend(assertions::netem::shown(&case.tallies));

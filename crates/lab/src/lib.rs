@@ -3,7 +3,7 @@
 //! Everything here is a pure function of what a backend hands in: [`Topology`] says which machines and links a scenario
 //! needs, [`proof`] measures gateways between [`station`]s and holds them against what their profiles declare, [`verdict`]
 //! and [`assertions`] read the captures, and [`judge`] holds them against the scenario and the nodes' claims. [`cell`] puts
-//! all that into a record; [`experiment`] is a cell without nodes. No sockets, no QEMU, no clock.
+//! all that into a record, and [`story`] tells it for people; [`experiment`] is a cell without nodes. No sockets, no QEMU, no clock.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod node;
 pub mod paths;
 pub mod proof;
 pub mod station;
+pub mod story;
 pub mod talk;
 mod topology;
 mod trouble;

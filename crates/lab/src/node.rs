@@ -12,6 +12,9 @@ pub const COORDINATION: &[u8] = &[7];
 /// First payload bytes of the node's datagrams that probe a path.
 pub const PROBES: &[u8] = &[4, 5, 6];
 
+/// First payload bytes of what the node has a relay pass on, or is passed by it.
+pub const RELAYED: &[u8] = &[8];
+
 /// What a node is told to send to all members.
 pub const BROADCAST: &str = "natrig tells everybody";
 

@@ -36,6 +36,9 @@ pub struct Case {
     /// First payload bytes that say that a datagram probes a path; none if all that goes between the sites counts.
     #[serde(default)]
     pub probes: Vec<u8>,
+    /// First payload bytes that say that a datagram is one that a relay passes on.
+    #[serde(default)]
+    pub relayed: Vec<u8>,
     /// The relay machine's links.
     #[serde(default)]
     pub relays: Vec<String>,

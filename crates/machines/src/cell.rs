@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use natrig_lab::{
     cell::{self, BYTES, Reached, alike, blank, bytes, millis},
     node::NodeEvent,
     proof::refuse,
+    story::Diary,
     talk::Conversation,
     verdict::Window,
 };
@@ -23,6 +25,7 @@ use crate::{
     Lab, Rig, Trouble, Who,
     faults::{Faults, idle},
     gateway::{self, Listing, at_once, both},
+    lab::lock,
     life::{self, Life},
     memory,
     node::Node,
@@ -37,19 +40,22 @@ const OUTBOX: &str = "/run/natrig.bin";
 
 impl Backend for Rig {
     fn run(&self, scenario: &Scenario, _: u32, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
+        let started = Instant::now();
+        let diary = Mutex::new(Diary::default());
         let mut run = Run {
             rig: self,
             scenario,
             folder: evidence,
             halt,
             step: Step::Machines,
-            entered: Instant::now(),
+            started,
+            entered: started,
+            diary: &diary,
             passages: Vec::new(),
             last_deed: Instant::now(),
             unmet: None,
             cell: blank(scenario, evidence),
         };
-        let started = run.entered;
         let (sender, receiver) = std::sync::mpsc::channel();
         // Nodes report from other threads; the caller's function stays on this one.
         let result = std::thread::scope(|scope| {
@@ -59,6 +65,7 @@ impl Backend for Rig {
                 result
             });
             for what in receiver {
+                lock(&diary).take(started.elapsed(), &what);
                 events(what);
             }
             work.join().unwrap_or_else(|_| Err(Trouble::lab("a thread panicked")))
@@ -78,7 +85,10 @@ struct Run<'a> {
     folder: &'a Path,
     halt: &'a Halt,
     step: Step,
+    started: Instant,
     entered: Instant,
+    /// What has happened since it was started.
+    diary: &'a Mutex<Diary>,
     passages: Vec<Passage>,
     /// When something was last done that the scenario asks for.
     last_deed: Instant,
@@ -309,7 +319,8 @@ impl Run<'_> {
         let connect_ns = lab.switch().time_of(connect);
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         case.tallies = lab.tallies()?;
-        cell::read(&mut self.cell, &lab.trace()?, &case, self.folder)
+        let diary = lock(self.diary).clone().began(lab.switch().time_of(self.started));
+        cell::read(&mut self.cell, self.scenario, &lab.trace()?, &case, &diary, self.folder)
     }
 
     /// Puts into the record how much memory nodes held at their most.

@@ -7,6 +7,7 @@ use natrig_lab::{
     assertions::Passage,
     cell::{self, BYTES, READY, Reached, alike, blank, bytes, millis},
     proof::{Depth, refuse},
+    story::Diary,
     talk::Conversation,
     verdict::Window,
 };
@@ -22,7 +23,7 @@ use super::{
     node::Node,
     stage::{Stage, Surroundings},
 };
-use crate::stun_server::StunServer;
+use crate::{clock::START_NS, stun_server::StunServer};
 
 /// Runs a scenario.
 pub fn cell(
@@ -44,6 +45,7 @@ pub fn cell(
         passages: Vec::new(),
         last_deed: Duration::ZERO,
         unmet: None,
+        diary: Diary::default(),
         cell: blank(scenario, folder),
     };
     run.cell.seed = Some(seed);
@@ -115,6 +117,7 @@ struct Run<'s> {
     last_deed: Duration,
     /// What went wrong with that while the lab's bytes were carried.
     unmet: Option<Trouble>,
+    diary: Diary,
     cell: Cell,
 }
 
@@ -331,7 +334,19 @@ impl<'s> Run<'s> {
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         // What gateways do to what they send is done on the cable here.
         case.conditions.iter_mut().for_each(|condition| condition.in_gateway = false);
-        cell::read(&mut self.cell, &stage.trace()?, &case, self.around.folder)
+        let diary = self.diary(stage);
+        cell::read(&mut self.cell, self.scenario, &stage.trace()?, &case, &diary, self.around.folder)
+    }
+
+    /// What has happened so far.
+    fn diary(&self, stage: &Stage<'s>) -> Diary {
+        let mut diary = self.diary.clone().began(START_NS);
+        for node in &stage.nodes {
+            for one in &node.reported {
+                diary.node(one.at, node.name.name(), &one.event);
+            }
+        }
+        diary
     }
 
     fn gather(&mut self, stage: &mut Stage<'s>, gateways: &Listing) -> Result<(), Trouble> {
@@ -373,12 +388,14 @@ impl<'s> Run<'s> {
                 stage.disturbed();
             }
             let message = format!("{} after {moment}{shown}", fault.action);
+            self.diary.fault(stage.world.now(), &message);
             (self.around.events)(What::Fault { message });
         }
         Ok(())
     }
 
     fn enter(&mut self, step: Step, stage: &Stage<'s>) -> Result<(), Trouble> {
+        self.diary.step(stage.world.now(), step);
         self.progress.enter(step, stage.world.now())
     }
 }

@@ -1,0 +1,59 @@
+//! A cell told from its packets: where each of the nodes' datagrams went, what became of it and why, and what happened beside.
+//!
+//! Nothing is judged here. The same reading is drawn by the report ([`Story`]) and stands as comments in the capture that joins
+//! all links ([`Told::notes`]).
+
+mod cast;
+mod diary;
+mod follow;
+mod plots;
+mod reason;
+mod write;
+
+use std::collections::HashMap;
+
+use natrig_capture::Trace;
+use natrig_record::Story;
+
+use crate::verdict::Case;
+pub use cast::Cast;
+pub use diary::Diary;
+use follow::follow;
+use write::Writer;
+
+/// A story, and the same packet by packet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Told {
+    /// What a report draws.
+    pub story: Story,
+    /// What is to be said of a frame, by its number.
+    pub notes: HashMap<u64, String>,
+}
+
+/// Tells a cell.
+pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary) -> Told {
+    let followed = follow(trace, case, cast);
+    let writer = Writer { trace, case, cast, departures: reason::Departures::of(&followed) };
+    let (journeys, untold) = writer.journeys(&followed);
+    let until_ns = case.window.map_or(u64::MAX, |window| window.to_ns);
+    let story = Story {
+        origin_ns: case.connect_ns,
+        machines: cast.columns().to_vec(),
+        journeys,
+        untold,
+        moments: diary.moments(case.connect_ns),
+        carried_ms: case.window.map(|window| [window.from_ns, window.to_ns].map(|at| writer.ms(at))),
+        throughput: plots::throughput(trace, case, until_ns),
+        latencies_ms: plots::latencies(&followed, cast, case.connect_ns),
+    };
+    Told { story, notes: writer.notes(&followed) }
+}
+
+/// Milliseconds from one time to another, to the microsecond.
+fn ms_since(origin_ns: u64, at_ns: u64) -> f64 {
+    let nanos = i128::from(at_ns) - i128::from(origin_ns);
+    (nanos as f64 / 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests;
