@@ -136,9 +136,7 @@ impl Diary {
                 }
             }
             Value::Array(items) if items.is_empty() => "none".to_owned(),
-            Value::Array(items) => {
-                items.iter().map(|item| self.said(item)).collect::<Vec<_>>().join(" and ")
-            }
+            Value::Array(items) => items.iter().map(|item| self.said(item)).collect::<Vec<_>>().join(" and "),
             other => other.to_string(),
         }
     }

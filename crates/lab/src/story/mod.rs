@@ -54,6 +54,3 @@ fn ms_since(origin_ns: u64, at_ns: u64) -> f64 {
     let nanos = i128::from(at_ns) - i128::from(origin_ns);
     (nanos as f64 / 1_000.0).round() / 1_000.0
 }
-
-#[cfg(test)]
-mod tests;

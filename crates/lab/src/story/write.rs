@@ -115,10 +115,8 @@ impl Writer<'_> {
             return if syn { "TCP SYN" } else { "TCP segment" };
         }
         let first = one.first();
-        let carrying = self
-            .case
-            .window
-            .is_some_and(|window| (window.from_ns..=window.to_ns).contains(&first.left_ns));
+        let carrying =
+            self.case.window.is_some_and(|window| (window.from_ns..=window.to_ns).contains(&first.left_ns));
         let ports = [first.source.port(), first.destination.port()];
         match one.payload.first() {
             Some(kind) if self.case.coordination.contains(kind) => "coordination",
@@ -169,11 +167,7 @@ impl Writer<'_> {
                 let from_inside =
                     last.came_by.is_some_and(|link| !self.cast.leads_out(self.trace.name(link)));
                 let passage = self.case.gateways.iter().find(|passage: &&Passage| passage.gateway == name);
-                dropped(
-                    name,
-                    self.departures.why(gateway, passage, last, from_inside),
-                    Basis::Inferred,
-                )
+                dropped(name, self.departures.why(gateway, passage, last, from_inside), Basis::Inferred)
             }
         }
     }
@@ -187,7 +181,9 @@ fn alike(a: &Journey, b: &Journey) -> bool {
     let end = |journey: &Journey| match &journey.end {
         End::Arrived => None,
         // The ports may differ of which the reason tells.
-        End::Dropped { at, why, basis } => Some((at.clone(), why.split(':').next().map(str::to_owned), *basis)),
+        End::Dropped { at, why, basis } => {
+            Some((at.clone(), why.split(':').next().map(str::to_owned), *basis))
+        }
     };
     a.what == b.what && way(a) == way(b) && end(a) == end(b)
 }
