@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use bytes::Bytes;
-use natrig_capture::{Direction, DropReason, Folder, LinkId, Sighting, What};
+use natrig_capture::{Direction, DropReason, Folder, LinkId, Sighting, Trace, What, merge};
 
 #[test]
 fn tshark_shows_links_times_directions_numbers_and_reasons() {
@@ -50,4 +50,21 @@ fn tshark_shows_links_times_directions_numbers_and_reasons() {
     );
     assert_eq!(show("nat2.wan.pcapng"), "nat2.wan|1750000000.123456790|0x00000002|1||60\n");
     assert_eq!(show("dropped.pcapng"), "nat2.wan|1750000000.123456791|0x00000002|2|dropped: blocked|60\n");
+
+    let trace = Trace::read_folder(folder.path()).unwrap();
+    let notes =
+        [(1, "probe 1 of peer1"), (2, "probe 2 of peer1, not passed by nat2.wan: blocked [observed]")];
+    let notes = notes.map(|(frame, note)| (frame, note.to_owned())).into();
+    merge(&trace, &notes, &folder.path().join("merged.pcapng")).unwrap();
+    let merged = show("merged.pcapng");
+    let lines: Vec<_> = merged.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "nat1.wan|1750000000.123456790|0x00000001|1|probe 1 of peer1|60",
+            "nat2.wan|1750000000.123456790|0x00000002|1|probe 1 of peer1|60",
+            "nat1.wan|1750000000.123456791|0x00000001|2|probe 2 of peer1, not passed by nat2.wan: blocked [observed]|60",
+            "nat2.wan|1750000000.123456791|0x00000002|2|dropped: blocked,probe 2 of peer1, not passed by nat2.wan: blocked [observed]|60",
+        ]
+    );
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use natrig_capture::Trace;
 use natrig_nat::Filtering;
-use natrig_record::{Cell, Evidence, Outcome, STORY, Step, Verdict};
+use natrig_record::{Cell, Evidence, Metric, Outcome, STORY, Step, Verdict};
 use natrig_scenario::{Expected, Link, Machine, Scenario};
 use rand::{RngCore, SeedableRng};
 
@@ -16,6 +16,7 @@ use crate::{
     story::{Cast, Diary, tell},
     talk::Conversation,
     verdict::{Case, Window, verdict},
+    wires::{Way, Wires},
 };
 
 /// The lab's bytes, each way.
@@ -160,11 +161,26 @@ pub fn read(
     cell.assertions.extend(assertions::netem::shown(&case.tallies));
     let verdict = verdict(trace, case)?;
     cell.verdict = Some(verdict.clone());
+    if !scenario.talks.is_empty() {
+        let packets = packets_while_talking(trace, case, cell.settle_ms);
+        cell.figures.extend(packets.map(|count| (Metric::PACKETS_WHILE_TALKING.to_owned(), count as f64)));
+    }
     // Where any path will do, it may have been another one before.
     if cell.expected != Expected::Any.word() {
         cell.assertions.extend(assertions::nodes(trace, case, &verdict)?);
     }
     Ok(verdict)
+}
+
+/// How many packets left the two sites between the moment when the initiator had settled and the lab's bytes.
+fn packets_while_talking(trace: &Trace, case: &Case, settle_ms: Option<f64>) -> Option<usize> {
+    let wires = Wires::find(trace, &case.pair).ok()?;
+    let from_ns = case.connect_ns + (settle_ms? * 1_000_000.0) as u64;
+    let to_ns = case.window?.from_ns;
+    let left = wires.ways().filter(|(way, frame)| {
+        !matches!(way, Way::FromThird { .. }) && (from_ns..to_ns).contains(&frame.at_ns)
+    });
+    Some(left.count())
 }
 
 /// Takes from the events that brought the lab's bytes what the nodes say of the way that these took; the initiator's first.

@@ -36,6 +36,9 @@ pub enum Better {
 const QUANTILES: [f64; 3] = [0.5, 0.95, 1.0];
 
 impl Metric {
+    /// The name of a cell's figure: how many packets left both sites while peers talked.
+    pub const PACKETS_WHILE_TALKING: &str = "packets_while_talking";
+
     /// The figures of cells; of what no cell has, there is none.
     pub fn of(cells: &[Cell]) -> Vec<Self> {
         let mut all = Vec::new();
@@ -62,6 +65,14 @@ impl Metric {
         let to_relay: u64 = relayed().map(|direction| direction.to_third_bytes).sum();
         all.extend(ratio("relay_bytes_ratio", to_relay as f64, carried as f64, Better::Less));
         all.extend(talks(judged.iter().flat_map(|cell| &cell.talks)));
+        let counted = || {
+            judged
+                .iter()
+                .filter_map(|cell| Some((*cell.figures.get(Self::PACKETS_WHILE_TALKING)?, &cell.talks)))
+        };
+        let messages = counted().flat_map(|(_, talks)| talks).map(|talk| talk.arrived as f64).sum();
+        let packets = counted().map(|(packets, _)| packets).sum();
+        all.extend(ratio("packets_per_message", packets, messages, Better::Less));
         all.extend(host(&judged));
         all
     }
@@ -194,6 +205,21 @@ mod tests {
         assert_eq!(value("relay_bytes_ratio", None), Some(1.2));
         assert_eq!(value("node_memory_bytes", Some("1")), Some(f64::from(2 << 20)));
         assert_eq!(value("message_loss_ratio", None), None, "nobody talked");
+        assert_eq!(value("packets_per_message", None), None);
+        let talk = |arrived| Talk { arrived, ..Talk::default() };
+        for (packets, talks) in
+            [(Some(30.0), vec![talk(10)]), (Some(70.0), vec![talk(15), talk(15)]), (None, vec![talk(9)])]
+        {
+            let figures = packets.map(|count| (Metric::PACKETS_WHILE_TALKING.to_owned(), count));
+            cells.push(Cell { figures: figures.into_iter().collect(), talks, ..cell(Kind::Punch, 1.0) });
+        }
+        let metrics = Metric::of(&cells);
+        let metric = metrics.iter().find(|metric| metric.name == "packets_per_message");
+        assert_eq!(
+            metric.map(|metric| metric.value),
+            Some(2.5),
+            "where packets were not counted, neither are messages"
+        );
     }
 
     #[test]
