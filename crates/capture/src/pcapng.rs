@@ -7,6 +7,10 @@ use crate::Direction;
 pub(crate) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 pub(crate) const INTERFACE_DESCRIPTION: u32 = 1;
 pub(crate) const ENHANCED_PACKET: u32 = 6;
+pub(crate) const DECRYPTION_SECRETS: u32 = 10;
+
+/// Secrets in the format of NSS's key log.
+pub(crate) const TLS_KEY_LOG: u32 = 0x544c_534b;
 
 /// Tells a section's byte order.
 pub(crate) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;

@@ -9,6 +9,9 @@ use crate::{NODE_PORT, Topology};
 /// What its command lines begin with: the program, and what it is to do.
 const RUN: [&str; 2] = ["/app/omerta-mesh", "run"];
 
+/// Says where session keys go, to TLS libraries of many kinds (NSS's key log format).
+const KEY_LOG: &str = "SSLKEYLOGFILE";
+
 /// The node under test.
 #[derive(Debug, Clone, Copy)]
 pub struct App;
@@ -16,6 +19,9 @@ pub struct App;
 impl App {
     /// Where the node keeps its key, so that it is the same when it is started anew.
     pub const KEY: &str = "/run/omerta.key";
+
+    /// Where the node writes the keys of its sessions, if it is to.
+    const SESSION_KEYS: &str = "/run/session-keys.log";
 
     /// Where the node keeps what it received.
     pub const INBOX: &str = "/run/inbox";
@@ -64,6 +70,17 @@ impl App {
         }
         argv.extend_from_slice(scenario.node.args(machine));
         argv
+    }
+
+    /// What stands in its environment.
+    pub fn environment(self, scenario: &Scenario) -> Vec<(String, String)> {
+        let keys = scenario.node.session_keys.then(|| (KEY_LOG.to_owned(), Self::SESSION_KEYS.to_owned()));
+        keys.into_iter().collect()
+    }
+
+    /// Where the keys of its sessions are, if it writes them.
+    pub fn session_keys(self, scenario: &Scenario) -> Option<&'static str> {
+        scenario.node.session_keys.then_some(Self::SESSION_KEYS)
     }
 
     fn common(self, more: &[&str]) -> Vec<String> {

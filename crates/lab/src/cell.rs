@@ -25,6 +25,9 @@ pub const BYTES: usize = 256 * 1024;
 /// The capture of all links in a cell's folder.
 pub const MERGED: &str = "merged.pcapng";
 
+/// The keys of the nodes' sessions in a cell's folder.
+pub const SESSION_KEYS: &str = "session-keys.log";
+
 /// How long a node may take to start and to find its relay.
 pub const READY: Duration = Duration::from_secs(30);
 
@@ -142,20 +145,32 @@ fn pair_blocked(scenario: &Scenario) -> bool {
     })
 }
 
+/// What is known of a cell beside its captures.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// What happened.
+    pub diary: Diary,
+    /// The keys of the nodes' sessions, in the format of NSS's key log.
+    pub session_keys: Option<String>,
+}
+
 /// Reads a cell's captures and puts into its record what they show. Beside them are written the case, the story and, in one
-/// capture of all links, what is to be said of each packet.
+/// capture of all links, what is to be said of each packet, with the keys of sessions if there are any.
 pub fn read(
     cell: &mut Cell,
     scenario: &Scenario,
     trace: &Trace,
     case: &Case,
-    diary: &Diary,
+    Beside { diary, session_keys }: &Beside,
     folder: &Path,
 ) -> Result<Verdict, Trouble> {
     std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(case)?)?;
     let told = tell(trace, case, &Cast::of(scenario), diary);
     std::fs::write(folder.join(STORY), serde_json::to_vec(&told.story)?)?;
-    natrig_capture::merge(trace, &told.notes, &folder.join(MERGED))?;
+    if let Some(keys) = session_keys {
+        std::fs::write(folder.join(SESSION_KEYS), keys)?;
+    }
+    natrig_capture::merge(trace, &told.notes, session_keys.as_deref(), &folder.join(MERGED))?;
     cell.assertions = assertions::gateways(trace, case)?;
     cell.assertions.extend(assertions::links::shown(trace, &case.conditions));
     cell.assertions.extend(assertions::netem::shown(&case.tallies));

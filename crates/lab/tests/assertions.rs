@@ -244,6 +244,7 @@ fn case(lives: Vec<Life>) -> Case {
         window: None,
         coordination: Vec::new(),
         probes: Vec::new(),
+        relayed: Vec::new(),
         relays: Vec::new(),
         pair_blocked: false,
         conditions: Vec::new(),

@@ -61,6 +61,7 @@ fn case(initiator_filtering: Filtering, window: Option<Window>) -> Case {
         window,
         coordination: vec![COORDINATE],
         probes: vec![PROBE],
+        relayed: Vec::new(),
         relays: vec!["relay.wan".to_owned()],
         pair_blocked: false,
         gateways: Vec::new(),

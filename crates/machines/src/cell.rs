@@ -9,7 +9,7 @@ use std::{
 use natrig_lab::{
     App, Backend, Halt,
     assertions::Passage,
-    cell::{self, BYTES, Reached, alike, blank, bytes, millis},
+    cell::{self, BYTES, Beside, Reached, alike, blank, bytes, millis},
     node::NodeEvent,
     proof::refuse,
     story::Diary,
@@ -37,6 +37,9 @@ use crate::{
 
 /// Where the lab's bytes lie before they are sent.
 const OUTBOX: &str = "/run/natrig.bin";
+
+/// How much of a machine's session keys is kept: a few hundred bytes a session.
+const MOST_KEYS: u64 = 1 << 20;
 
 impl Backend for Rig {
     fn run(&self, scenario: &Scenario, _: u32, evidence: &Path, events: &dyn Fn(What), halt: &Halt) -> Cell {
@@ -319,8 +322,11 @@ impl Run<'_> {
         let connect_ns = lab.switch().time_of(connect);
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         case.tallies = lab.tallies()?;
-        let diary = lock(self.diary).clone().began(lab.switch().time_of(self.started));
-        cell::read(&mut self.cell, self.scenario, &lab.trace()?, &case, &diary, self.folder)
+        let beside = Beside {
+            diary: lock(self.diary).clone().began(lab.switch().time_of(self.started)),
+            session_keys: session_keys(lab, self.scenario),
+        };
+        cell::read(&mut self.cell, self.scenario, &lab.trace()?, &case, &beside, self.folder)
     }
 
     /// Puts into the record how much memory nodes held at their most.
@@ -422,4 +428,13 @@ impl Run<'_> {
         self.cell.figures.insert(self.step.to_string(), millis(now - self.entered));
         self.entered = now;
     }
+}
+
+/// The keys of the nodes' sessions, where a scenario has them written and their machines are still on.
+fn session_keys(lab: &Lab, scenario: &Scenario) -> Option<String> {
+    let path = App.session_keys(scenario)?;
+    let nodes = lab.topology().hosts().iter().filter(|host| host.gateway.is_none());
+    let read = |machine| lab.agent(machine).ok()?.read_file(path, MOST_KEYS).ok();
+    let keys: Vec<u8> = nodes.filter_map(|host| read(host.machine)).flatten().collect();
+    Some(String::from_utf8_lossy(&keys).into_owned())
 }

@@ -79,11 +79,11 @@ struct State {
 }
 
 impl Node {
-    /// Starts it. Its events and lines go to `events` as they come, and all it writes to `log`.
+    /// Starts it with its arguments and its environment. Its events and lines go to `events` as they come, and all it writes to `log`.
     pub fn start(
         agent: &AgentClient,
         name: Machine,
-        argv: Vec<String>,
+        (argv, env): (Vec<String>, Vec<(String, String)>),
         mut log: File,
         events: impl Fn(What) + Send + 'static,
     ) -> Result<Self, Trouble> {
@@ -91,7 +91,7 @@ impl Node {
         let sink = Arc::clone(&shared);
         let _ = writeln!(log, "$ {}", argv.join(" "));
         let process = agent.start_with(
-            Start { argv, group: memory::GROUP.to_owned(), ..Start::default() },
+            Start { argv, env, group: memory::GROUP.to_owned(), ..Start::default() },
             move |event| {
                 sink.take(name, event, &mut log, &events);
             },

@@ -43,6 +43,7 @@ pub struct Nodes {
 #[derive(Debug)]
 struct Part {
     argv: Vec<String>,
+    env: Vec<(String, String)>,
     id: String,
     /// Kept where its machine may lose it.
     key: Option<Vec<u8>>,
@@ -206,7 +207,7 @@ impl Nodes {
         if let Some(key) = &part.key {
             lab.agent(machine)?.write_file(App::KEY, 0o600, key.clone())?;
         }
-        let node = start(lab, machine, part.argv.clone(), folder, events)?;
+        let node = start(lab, machine, (part.argv.clone(), part.env.clone()), folder, events)?;
         let listener = lock(&self.listener).clone();
         listener.into_iter().for_each(|listener| node.listen(listener));
         let id = identity(&node, Instant::now() + READY, halt)?;
@@ -235,7 +236,8 @@ fn begin(
     argv: Vec<String>,
     (folder, halt, events): (&Path, &Halt, &Events),
 ) -> Result<(Node, Part), Trouble> {
-    let node = start(lab, machine, argv.clone(), folder, events)?;
+    let env = App.environment(scenario);
+    let node = start(lab, machine, (argv.clone(), env.clone()), folder, events)?;
     let id = identity(&node, Instant::now() + READY, halt)?;
     let comes_back =
         scenario.faults.iter().any(|fault| fault.action == Action::Machine(machine, MachineFault::PowerOn));
@@ -243,19 +245,19 @@ fn begin(
         true => Some(lab.agent(machine)?.read_file(App::KEY, 4096)?),
         false => None,
     };
-    Ok((node, Part { argv, id, key }))
+    Ok((node, Part { argv, env, id, key }))
 }
 
 fn start(
     lab: &Lab,
     name: Machine,
-    argv: Vec<String>,
+    (argv, env): (Vec<String>, Vec<(String, String)>),
     folder: &Path,
     events: &Events,
 ) -> Result<Node, Trouble> {
     let events = events.clone();
     let log = log(folder, &format!("{name}.log"))?;
-    Node::start(lab.agent(name)?, name, argv, log, move |what| {
+    Node::start(lab.agent(name)?, name, (argv, env), log, move |what| {
         let _ = events.send(what);
     })
 }

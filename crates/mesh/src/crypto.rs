@@ -18,7 +18,10 @@ use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme, server, sign};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, KeyLog, NoKeyLog, SignatureScheme, server,
+    sign,
+};
 
 use crate::identity::{Identity, PeerId};
 use crate::network::NetworkKey;
@@ -75,6 +78,15 @@ impl RustlsCrypto {
 
     /// For the node with this identity. Nodes of different networks do not come to terms.
     pub fn in_network(identity: &Identity, network: Option<&NetworkKey>) -> Result<Self, CryptoSetupError> {
+        Self::logging(identity, network, Arc::new(NoKeyLog))
+    }
+
+    /// The same, with somebody who learns the secrets of all sessions. Whoever has them reads what was said.
+    pub fn logging(
+        identity: &Identity,
+        network: Option<&NetworkKey>,
+        key_log: Arc<dyn KeyLog>,
+    ) -> Result<Self, CryptoSetupError> {
         let spoken = match network {
             Some(key) => [ALPN, b" ", key.tag().to_string().as_bytes()].concat(),
             None => ALPN.to_vec(),
@@ -94,6 +106,7 @@ impl RustlsCrypto {
             )));
         client.alpn_protocols = vec![spoken.clone()];
         client.enable_sni = false;
+        client.key_log = key_log.clone();
         client.resumption = rustls::client::Resumption::disabled();
 
         let mut server = rustls::ServerConfig::builder_with_provider(provider)
@@ -104,6 +117,7 @@ impl RustlsCrypto {
         server.alpn_protocols = vec![spoken];
         server.session_storage = Arc::new(server::NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
+        server.key_log = key_log;
 
         let no_suite =
             |error: quinn_proto::crypto::rustls::NoInitialCipherSuite| CryptoSetupError(error.to_string());

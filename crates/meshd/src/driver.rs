@@ -92,7 +92,7 @@ impl Driver {
         config.port = local.port();
         let bootstrap = config.bootstrap.iter().map(|node| node.address);
         let destinations: Vec<SocketAddr> = config.stun.iter().copied().chain(bootstrap).collect();
-        let crypto = Arc::new(RustlsCrypto::in_network(&identity, config.network.as_ref())?);
+        let crypto = Arc::new(RustlsCrypto::logging(&identity, config.network.as_ref(), key_log())?);
         let node = Node::new(Instant::now(), identity, config, crypto);
         let handle = Handle::new(node, local);
         let (events, event_receiver) = mpsc::unbounded_channel();
@@ -247,6 +247,17 @@ async fn read_side(id: SocketId, socket: Arc<UdpSocket>, arrivals: mpsc::Sender<
                 return;
             }
         }
+    }
+}
+
+/// Who learns the keys of sessions: nobody, or the file that `SSLKEYLOGFILE` names, as with other TLS libraries.
+fn key_log() -> Arc<dyn rustls::KeyLog> {
+    match std::env::var_os("SSLKEYLOGFILE") {
+        Some(file) => {
+            tracing::warn!("the keys of all sessions are written to {}", file.display());
+            Arc::new(rustls::KeyLogFile::new())
+        }
+        None => Arc::new(rustls::NoKeyLog),
     }
 }
 

@@ -170,6 +170,12 @@ It ends when the fault has taken effect. Exit codes: 0 done, 1 an expected event
         #[arg(short, long)]
         follow: bool,
     },
+    /// Copy what passes over a link of a lab, as pcapng, while it passes
+    #[command(
+        after_help = "natrig capture nat1.wan -w - | tshark -r -\n\nIt ends with the lab, with whoever reads it, or after --count packets. \
+The link `dropped` has what was lost on all links."
+    )]
+    Capture(CaptureArguments),
     /// Remove templates, disks and leftovers of killed runs from the cache
     Clean {
         /// Remove images and packages as well
@@ -463,6 +469,26 @@ pub struct LabName {
     /// The lab's name
     #[arg(long = "lab", default_value = "lab", value_name = "NAME")]
     pub name: String,
+}
+
+/// Arguments of `capture`.
+#[cfg(feature = "machines")]
+#[derive(Debug, Args)]
+pub struct CaptureArguments {
+    /// The link, such as nat1.wan
+    pub link: String,
+    /// Where to; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub write: PathBuf,
+    /// End after so many packets
+    #[arg(short, long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Also what has passed since the lab was booted
+    #[arg(long)]
+    pub from_start: bool,
+    /// Which lab.
+    #[command(flatten)]
+    pub lab: LabName,
 }
 
 /// Arguments of `up`.

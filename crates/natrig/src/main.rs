@@ -95,6 +95,7 @@ fn with_machines(command: cli::MachinesCommand) -> Result<u8, Failure> {
         }
         Command::Shell { lab, node } => keep::shell(&lab.name, &node),
         Command::Logs { lab, node, follow } => keep::logs(&lab.name, &node, follow),
+        Command::Capture(arguments) => keep::capture(&arguments),
         Command::Clean { images } => clean::clean(images),
     }
 }

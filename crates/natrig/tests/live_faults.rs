@@ -4,9 +4,10 @@ mod support;
 
 use std::{
     fs,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
+use natrig_capture::{Reader, Record, Transport, decode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{Place, Running, assert_code, scenario, stderr, stdout, until};
@@ -130,6 +131,50 @@ fn a_path_is_lost_with_its_link_and_comes_back_with_it() {
 
     let connect = "connect peer1 to peer2";
     assert_eq!(lab.journal(), [connect, "cut nat2.wan", "heal nat2.wan", connect]);
+}
+
+/// What passes over a link while a peer pings the relay until there is as much of it as is wanted.
+fn caught(lab: &Lab, link: &str, packets: usize) -> Vec<Record> {
+    let file = lab.0.work().join("caught.pcapng");
+    let out = fs::File::create(&file).unwrap();
+    let count = packets.to_string();
+    let mut command = lab.command("capture", &[link, "--count", &count, "-w", "-"]);
+    let mut capture = command.stdout(out).spawn().unwrap();
+    until("there is something to see", || {
+        lab.answers("peer1", RELAY);
+        capture.try_wait().unwrap().ok_or_else(|| "it goes on".to_owned()).map(drop)
+    });
+    let reader = Reader::new(fs::File::open(&file).unwrap()).unwrap();
+    reader.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_link_is_watched_while_something_passes() {
+    let lab = Lab::up("seed/scenario-direct.yaml");
+    let caught = caught(&lab, "nat1.wan", 4);
+    assert_eq!(caught.len(), 4);
+    let pings = caught.iter().filter(|record| {
+        let ipv4 = decode(&record.data).and_then(|packet| packet.ipv4());
+        ipv4.is_some_and(|ipv4| matches!(ipv4.transport, Transport::Icmp(_)))
+    });
+    assert!(pings.count() > 0, "what is seen is what passes: {caught:?}");
+
+    let all = lab.0.work().join("all.pcapng");
+    let output = lab.ask("capture", &["peer2.lan", "--from-start", "-c", "1", "-w", all.to_str().unwrap()]);
+    assert_code(&output, 0);
+    let first = Reader::new(fs::File::open(&all).unwrap()).unwrap().next().unwrap().unwrap();
+    assert!(first.at_ns < caught[0].at_ns);
+
+    let wrong = lab.ask("capture", &["nat3.wan", "-w", "-"]);
+    assert_code(&wrong, 2);
+    assert!(stderr(&wrong).contains("no link is called `nat3.wan`"), "{}", stderr(&wrong));
+    assert!(stderr(&wrong).contains("hint: there are dropped, nat1.lan, nat1.wan"), "{}", stderr(&wrong));
+
+    // It ends with the lab.
+    let mut watching = lab.command("capture", &["relay.wan", "-w", "-"]);
+    let mut watching = watching.stdout(Stdio::null()).spawn().unwrap();
+    assert_code(&lab.ask("down", &[]), 0);
+    assert!(watching.wait().unwrap().success());
 }
 
 #[test]

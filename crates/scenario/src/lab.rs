@@ -199,7 +199,7 @@ pub(crate) fn memory(node: &Node, what: &str, mistakes: &mut Mistakes) -> Option
     }
 }
 
-const NODE: [&str; 5] = ["birthday", "bootstrap", "stun", "args", "memory_at_most"];
+const NODE: [&str; 6] = ["birthday", "bootstrap", "stun", "args", "memory_at_most", "session_keys"];
 
 /// Reads `node:`.
 pub(crate) fn node(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> NodeOptions {
@@ -218,6 +218,9 @@ pub(crate) fn node(node: &Node, layouts: &[Layout], mistakes: &mut Mistakes) -> 
     }
     if let Some(node) = fields.find("args") {
         options.args = args(node, layouts, mistakes).unwrap_or_default();
+    }
+    if let Some(node) = fields.find("session_keys") {
+        options.session_keys = fields::flag(node, "`session_keys`", mistakes).unwrap_or(false);
     }
     options.memory_at_most =
         fields.find("memory_at_most").and_then(|node| memory(node, "`memory_at_most`", mistakes));

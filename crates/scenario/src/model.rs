@@ -505,6 +505,8 @@ pub struct NodeOptions {
     pub args: BTreeMap<Machine, Vec<String>>,
     /// How many MiB of memory each may hold at its most.
     pub memory_at_most: Option<u32>,
+    /// Whether they tell the lab the keys of their sessions, so that captures can be read.
+    pub session_keys: bool,
 }
 
 /// Whom peers ask what NAT they are behind.
@@ -527,6 +529,7 @@ impl Default for NodeOptions {
             stun: Stun::default(),
             args: BTreeMap::new(),
             memory_at_most: None,
+            session_keys: false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What was followed, in words.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::Ipv4Addr, time::Duration};
 
 use natrig_capture::Trace;
 use natrig_record::{Basis, End, Journey, Leg};
@@ -17,6 +17,9 @@ const MOST: [usize; 2] = [100, 400];
 
 /// RFC 8489, section 5.
 const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+/// No link takes longer to deliver a frame.
+const LONGEST_WAY: Duration = Duration::from_secs(2);
 
 /// NAT-PMP and PCP (RFC 6886, RFC 6887).
 const PORT_MAPPING: u16 = 5351;
@@ -64,14 +67,15 @@ impl Writer<'_> {
 
     /// What is to be said of each frame of the nodes.
     pub fn notes(&self, followed: &[Followed<'_>]) -> HashMap<u64, String> {
-        let mut numbers: HashMap<(usize, &str), u32> = HashMap::new();
+        let mut numbers: HashMap<(usize, &str, Ipv4Addr), u32> = HashMap::new();
         let mut notes = HashMap::new();
         for one in followed {
             let what = self.what(one);
             let sender = one.first().from;
-            let number = numbers.entry((sender, what)).or_default();
+            let to = *one.first().destination.ip();
+            let number = numbers.entry((sender, what, to)).or_default();
             *number += 1;
-            let title = format!("{what} {number} of {}", self.cast.name(sender));
+            let title = format!("{what} {number} of {} to {to}", self.cast.name(sender));
             for (index, hop) in one.hops.iter().enumerate() {
                 let mut note = title.clone();
                 let made = one.hops.get(index.wrapping_sub(1)).and_then(|before| self.made(before, hop));
@@ -156,11 +160,14 @@ impl Writer<'_> {
             Fate::Harmed(link) => {
                 dropped(self.trace.name(link), "it was damaged".to_owned(), Basis::Observed)
             }
-            Fate::Nobody => dropped(
-                self.trace.name(last.link),
-                "nobody there had its hardware address".to_owned(),
-                Basis::Observed,
-            ),
+            Fate::Nobody => {
+                let end_ns = self.trace.frames().last().map_or(0, |frame| frame.at_ns);
+                let why = match end_ns.saturating_sub(last.left_ns) < LONGEST_WAY.as_nanos() as u64 {
+                    true => "it was still on its way when the captures were read",
+                    false => "nobody there had its hardware address",
+                };
+                dropped(self.trace.name(last.link), why.to_owned(), Basis::Observed)
+            }
             Fate::Held => {
                 let Some(gateway) = last.to else { return End::Arrived };
                 let name = self.cast.name(gateway);

@@ -151,7 +151,7 @@ pub fn logs(name: &str, machine: &str, follow: bool) -> Result<u8, Failure> {
             }
         }
         // The lab's end is the logs' end.
-        if !follow || connect(name).is_err() {
+        if !follow || !is_up(name) {
             return Ok(0);
         }
         std::thread::sleep(std::time::Duration::from_millis(200));
@@ -159,11 +159,16 @@ pub fn logs(name: &str, machine: &str, follow: bool) -> Result<u8, Failure> {
 }
 
 /// Where a lab's captures and logs are.
-fn folder_of(name: &str) -> Result<std::path::PathBuf, Failure> {
+pub(super) fn folder_of(name: &str) -> Result<std::path::PathBuf, Failure> {
     match ask(name, &Ask::Folder)?.1 {
         Answer::Text(folder) => Ok(folder.into()),
         other => Err(unexpected(&other)),
     }
+}
+
+/// Whether there is such a lab.
+pub(super) fn is_up(name: &str) -> bool {
+    connect(name).is_ok()
 }
 
 fn connect(name: &str) -> Result<Channel, Failure> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use natrig_lab::{
     App, Halt, Trouble, Who,
     assertions::Passage,
-    cell::{self, BYTES, READY, Reached, alike, blank, bytes, millis},
+    cell::{self, BYTES, Beside, READY, Reached, alike, blank, bytes, millis},
     proof::{Depth, refuse},
     story::Diary,
     talk::Conversation,
@@ -334,8 +334,9 @@ impl<'s> Run<'s> {
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         // What gateways do to what they send is done on the cable here.
         case.conditions.iter_mut().for_each(|condition| condition.in_gateway = false);
-        let diary = self.diary(stage);
-        cell::read(&mut self.cell, self.scenario, &stage.trace()?, &case, &diary, self.around.folder)
+        // Simulated sessions have no keys.
+        let beside = Beside { diary: self.diary(stage), session_keys: None };
+        cell::read(&mut self.cell, self.scenario, &stage.trace()?, &case, &beside, self.around.folder)
     }
 
     /// What has happened so far.
