@@ -13,7 +13,7 @@ use crate::{
     assertions::{self, Passage, links::Condition},
     judge::{Wanted, broken, judge},
     node::{COORDINATION, NodeEvent, PROBES, RELAYED},
-    story::{Cast, Diary, tell},
+    story::{Cast, Diary, Tables, tell},
     talk::Conversation,
     verdict::{Case, Window, verdict},
     wires::{Way, Wires},
@@ -150,6 +150,8 @@ fn pair_blocked(scenario: &Scenario) -> bool {
 pub struct Beside {
     /// What happened.
     pub diary: Diary,
+    /// What kernels said of their tables.
+    pub tables: Tables,
     /// The keys of the nodes' sessions, in the format of NSS's key log.
     pub session_keys: Option<String>,
 }
@@ -161,11 +163,11 @@ pub fn read(
     scenario: &Scenario,
     trace: &Trace,
     case: &Case,
-    Beside { diary, session_keys }: &Beside,
+    Beside { diary, tables, session_keys }: &Beside,
     folder: &Path,
 ) -> Result<Verdict, Trouble> {
     std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(case)?)?;
-    let told = tell(trace, case, &Cast::of(scenario), diary);
+    let told = tell(trace, case, &Cast::of(scenario), diary, tables);
     std::fs::write(folder.join(STORY), serde_json::to_vec(&told.story)?)?;
     if let Some(keys) = session_keys {
         std::fs::write(folder.join(SESSION_KEYS), keys)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use natrig_capture::{Sighting, Trace, What};
 use natrig_lab::{
     node::NodeEvent,
-    story::{Cast, Diary, Told, tell},
+    story::{Cast, Change, Diary, Entry, Tables, Told, tell},
 };
 use natrig_record::{Basis, End, Journey, MomentKind, Step};
 use natrig_scenario::Scenario;
@@ -15,10 +15,14 @@ use recording::{Recording, recorded};
 use serde_json::json;
 
 fn told_of(recording: &Recording) -> Told {
+    told_with(recording, &Tables::default())
+}
+
+fn told_with(recording: &Recording, tables: &Tables) -> Told {
     let [a, b] = [0, 1].map(|at| recording.case.gateways[at].lives[0].profile.name.clone());
     let text = format!("{{name: x, nat1: {a}, nat2: {b}, expected: any}}");
     let scenario = Scenario::parse("x.yaml", &text).unwrap().remove(0);
-    tell(&recording.trace, &recording.case, &Cast::of(&scenario), &Diary::default())
+    tell(&recording.trace, &recording.case, &Cast::of(&scenario), &Diary::default(), tables)
 }
 
 /// Between the machines, one line a journey.
@@ -94,6 +98,33 @@ fn what_the_switch_took_is_observed_and_what_a_gateway_kept_is_inferred() {
     let trace = Trace::join(recording.trace.links().to_vec(), lost.collect::<Vec<_>>()).unwrap();
     let after = ends(&told_of(&Recording { trace, case: recorded("direct").case }).story);
     assert!(after.contains(&("nat2.wan".to_owned(), Basis::Observed)), "{after:?}");
+}
+
+#[test]
+fn what_a_kernel_says_of_its_table_is_observed() {
+    let why = |tables: &Tables| -> Vec<(String, Basis)> {
+        let story = told_with(&recorded("punch"), tables).story;
+        let ends = story.journeys.into_iter().filter(|one| one.what == "probe").map(|one| one.end);
+        ends.filter_map(|end| match end {
+            End::Dropped { at, why, basis } if at == "nat2" => Some((why, basis)),
+            _ => None,
+        })
+        .collect()
+    };
+    assert!(why(&Tables::default()).iter().all(|(_, basis)| *basis == Basis::Inferred));
+    let mut tables = Tables::default();
+    tables.add("nat2", []);
+    let told = why(&tables);
+    assert!(!told.is_empty() && told.iter().all(|(_, basis)| *basis == Basis::Observed), "{told:?}");
+    // An entry that is there contradicts what the wire shows: then nothing is claimed to be known.
+    let endpoint = |text: &str| text.parse().unwrap();
+    let entry = Entry {
+        inside: endpoint("10.0.2.2:4400"),
+        destination: endpoint("192.168.100.1:4400"),
+        outside: endpoint("192.168.100.2:4400"),
+    };
+    tables.add("nat2", [(0, Change::Made, entry)]);
+    assert!(why(&tables).iter().all(|(_, basis)| *basis == Basis::Inferred));
 }
 
 #[test]

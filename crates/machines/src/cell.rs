@@ -32,6 +32,7 @@ use crate::{
     nodes::{Events, Nodes, Public, start_public},
     proof,
     reuse::reusable,
+    tables::Watching,
     talkers::Talkers,
 };
 
@@ -163,6 +164,7 @@ impl Run<'_> {
         self.passages = lab.topology().gateways().iter().map(|place| Passage::of(place, proven_ns)).collect();
         self.enter(Step::Nodes, events)?;
         let public = public?;
+        let tables = Watching::begin(lab)?;
         self.faults(lab, gateways, None, Moment::Serving, events)?;
         let nodes = Nodes::start(lab, self.scenario, public, self.folder, self.halt, events)?;
         self.faults(lab, gateways, Some(&nodes), Moment::Started, events)?;
@@ -188,7 +190,8 @@ impl Run<'_> {
         };
         // A verdict is read in any case: it shows how far things came.
         self.enter(Step::Verdict, events)?;
-        let read = self.read(lab, connect, window);
+        let read = self.read(lab, connect, window, &tables);
+        drop(tables);
         self.weigh(lab, &nodes)?;
         cell::add_talks(&mut self.cell, &talks);
         cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
@@ -318,12 +321,19 @@ impl Run<'_> {
         Ok((lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?, message.event.clone()))
     }
 
-    fn read(&mut self, lab: &Lab, connect: Instant, window: Option<Window>) -> Result<Verdict, Trouble> {
+    fn read(
+        &mut self,
+        lab: &Lab,
+        connect: Instant,
+        window: Option<Window>,
+        watching: &Watching,
+    ) -> Result<Verdict, Trouble> {
         let connect_ns = lab.switch().time_of(connect);
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         case.tallies = lab.tallies()?;
         let beside = Beside {
             diary: lock(self.diary).clone().began(lab.switch().time_of(self.started)),
+            tables: watching.tables(lab),
             session_keys: session_keys(lab, self.scenario),
         };
         cell::read(&mut self.cell, self.scenario, &lab.trace()?, &case, &beside, self.folder)

@@ -234,7 +234,8 @@ fn room(rig: &Rig, count: usize, halt: &Halt) -> Result<Slots, Trouble> {
     let deadline = Instant::now() + QUEUE;
     loop {
         match Slots::acquire(&rig.store, count, LOOK) {
-            Err(natrig_vmm::Error::Timeout { .. }) => {}
+            // Those that might serve another cell have room that this one needs now.
+            Err(natrig_vmm::Error::Timeout { .. }) => rig.give_up_idle(),
             done => return Ok(done?),
         }
         if halt.raised() {

@@ -24,6 +24,7 @@ pub mod proof;
 mod reuse;
 mod rig;
 pub mod station;
+mod tables;
 mod talkers;
 
 pub use experimenter::Experimenter;

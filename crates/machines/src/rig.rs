@@ -143,6 +143,12 @@ impl Rig {
         }
     }
 
+    /// Ends machines that wait for a cell.
+    pub(crate) fn give_up_idle(&self) {
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        drop(idle);
+    }
+
     /// Makes the templates of all sizes that scenarios set, so that no cell has to wait for one.
     pub fn ready_for(&self, scenarios: &[Scenario], progress: &mut dyn FnMut(&str)) -> Result<(), RigError> {
         let sizes = scenarios

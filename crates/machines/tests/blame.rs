@@ -15,7 +15,9 @@ fn wait(script: &str, then: impl FnOnce(&natrig_machines::Lab)) -> Trouble {
     let lab = boot(&scenario("full-cone", "full-cone"), folder.path());
     let log = tempfile::tempfile().unwrap();
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let node = Node::start(lab.agent(Machine::PEER1).unwrap(), Machine::PEER1, argv, log, |_| ()).unwrap();
+    let node =
+        Node::start(lab.agent(Machine::PEER1).unwrap(), Machine::PEER1, (argv, Vec::new()), log, |_| ())
+            .unwrap();
     then(&lab);
     let deadline = Instant::now() + Duration::from_secs(60);
     node.wait_for("it had started", deadline, &Halt::default(), |event| event.is("started")).unwrap_err()

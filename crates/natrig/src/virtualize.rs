@@ -20,9 +20,8 @@ pub fn run(run: &Conduct<'_>) -> Result<Results, Failure> {
             "{option} is for the simulator; machines keep their own time\nhint: --backend sim"
         )));
     }
-    let machines = run.scenarios.iter().map(|scenario| scenario.layout().machines().count()).max();
-    let room = (Slots::of_host()? / machines.unwrap_or(1)).max(1);
-    let jobs = jobs(options.jobs, room, run.count())?;
+    let sizes = run.scenarios.iter().map(|scenario| scenario.layout().machines().count());
+    let jobs = jobs(options.jobs, room(Slots::of_host()?, sizes), run.count())?;
     let mut preparing = |message: &str| run.preparing(message);
     let mut rig = prepare::rig(options.packages.clone(), run.seed, &mut preparing)?;
     if options.fresh {
@@ -37,6 +36,11 @@ pub fn run(run: &Conduct<'_>) -> Result<Results, Failure> {
     run.with(backend, jobs, about(&rig))
 }
 
+/// How many cells there can be at once. A larger one waits until there is room for all its machines.
+fn room(slots: usize, sizes: impl Iterator<Item = usize>) -> usize {
+    (slots / sizes.min().unwrap_or(1).max(1)).max(1)
+}
+
 fn about(rig: &Rig) -> RunInfo {
     RunInfo {
         accelerator: rig.accelerator().accelerator.to_string(),
@@ -44,5 +48,17 @@ fn about(rig: &Rig) -> RunInfo {
         guest_kernel: rig.image().manifest().kernel.clone(),
         image: rig.image().id().chars().take(12).collect(),
         ..RunInfo::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_large_cell_does_not_make_all_others_wait_for_each_other() {
+        assert_eq!(room(24, [5, 13, 5].into_iter()), 4);
+        assert_eq!(room(24, [30].into_iter()), 1);
+        assert_eq!(room(24, [].into_iter()), 24);
     }
 }

@@ -190,7 +190,7 @@ fn conditions_are_read_back_and_one_that_did_not_take_is_told() {
                     ..rate
                 })
             },
-            "bytes passed within a second",
+            "before 500000 bit/s allow it",
         ),
     ];
     for (change, said) in changes {

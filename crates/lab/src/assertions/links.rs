@@ -20,8 +20,8 @@ pub(super) const ENOUGH: usize = 10;
 /// The fastest of many frames is no later than this, even where the host is busy.
 pub(super) const SLACK: Duration = Duration::from_millis(250);
 
-/// The longest Ethernet frame.
-const LONGEST: u64 = 1514;
+/// By how much two readings of one clock may seem to differ.
+const ROUNDING: Duration = Duration::from_millis(1);
 
 /// What a link does in one direction, and how long that is so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -131,8 +131,8 @@ struct Seen {
     lost: usize,
     /// By the link at the other end: how many passed, how long the fastest was under way, and the bounds of that.
     times: BTreeMap<LinkId, (usize, Duration, [Duration; 2])>,
-    /// When frames left it, and how long they were.
-    departures: Vec<(u64, u64)>,
+    /// The frames that passed, in the order in which they came to this link.
+    departures: Vec<Departure>,
 }
 
 impl Seen {
@@ -165,7 +165,8 @@ impl Seen {
                 frame.to.iter().filter(|delivery| !condition.to_machine || delivery.link == link).peekable();
             if let Some(first) = deliveries.peek() {
                 seen.frames += 1;
-                seen.departures.push((first.at_ns, first.data.len() as u64));
+                let bytes = first.data.len() as u64;
+                seen.departures.push(Departure { came_ns: frame.at_ns, left_ns: first.at_ns, bytes });
             } else if !condition.to_machine && frame.drops.iter().all(|drop| drop.link != link) {
                 // It passed this link and was taken by the next one.
                 seen.frames += 1;
@@ -182,6 +183,10 @@ impl Seen {
                 *count += 1;
                 *fastest = (*fastest).min(took);
             }
+        }
+        if condition.to_machine {
+            // Those of several senders were under way for longer or shorter before.
+            seen.departures.sort_by_key(|departure| departure.left_ns);
         }
         seen
     }
@@ -204,27 +209,32 @@ impl Seen {
         ))
     }
 
-    /// No more passes in a second than can, and a frame's length.
+    /// No frame is through before all that came before it is, and its own length. A host that stands still lets frames
+    /// pass later, never earlier.
     fn wrong_rate(&self, conditions: &Conditions) -> Option<String> {
         let rate = conditions.rate?;
-        // What comes behind the link may bring frames together again.
+        // What comes behind the link may let frames overtake each other, and copies take no time.
         if !conditions.jitter.spread.is_zero() || !conditions.duplicate.chance.is_never() {
             return None;
         }
-        let a_second = rate.bits_per_second.get() / 8;
-        let mut departures = self.departures.clone();
-        departures.sort_unstable();
-        let (mut from, mut bytes) = (0, 0);
-        for (at, length) in &departures {
-            bytes += length;
-            while departures[from].0 + 1_000_000_000 < *at {
-                bytes -= departures[from].1;
-                from += 1;
-            }
-            if bytes > a_second + a_second / 10 + 2 * LONGEST {
-                return Some(format!("{bytes} bytes passed within a second, where {a_second} can"));
+        let per_second = rate.bits_per_second.get();
+        let mut free_ns = 0_u128;
+        for Departure { came_ns, left_ns, bytes } in &self.departures {
+            let takes_ns = u128::from(*bytes) * 8 * 1_000_000_000 / u128::from(per_second);
+            free_ns = free_ns.max(u128::from(*came_ns)) + takes_ns;
+            let early = free_ns.saturating_sub(u128::from(*left_ns) + ROUNDING.as_nanos());
+            if early > 0 {
+                let early = Duration::from_nanos(u64::try_from(early).unwrap_or(u64::MAX));
+                return Some(format!("a frame passed {early:?} before {per_second} bit/s allow it"));
             }
         }
         None
     }
+}
+
+/// A frame that passed a link.
+struct Departure {
+    came_ns: u64,
+    left_ns: u64,
+    bytes: u64,
 }

@@ -8,6 +8,7 @@ mod diary;
 mod follow;
 mod plots;
 mod reason;
+mod tables;
 mod write;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::verdict::Case;
 pub use cast::Cast;
 pub use diary::Diary;
 use follow::follow;
+pub use tables::{Change, Entry, Tables};
 use write::Writer;
 
 /// A story, and the same packet by packet.
@@ -31,17 +33,20 @@ pub struct Told {
 }
 
 /// Tells a cell.
-pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary) -> Told {
+pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary, tables: &Tables) -> Told {
     let followed = follow(trace, case, cast);
-    let writer = Writer { trace, case, cast, departures: reason::Departures::of(&followed) };
+    let writer = Writer { trace, case, cast, tables, departures: reason::Departures::of(&followed) };
     let (journeys, untold) = writer.journeys(&followed);
     let until_ns = case.window.map_or(u64::MAX, |window| window.to_ns);
+    let mut moments = diary.moments(case.connect_ns);
+    moments.extend(tables.moments(case.connect_ns));
+    moments.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
     let story = Story {
         origin_ns: case.connect_ns,
         machines: cast.columns().to_vec(),
         journeys,
         untold,
-        moments: diary.moments(case.connect_ns),
+        moments,
         carried_ms: case.window.map(|window| [window.from_ns, window.to_ns].map(|at| writer.ms(at))),
         throughput: plots::throughput(trace, case, until_ns),
         latencies_ms: plots::latencies(&followed, cast, case.connect_ns),

@@ -9,6 +9,7 @@ use super::{
     cast::Cast,
     follow::{Fate, Followed, Hop, Protocol},
     ms_since, reason,
+    tables::Tables,
 };
 use crate::{assertions::Passage, verdict::Case};
 
@@ -28,6 +29,7 @@ pub(super) struct Writer<'a> {
     pub trace: &'a Trace,
     pub case: &'a Case,
     pub cast: &'a Cast,
+    pub tables: &'a Tables,
     pub departures: reason::Departures,
 }
 
@@ -174,7 +176,9 @@ impl Writer<'_> {
                 let from_inside =
                     last.came_by.is_some_and(|link| !self.cast.leads_out(self.trace.name(link)));
                 let passage = self.case.gateways.iter().find(|passage: &&Passage| passage.gateway == name);
-                dropped(name, self.departures.why(gateway, passage, last, from_inside), Basis::Inferred)
+                let (why, basis) =
+                    self.departures.why((gateway, name), passage, last, from_inside, self.tables);
+                dropped(name, why, basis)
             }
         }
     }

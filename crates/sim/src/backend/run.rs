@@ -334,8 +334,8 @@ impl<'s> Run<'s> {
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
         // What gateways do to what they send is done on the cable here.
         case.conditions.iter_mut().for_each(|condition| condition.in_gateway = false);
-        // Simulated sessions have no keys.
-        let beside = Beside { diary: self.diary(stage), session_keys: None };
+        // Simulated sessions have no keys, and what the gateways have in their tables follows from what passes.
+        let beside = Beside { diary: self.diary(stage), ..Beside::default() };
         cell::read(&mut self.cell, self.scenario, &stage.trace()?, &case, &beside, self.around.folder)
     }
 

@@ -253,21 +253,21 @@ impl<'s> Stage<'s> {
 
     /// Waits for what a scenario expects a node to have reported since a time.
     pub fn expect(&mut self, seen: &Seen, since: Duration) -> Result<(), Trouble> {
-        let count = |stage: &Self| -> Result<usize, Trouble> {
-            let id = |name| stage.node(name).ok().map(|node| node.id.to_string());
-            let reported = stage.node(seen.at)?.reported.iter();
-            Ok(reported.filter(|one| one.at >= since && one.event.shows(seen, id)).count())
-        };
+        let (mut looked, mut count) = (0, 0);
         let until = self.world.now() + seen.within;
         let found = self.wait(until, |stage| {
-            let count = count(stage).unwrap_or_default();
+            let id = |name| stage.node(name).ok().map(|node| node.id.to_string());
+            let reported = &stage.node(seen.at).ok()?.reported;
+            let new = reported.get(looked..).unwrap_or_default();
+            looked = reported.len();
+            count += new.iter().filter(|one| one.at >= since && one.event.shows(seen, id)).count();
             (count >= seen.times.max(1)).then_some(())
         })?;
         if found.is_some() == (seen.times > 0) {
             return Ok(());
         }
         let tail = self.node(seen.at)?.tail();
-        Err(missed(seen, count(self)?).lines(tail))
+        Err(missed(seen, count).lines(tail))
     }
 
     /// Leaves everything alone for a while.
