@@ -228,6 +228,15 @@ pub enum ReportCommand {
         #[arg(long, value_name = "SHARE", default_value = "20%", value_parser = share)]
         threshold: f64,
     },
+    /// Write report.html, the run as a page, again from its folder
+    Html {
+        /// A run's folder
+        #[arg(default_value = "natrig-runs/latest")]
+        run: PathBuf,
+        /// Write it to this file instead of the run's folder
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Print what makes GitHub show cells that failed beside a change
     Annotate {
         /// A run's folder, or its results.json

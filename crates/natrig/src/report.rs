@@ -37,6 +37,11 @@ pub fn report(what: ReportCommand) -> Result<u8, Failure> {
             print(&natrig_report::annotations(&read(&run)?))?;
             Ok(0)
         }
+        ReportCommand::Html { run, out } => {
+            let page = natrig_report::write_page(place(&run), &read(&run)?, out.as_deref())?;
+            print(&format!("{}\n", page.display()))?;
+            Ok(0)
+        }
         ReportCommand::Merge { parts, out } => merge(&parts, &out),
     }
 }
@@ -46,6 +51,15 @@ fn read(run: &Path) -> Result<Results, Failure> {
     let file = if run.is_dir() { run.join("results.json") } else { run.to_owned() };
     let read = natrig_report::read(&file).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(Results::of(read.run, read.cells, read.interrupted))
+}
+
+/// Where the evidence lies of a run that is named by its folder or its results.json.
+fn place(run: &Path) -> &Path {
+    match run.parent() {
+        _ if run.is_dir() => run,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Puts parts of a run into one folder.
@@ -81,7 +95,7 @@ fn merge(parts: &[PathBuf], out: &Path) -> Result<u8, Failure> {
     let into = folder::create(Some(out))?;
     run.folder = into.display().to_string();
     for (part, results) in &runs {
-        let from = if part.is_dir() { part } else { part.parent().unwrap_or(part) };
+        let from = place(part);
         for cell in results.cells.iter().filter(|cell| !cell.evidence.folder.is_empty()) {
             let (from, to) = (from.join(&cell.evidence.folder), into.join(&cell.evidence.folder));
             copy(&from, &to).map_err(|source| Failure::File { what: "copy", path: from, source })?;

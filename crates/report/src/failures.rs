@@ -61,29 +61,58 @@ fn paragraph(cell: &Cell, run_folder: &str, style: Style) -> String {
     text
 }
 
-/// The reason, the lines that matter, and a gateway that is not what it should be.
-pub(crate) fn details(cell: &Cell) -> Vec<String> {
-    let mut details: Vec<String> = reason(cell).into_iter().collect();
+/// What a report says of a cell that did not end as expected.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Told {
+    /// One sentence; none if all was as expected.
+    pub reason: Option<String>,
+    /// The lines that matter, of logs, events or reasons.
+    pub lines: Vec<String>,
+    /// How many more there are.
+    pub more: usize,
+    /// What the captures do not show beside that, and a gateway that is not what it should be.
+    pub besides: Vec<String>,
+}
+
+/// What there is to say of it.
+pub(crate) fn told(cell: &Cell) -> Told {
+    let reason = reason(cell);
     let lines = match (&cell.failure, &cell.verdict) {
         (Some(failure), _) if !failure.lines.is_empty() => failure.lines.as_slice(),
         (_, Some(verdict)) => verdict.because.as_slice(),
         _ => &[],
     };
-    details.extend(lines.iter().take(MOST_LINES).map(|line| format!("  | {}", printable(line))));
-    if lines.len() > MOST_LINES {
-        details.push(format!("  | … and {} more", lines.len() - MOST_LINES));
-    }
-    let shown = details.first().cloned().unwrap_or_default();
+    let shown = reason.clone().unwrap_or_default();
     let refuted = cell.assertions.iter().filter(|assertion| !assertion.holds);
     // The first one is the reason.
-    details.extend(refuted.filter(|assertion| !shown.contains(&assertion.what)).map(|assertion| {
-        format!("not shown by the captures: {}: {}", printable(&assertion.what), printable(&assertion.detail))
-    }));
+    let mut besides: Vec<String> = refuted
+        .filter(|assertion| !shown.contains(&assertion.what))
+        .map(|assertion| {
+            format!(
+                "not shown by the captures: {}: {}",
+                printable(&assertion.what),
+                printable(&assertion.detail)
+            )
+        })
+        .collect();
     if lines.is_empty() {
         let refuted = cell.proofs.iter().filter(|proof| !proof.holds);
-        details.extend(refuted.flat_map(side_by_side));
+        besides.extend(refuted.flat_map(side_by_side));
     }
-    details
+    Told {
+        reason,
+        lines: lines.iter().take(MOST_LINES).map(|line| printable(line)).collect(),
+        more: lines.len().saturating_sub(MOST_LINES),
+        besides,
+    }
+}
+
+/// The same, line by line.
+pub(crate) fn details(cell: &Cell) -> Vec<String> {
+    let told = told(cell);
+    let more = (told.more > 0).then(|| format!("… and {} more", told.more));
+    let lines = told.lines.into_iter().chain(more).map(|line| format!("  | {line}"));
+    told.reason.into_iter().chain(lines).chain(told.besides).collect()
 }
 
 /// A gateway as declared and as measured.

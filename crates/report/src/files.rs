@@ -7,7 +7,11 @@ use std::{
 
 use natrig_record::{Results, SCHEMA};
 
-use crate::{junit, markdown, metrics::open_metrics};
+use crate::{
+    junit, markdown,
+    metrics::open_metrics,
+    page::{self, page},
+};
 
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +32,28 @@ pub enum WriteError {
     Junit(#[from] quick_junit::SerializeError),
 }
 
-/// Writes `results.json`, `junit.xml`, `summary.md` and `metrics.txt` (OpenMetrics) into the run's folder.
+/// The page of a run in its folder.
+const PAGE: &str = "report.html";
+
+/// Writes `results.json`, `junit.xml`, `summary.md`, `metrics.txt` (OpenMetrics) and `report.html` into the run's folder.
 ///
 /// Each file is there whole or not at all.
 pub fn write_all(folder: &Path, results: &Results) -> Result<(), WriteError> {
     write(folder, "results.json", &json(results)?)?;
     write(folder, "junit.xml", &junit(results)?)?;
     write(folder, "metrics.txt", &open_metrics(results))?;
-    write(folder, "summary.md", &markdown(results))
+    write(folder, "summary.md", &markdown(results))?;
+    write(folder, PAGE, &page(results, folder, page::BUDGET)?)
+}
+
+/// Writes `report.html` of a run anew, from what is in the run's folder; beside it, or to a file that is named. Gives its path.
+pub fn write_page(folder: &Path, results: &Results, to: Option<&Path>) -> Result<PathBuf, WriteError> {
+    let text = page(results, folder, page::BUDGET)?;
+    let path = to.map_or_else(|| folder.join(PAGE), Path::to_owned);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    // A path without a last part cannot be written to; the system says so in its own words.
+    write(path.parent().unwrap_or(folder), &name.unwrap_or_default(), &text)?;
+    Ok(path)
 }
 
 fn json(results: &Results) -> Result<String, serde_json::Error> {
@@ -108,7 +126,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, ["junit.xml", "metrics.txt", "results.json", "summary.md"]);
+        assert_eq!(names, ["junit.xml", "metrics.txt", "report.html", "results.json", "summary.md"]);
     }
 
     /// A file of the first natrig; it stays as it is, and has to be read as long as the schema has this name.

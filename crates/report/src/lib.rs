@@ -1,4 +1,4 @@
-//! Consumers of the record: terminal, JSON, JUnit, Markdown.
+//! Consumers of the record: terminal, JSON, JUnit, Markdown, a page.
 //!
 //! [`Progress`] shows a run while it goes on; [`table()`], [`grid()`] and [`failures()`] show what came of it, and
 //! [`write_all`] leaves it in the run's folder. None of them judges: that has been done in the record.
@@ -15,6 +15,7 @@ mod files;
 mod junit;
 mod markdown;
 mod metrics;
+mod page;
 mod progress;
 mod rows;
 #[cfg(test)]
@@ -27,7 +28,7 @@ pub use annotations::annotations;
 pub use comparison::comparison;
 pub use diff::Diff;
 pub use failures::failures;
-pub use files::{ReadError, WriteError, read, write_all};
+pub use files::{ReadError, WriteError, read, write_all, write_page};
 pub use junit::junit;
 pub use markdown::markdown;
 pub use metrics::{metrics, open_metrics};

@@ -1,0 +1,148 @@
+//! What a page knows of a run and of every cell before any is opened.
+
+use natrig_record::{Cell, Metric, Outcome, Results, RunInfo, Step, Totals};
+use serde::Serialize;
+
+use super::{
+    again::again,
+    pieces::{Has, Pieces},
+};
+use crate::{
+    failures::{hint, told},
+    rows::share,
+    wording::{came_to, claims, nats, printable, seconds, summary, wire},
+};
+
+/// How much of a line is shown in brief; all of it is in the record.
+const LONGEST_LINE: usize = 600;
+
+/// The run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Summary<'a> {
+    run: &'a RunInfo,
+    totals: Totals,
+    interrupted: bool,
+    /// Totals, time and place in a line.
+    line: String,
+    metrics: &'a [Metric],
+    repeats: Vec<Repeated<'a>>,
+    /// How large the page may be, in bytes.
+    budget: usize,
+    cells: Vec<Brief<'a>>,
+}
+
+impl<'a> Summary<'a> {
+    /// A run with what of it is in the page.
+    pub fn of(results: &'a Results, pieces: &'a Pieces, budget: usize) -> Self {
+        let repeated = results.repeats.iter().map(|repeats| Repeated {
+            id: &repeats.id,
+            flaky: repeats.flaky(),
+            outcome: repeats.outcome(),
+            share: share(repeats),
+        });
+        Summary {
+            run: &results.run,
+            totals: results.totals,
+            interrupted: results.interrupted,
+            line: summary(results),
+            metrics: &results.metrics,
+            repeats: repeated.collect(),
+            budget,
+            cells: results
+                .cells
+                .iter()
+                .zip(pieces.has())
+                .map(|(cell, has)| Brief::of(&results.run, cell, has))
+                .collect(),
+        }
+    }
+}
+
+/// All repetitions of a cell.
+#[derive(Debug, Clone, Serialize)]
+struct Repeated<'a> {
+    id: &'a str,
+    flaky: bool,
+    outcome: Outcome,
+    share: String,
+}
+
+/// A cell in brief: what the grid, the list and the first screen show of it.
+#[derive(Debug, Clone, Serialize)]
+struct Brief<'a> {
+    /// What leads to it, after `#cell-`.
+    anchor: String,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetition: Option<u32>,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<&'a str>,
+    nats: &'a [String],
+    /// The gateways in a phrase.
+    gateways: String,
+    expected: &'a str,
+    outcome: Outcome,
+    /// The kind of path, in a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    came_to: Option<String>,
+    wire: String,
+    claims: String,
+    connect: String,
+    /// The step that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<Step>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
+    more: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    besides: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    folder: &'a str,
+    again: String,
+    has: &'a Has,
+}
+
+impl<'a> Brief<'a> {
+    fn of(run: &RunInfo, cell: &'a Cell, has: &'a Has) -> Self {
+        let failed = cell.outcome != Outcome::AsExpected;
+        let told = if failed { told(cell) } else { Default::default() };
+        Brief {
+            anchor: match cell.repetition {
+                None => cell.id.clone(),
+                Some(number) => format!("{}/{number}", cell.id),
+            },
+            id: &cell.id,
+            repetition: cell.repetition,
+            name: printable(&cell.name),
+            priority: cell.priority.as_deref(),
+            nats: &cell.nats,
+            gateways: nats(cell),
+            expected: &cell.expected,
+            outcome: cell.outcome,
+            came_to: came_to(cell),
+            wire: wire(cell),
+            claims: claims(cell),
+            connect: seconds(cell.connect_ms),
+            step: cell.failure.as_ref().map(|failure| failure.step),
+            reason: told.reason,
+            lines: told.lines.iter().map(|line| cut(line)).collect(),
+            more: told.more,
+            besides: told.besides.iter().map(|line| cut(line)).collect(),
+            hint: hint(cell).filter(|_| failed),
+            folder: &cell.evidence.folder,
+            again: again(run, cell),
+            has,
+        }
+    }
+}
+
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(LONGEST_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
