@@ -77,6 +77,11 @@ impl Place {
         self.folder.path().join("work")
     }
 
+    /// Where natrig, and what else runs here, may leave temporary files.
+    pub fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
     /// A name for labs that no other test has.
     pub fn lab(&self) -> String {
         format!("test-{}", self.mark)
@@ -95,7 +100,7 @@ impl Place {
         command
             .current_dir(self.work())
             .env(MARK, &self.mark)
-            .env("TMPDIR", self.folder.path().join("tmp"))
+            .env("TMPDIR", self.temporary())
             .env_remove("NATRIG_LOG")
             .stdin(Stdio::null());
         if std::env::var_os("NATRIG_PROGRAMS").is_none() {

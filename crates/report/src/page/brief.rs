@@ -10,7 +10,7 @@ use super::{
 use crate::{
     failures::{hint, told},
     rows::share,
-    wording::{came_to, claims, nats, printable, seconds, summary, wire},
+    wording::{came_to, claims, nats, printable, summary, wire},
 };
 
 /// How much of a line is shown in brief; all of it is in the record.
@@ -88,7 +88,8 @@ struct Brief<'a> {
     came_to: Option<String>,
     wire: String,
     claims: String,
-    connect: String,
+    /// Milliseconds to the first usable path.
+    connect_ms: Option<f64>,
     /// The step that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<Step>,
@@ -126,7 +127,7 @@ impl<'a> Brief<'a> {
             came_to: came_to(cell),
             wire: wire(cell),
             claims: claims(cell),
-            connect: seconds(cell.connect_ms),
+            connect_ms: cell.connect_ms,
             step: cell.failure.as_ref().map(|failure| failure.step),
             reason: told.reason,
             lines: told.lines.iter().map(|line| cut(line)).collect(),

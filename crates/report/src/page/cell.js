@@ -23,9 +23,9 @@ function factsOf(cell, record) {
     ["node says", cell.claims],
     [
       "connect",
-      cell.connect === "–"
+      cell.connect_ms == null
         ? ""
-        : `${cell.connect} to the first path${record?.settle_ms != null ? `, ${time(record.settle_ms)} to the one that stays` : ""}`,
+        : `${time(cell.connect_ms)} to the first path${record?.settle_ms != null ? `, ${time(record.settle_ms)} to the one that stays` : ""}`,
     ],
     [
       "bytes",

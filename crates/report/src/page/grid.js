@@ -32,7 +32,7 @@ function describe(cells) {
   const counted = cells.length > 1 ? `${good} of ${cells.length} runs as expected; the gravest: ` : "";
   return (
     `${cell.gateways}: ${counted}${outcomeOf(cell).word}; expected ${cell.expected}, wire ${cell.wire}, ` +
-    `node says ${cell.claims}, connected in ${cell.connect}`
+    `node says ${cell.claims}, connected in ${time(cell.connect_ms)}`
   );
 }
 
@@ -52,7 +52,7 @@ function fillSquare(square, cells, roomy) {
   square.replaceChildren(
     make("span", { class: "sign", "aria-hidden": true }, outcome.sign),
     make("span", { class: "word" }, word),
-    roomy && !many ? make("span", { class: "small" }, cell.connect) : "",
+    roomy && !many ? make("span", { class: "small" }, time(cell.connect_ms)) : "",
   );
 }
 
@@ -73,7 +73,7 @@ function showTip(square, cells) {
       line("expected", cell.expected),
       line("on the wire", cell.wire),
       line("node says", cell.claims),
-      line("connected in", cell.connect),
+      line("connected in", time(cell.connect_ms)),
       line("outcome", `${outcomeOf(cell).sign} ${outcomeOf(cell).word}`),
     ),
   );

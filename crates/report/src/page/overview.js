@@ -151,7 +151,7 @@ const FIELDS = [
   ["expected", (cell) => cell.expected],
   ["on the wire", (cell) => cell.wire],
   ["node says", (cell) => cell.claims],
-  ["connect", (cell) => cell.connect],
+  ["connect", (cell) => time(cell.connect_ms)],
 ];
 
 // What a filter is held against.
