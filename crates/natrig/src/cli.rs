@@ -54,7 +54,7 @@ pub enum Command {
         /// Which command, such as run or nat
         command: Option<String>,
     },
-    /// Show a run's figures, hold a run against an earlier one, put parts of a run together
+    /// Show a run's figures, hold a run against an earlier one, put parts of a run together, write its page again
     Report {
         /// What with them.
         #[command(subcommand)]

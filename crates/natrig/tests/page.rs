@@ -86,6 +86,9 @@ fn matrix(place: &Place) -> (PathBuf, Results) {
         lines: Vec::new(),
         hint: None,
     });
+    cell.verdict = None;
+    cell.claims.clear();
+    cell.connect_ms = None;
     cell.proofs[0].holds = false;
     cell.proofs[0].differs = vec!["filtering".into()];
     cell.proofs[0].measured.filtering = "APDF".into();
@@ -126,11 +129,16 @@ fn the_cause_is_on_the_first_screen_and_every_cell_a_key_away() {
             "DISAGREE",
             "but peer1 says direct",
             "LAB ERROR",
+            "<- differs",
         ] {
             assert!(first.contains(phrase), "{phrase}: {first}");
         }
         let bottom = browser.is("document.querySelector('#failures .reason').getBoundingClientRect().bottom");
         assert!(bottom.as_f64().unwrap() < 600.0, "{bottom}");
+        assert!(
+            first.find("NOT as expected") < first.find("LAB ERROR"),
+            "what says something of the node comes first"
+        );
         keep(&browser, "report-overview.png");
 
         // The grid: 25 squares, each with a sign and a word.

@@ -73,6 +73,23 @@ fn figures_are_shown() {
 }
 
 #[test]
+fn a_page_is_written_again() {
+    let place = Place::new();
+    matrix(&place, "out", &[]);
+    let page = place.work().join("out/report.html");
+    let first = std::fs::read_to_string(&page).unwrap();
+    std::fs::remove_file(&page).unwrap();
+    let said = natrig(&place, &["report", "html", "out"], 0);
+    assert_eq!(stdout(&said), "out/report.html\n");
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), first);
+    // The evidence is found from the results' file as well.
+    natrig(&place, &["report", "html", "out/results.json", "-o", "other.html"], 0);
+    assert_eq!(std::fs::read_to_string(place.work().join("other.html")).unwrap(), first);
+    let said = natrig(&place, &["report", "html", "out", "-o", "no/such/folder/x.html"], 2);
+    assert!(stderr(&said).contains("cannot write no/such/folder/x.html"), "{}", stderr(&said));
+}
+
+#[test]
 fn what_is_no_run_is_refused() {
     let place = Place::new();
     std::fs::write(place.work().join("text.json"), "text").unwrap();

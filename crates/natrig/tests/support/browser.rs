@@ -99,6 +99,8 @@ impl Browser {
     /// Opens a page from a file, with what follows its name in the address.
     pub fn open(&self, file: &Path, fragment: &str) {
         let file = fs::canonicalize(file).unwrap();
+        // Where only the fragment differs a page would not be read again.
+        self.command("/url", json!({"url": "about:blank"}));
         self.command("/url", json!({"url": format!("file://{}{fragment}", file.display())}));
     }
 

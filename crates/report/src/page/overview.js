@@ -65,6 +65,12 @@ function makeHead() {
   );
 }
 
+// The reason begins with the step, which is shown apart from it.
+function withoutStep(cell) {
+  const reason = cell.reason ?? "No reason was recorded.";
+  return reason.startsWith(`${cell.step}: `) ? reason.slice(cell.step.length + 2) : reason;
+}
+
 // What failed, at which step, the sentence, the lines that matter, and what to do.
 function makeCause(cell, { linked }) {
   const outcome = outcomeOf(cell);
@@ -83,11 +89,11 @@ function makeCause(cell, { linked }) {
       linked ? make("a", { href: linkTo(cell) }, cell.name) : "",
       linked ? make("span", { class: "dim" }, ` ${cell.gateways} [${cell.id}${repetition}]`) : "",
     ),
-    cell.step ? make("p", { class: "step" }, "failed at ", make("b", {}, cell.step)) : "",
     make(
       "p",
       { class: "reason" },
-      (cell.reason ?? "No reason was recorded.").replace(cell.step ? `${cell.step}: ` : "", ""),
+      cell.step ? make("span", { class: "step" }, "failed at ", make("b", {}, cell.step), ": ") : "",
+      withoutStep(cell),
     ),
     cell.lines?.length
       ? make(
@@ -102,7 +108,11 @@ function makeCause(cell, { linked }) {
 }
 
 function makeFailures() {
-  const failed = failedCells();
+  // A lab error says nothing about the node; what does comes first.
+  const [others, ofLab] = [false, true].map((lab) =>
+    failedCells().filter((cell) => (cell.outcome === "lab-error") === lab),
+  );
+  const failed = [...others, ...ofLab];
   if (!failed.length) return "";
   const rest = failed.slice(TOLD),
     named = rest.slice(0, NAMED);

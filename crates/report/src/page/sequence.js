@@ -62,7 +62,7 @@ function columnsOf(story) {
       gaps[gap] = Math.min(WIDEST_LABEL, Math.max(gaps[gap], letters * LETTER + 22));
     });
   }
-  let x = GUTTER + 46;
+  let x = GUTTER + 64;
   const xs = columns.map((column, index) => {
     if (index) x += gaps[index - 1];
     return x;
@@ -72,7 +72,7 @@ function columnsOf(story) {
     xs,
     at: (name) => xs[place.get(name)],
     width: Math.max(x + 64, 420),
-    hidden: story.machines.length - known.length,
+    hidden: story.machines.map((machine) => machine.name).filter((name) => !used.has(name)),
   };
 }
 
@@ -308,9 +308,10 @@ function toggles(title, options, chosen, changed) {
   );
 }
 
-function countBy(items, of) {
+// How many there are of each kind; an item may stand for several.
+function countBy(items, of, many = () => 1) {
   const count = new Map();
-  for (const item of items) count.set(of(item), (count.get(of(item)) ?? 0) + 1);
+  for (const item of items) count.set(of(item), (count.get(of(item)) ?? 0) + many(item));
   return [...count];
 }
 
@@ -318,7 +319,11 @@ function sequenceDiagram(story) {
   if (!story.journeys.length && !story.moments.length)
     return note("No datagram of the nodes went over a wire.");
   const columns = columnsOf(story);
-  const kinds = countBy(story.journeys, (journey) => journey.what);
+  const kinds = countBy(
+    story.journeys,
+    (journey) => journey.what,
+    (journey) => journey.count,
+  );
   const moments = countBy(story.moments, (moment) => moment.kind);
   const shown = {
     packets: new Set(kinds.map(([what]) => what)),
@@ -402,10 +407,8 @@ function sequenceDiagram(story) {
     story.untold
       ? note(`${story.untold} more datagrams are not told: there were too many. The captures have them.`)
       : "",
-    columns.hidden > 0
-      ? note(
-          `${plural(columns.hidden, "machine", "machines")} that sent and got nothing of this are not drawn.`,
-        )
+    columns.hidden.length
+      ? note(`Not drawn, since nothing went to or from there: ${columns.hidden.join(", ")}.`)
       : "",
   ];
 }
