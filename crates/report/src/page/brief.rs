@@ -20,6 +20,8 @@ const LONGEST_LINE: usize = 600;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary<'a> {
     run: &'a RunInfo,
+    /// The run's; as a number a script would round it.
+    seed: String,
     totals: Totals,
     interrupted: bool,
     /// Totals, time and place in a line.
@@ -42,6 +44,7 @@ impl<'a> Summary<'a> {
         });
         Summary {
             run: &results.run,
+            seed: results.run.seed.to_string(),
             totals: results.totals,
             interrupted: results.interrupted,
             line: summary(results),

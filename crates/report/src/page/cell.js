@@ -230,9 +230,14 @@ async function showCell(cell) {
       command(cell.again),
     ),
     section("Packets", "packets", fromStory(story, sequenceDiagram)),
-    section("Timeline", "timeline", fromStory(story, timeline)),
-    section("Throughput and latency", "plots", fromStory(story, plots)),
-    section("On one clock", "clock", fromStory(story, clockList)),
+    // Where there is no story, that is said once.
+    ...(story.problem
+      ? []
+      : [
+          section("Timeline", "timeline", fromStory(story, timeline)),
+          section("Throughput and latency", "plots", fromStory(story, plots)),
+          section("On one clock", "clock", fromStory(story, clockList)),
+        ]),
     known ? section("Why", "because", becauseOf(known)) : "",
     known ? talksOf(known) : "",
     known ? experimentOf(known) : "",

@@ -193,6 +193,13 @@ function proofTable(proof) {
   ];
 }
 
+// What a table held before the cell, where that was not kept.
+function beforeIt(proof) {
+  return proof?.holds
+    ? note("Empty: after its proof all state of a gateway is flushed, and shown to be gone.")
+    : missing("It was not kept, and nothing was flushed: the gateway was not proven.");
+}
+
 function gatewaySection(record, story, files, problem) {
   const proofs = record?.proofs ?? [];
   const own = (files ?? []).filter((file) => !file.log);
@@ -227,9 +234,7 @@ function gatewaySection(record, story, files, problem) {
       files
         ? [
             make("h4", {}, "Table before"),
-            before.length
-              ? tables(before)
-              : note("Empty: after its proof all state of a gateway is flushed, and shown to be gone."),
+            before.length ? tables(before) : beforeIt(proof),
             changes.length
               ? make(
                   "details",
@@ -258,5 +263,11 @@ function logSection(record, files, problem) {
   const logs = files.filter((file) => file.log);
   if (!logs.length) return missing("No logs were kept.");
   const matters = new Set((record?.failure?.lines ?? []).map((line) => line.trim()).filter(Boolean));
-  return logs.map((file) => textFile(file.path.split("/").pop(), file, matters));
+  const empty = logs.filter((file) => file.text === "");
+  return [
+    logs
+      .filter((file) => !empty.includes(file))
+      .map((file) => textFile(file.path.split("/").pop(), file, matters)),
+    empty.length ? note(`Empty: ${empty.map((file) => file.path).join(", ")}.`) : "",
+  ];
 }

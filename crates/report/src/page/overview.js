@@ -53,7 +53,7 @@ function makeHead() {
     info.backend === "sim" ? "simulator" : [info.backend, info.accelerator].filter(Boolean).join(" on "),
     info.started.replace("T", " ").replace("Z", " UTC"),
     `took ${time(info.elapsed_ms)}`,
-    `seed ${info.seed}`,
+    `seed ${run.seed}`,
   ].filter(Boolean);
   return make(
     "div",
@@ -330,7 +330,7 @@ function makeCircumstances() {
     ["guest kernel", info.guest_kernel],
     ["image", info.image],
     ["started", info.started],
-    ["seed", info.seed],
+    ["seed", run.seed],
     ["folder", info.folder],
   ];
   return section(

@@ -89,6 +89,16 @@ fn a_page_has_every_cell_and_what_is_known_of_it() {
     assert_eq!(files[1]["text"], format!("{HOSTILE}\n"));
 }
 
+/// A script's numbers end at 2 to the 53rd.
+#[test]
+fn a_seed_is_shown_to_its_last_digit() {
+    let (folder, mut results) = run();
+    results.run.seed = u64::MAX;
+    let page = page(&results, folder.path(), BUDGET).unwrap();
+    assert_eq!(brief(&page)["seed"], "18446744073709551615");
+    assert!(SCRIPTS.iter().all(|script| !script.contains("run.run.seed") && !script.contains("info.seed")));
+}
+
 #[test]
 fn what_is_not_there_is_said_in_its_place() {
     let (folder, mut results) = run();
