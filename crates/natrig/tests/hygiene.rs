@@ -183,7 +183,7 @@ fn interrupt_at(moment: Moment, signal: Signal) {
     assert_eq!(results.cells.len(), 1);
     assert_eq!(results.cells[0].outcome, Outcome::LabError);
     assert_eq!(results.cells[0].failure.as_ref().unwrap().message, "interrupted");
-    for report in ["junit.xml", "summary.md"] {
+    for report in ["junit.xml", "summary.md", "report.html"] {
         assert!(out.join(report).exists());
     }
     assert!(run.said().contains("interrupted"), "{}", run.said());

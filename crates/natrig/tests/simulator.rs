@@ -47,7 +47,7 @@ fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn repeatable(place: &Place, run: &str) -> (Vec<Cell>, BTreeMap<PathBuf, Vec<u8>>) {
     let mut left = left(&place.work().join(run));
     // These tell when the run was, and how long it took.
-    for report in ["results.json", "junit.xml", "summary.md"] {
+    for report in ["results.json", "junit.xml", "summary.md", "report.html"] {
         assert!(left.remove(Path::new(report)).is_some(), "no {report}");
     }
     (results(place, run).cells, left)
