@@ -15,8 +15,10 @@ mod merge;
 mod packet;
 mod pcapng;
 mod reader;
+mod session_keys;
 mod sighting;
 mod trace;
+mod unfinished;
 mod writer;
 
 pub use folder::{DROPPED, Extent, Folder, FolderError};
@@ -27,6 +29,7 @@ pub use packet::{
 };
 pub use pcapng::{Interface, Record};
 pub use reader::{MAX_BLOCK, ReadError, Reader};
+pub use session_keys::add_session_keys;
 pub use sighting::{Direction, DropReason, LinkId, Sighting, What};
 pub use trace::{Delivery, Drop, Frame, Trace, TraceError};
 pub use writer::Writer;

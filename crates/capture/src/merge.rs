@@ -3,31 +3,22 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::folder::DROPPED_COMMENT;
+use crate::unfinished::Unfinished;
 use crate::{Direction, Interface, Record, Trace, What, Writer};
 
 /// Writes everything that was seen into one pcapng file: an interface for each link, packets by time, and on each packet
-/// what is to be said of its frame. With the keys of sessions (NSS's key log) readers decrypt them.
+/// what is to be said of its frame.
 ///
 /// What was dropped is on the interface of the link that dropped it, with the reason as its first comment. The file is
 /// there whole or not at all.
-pub fn merge(
-    trace: &Trace,
-    notes: &HashMap<u64, String>,
-    session_keys: Option<&str>,
-    to: &Path,
-) -> io::Result<()> {
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let unfinished = Unfinished(PathBuf::from(unfinished));
-    let mut writer = Writer::new(BufWriter::with_capacity(1 << 16, File::create(&unfinished.0)?))?;
+pub fn merge(trace: &Trace, notes: &HashMap<u64, String>, to: &Path) -> io::Result<()> {
+    let unfinished = Unfinished::of(to);
+    let mut writer = Writer::new(BufWriter::with_capacity(1 << 16, File::create(unfinished.path())?))?;
     for link in trace.links() {
         writer.interface(&Interface::ethernet(link))?;
-    }
-    if let Some(keys) = session_keys {
-        writer.session_keys(keys)?;
     }
     let mut sightings: Vec<_> = trace.sightings().collect();
     // What came in stands before what went out at the same time.
@@ -49,17 +40,7 @@ pub fn merge(
         })?;
     }
     writer.into_inner().flush()?;
-    std::fs::rename(&unfinished.0, to)
-}
-
-/// A file that is removed unless it was moved to its place.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Once it is moved there is nothing to remove.
-        let _ = std::fs::remove_file(&self.0);
-    }
+    unfinished.finish(to)
 }
 
 #[cfg(test)]
@@ -92,7 +73,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("merged.pcapng");
         let notes = HashMap::from([(2, "probe 1 of peer2".to_owned()), (9, "nowhere".to_owned())]);
-        merge(&trace(), &notes, Some("CLIENT_RANDOM 00 11\n"), &path).unwrap();
+        merge(&trace(), &notes, &path).unwrap();
         let mut reader = Reader::new(File::open(&path).unwrap()).unwrap();
         let records: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
         let names: Vec<_> = reader.interfaces().iter().map(|one| one.name.clone().unwrap()).collect();
@@ -109,8 +90,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("merged.pcapng");
         let long = HashMap::from([(1, "x".repeat(70_000))]);
-        merge(&trace(), &long, None, &path).unwrap_err();
+        merge(&trace(), &long, &path).unwrap_err();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        merge(&trace(), &long, None, Path::new("/no/such/folder/merged.pcapng")).unwrap_err();
+        merge(&trace(), &long, Path::new("/no/such/folder/merged.pcapng")).unwrap_err();
     }
 }

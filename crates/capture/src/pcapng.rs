@@ -1,5 +1,7 @@
 //! The parts of the pcapng format that are read and written here (draft-ietf-opsawg-pcapng).
 
+use std::io;
+
 use bytes::Bytes;
 
 use crate::Direction;
@@ -20,6 +22,19 @@ pub(crate) const ETHERNET: u16 = 1;
 
 /// The longest packet that is promised to be kept whole; the same as dumpcap's.
 pub(crate) const SNAP_LENGTH: u32 = 262_144;
+
+/// A block of session keys (NSS's key log).
+pub(crate) fn secrets(key_log: &str) -> io::Result<Vec<u8>> {
+    let padded = key_log.len().next_multiple_of(4);
+    let length = |bytes: usize| u32::try_from(bytes).map_err(io::Error::other);
+    let whole = length(padded + 20)?;
+    let head = [DECRYPTION_SECRETS, whole, TLS_KEY_LOG, length(key_log.len())?];
+    let mut block: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+    block.extend(key_log.as_bytes());
+    block.resize(16 + padded, 0);
+    block.extend(whole.to_le_bytes());
+    Ok(block)
+}
 
 /// Option codes; their meaning depends on the block.
 pub(crate) mod option {

@@ -48,17 +48,6 @@ impl<W: Write> Writer<W> {
         Ok(self.interfaces - 1)
     }
 
-    /// Adds what decrypts the packets after it, in the format of NSS's key log.
-    pub fn session_keys(&mut self, key_log: &str) -> io::Result<()> {
-        let length = u32::try_from(key_log.len()).map_err(invalid)?;
-        self.begin(pcapng::DECRYPTION_SECRETS);
-        self.block.extend(pcapng::TLS_KEY_LOG.to_le_bytes());
-        self.block.extend(length.to_le_bytes());
-        self.block.extend(key_log.as_bytes());
-        self.pad();
-        self.finish()
-    }
-
     /// Adds a packet.
     pub fn record(&mut self, record: &Record) -> io::Result<()> {
         if record.interface >= self.interfaces {

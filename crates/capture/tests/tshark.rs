@@ -55,7 +55,7 @@ fn tshark_shows_links_times_directions_numbers_and_reasons() {
     let notes =
         [(1, "probe 1 of peer1"), (2, "probe 2 of peer1, not passed by nat2.wan: blocked [observed]")];
     let notes = notes.map(|(frame, note)| (frame, note.to_owned())).into();
-    merge(&trace, &notes, None, &folder.path().join("merged.pcapng")).unwrap();
+    merge(&trace, &notes, &folder.path().join("merged.pcapng")).unwrap();
     let merged = show("merged.pcapng");
     let lines: Vec<_> = merged.lines().collect();
     assert_eq!(

@@ -1,6 +1,10 @@
 //! A cell, whatever runs it: its blank record, the lab's bytes, and the reading of its captures.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    time::Duration,
+};
 
 use natrig_capture::Trace;
 use natrig_nat::Filtering;
@@ -58,10 +62,24 @@ pub fn fail(cell: &mut Cell, trouble: Trouble, step: Step) {
     cell.failure = Some(trouble.failure(step));
 }
 
-/// Lists the captures and logs that a cell has left, however far it came: what there is explains it.
+/// Lists the captures and logs that a cell has left, however far it came: what there is explains it. Captures of links get the
+/// keys of sessions, where there are any; in the one of all links each packet stands several times, which QUIC's readers do
+/// not expect.
 pub fn list_evidence(cell: &mut Cell, evidence: &Path) {
     cell.evidence.captures = files(&evidence.join("captures"), "captures").unwrap_or_default();
-    if evidence.join(MERGED).is_file() {
+    if let Ok(keys) = std::fs::read_to_string(evidence.join(SESSION_KEYS)) {
+        for capture in &cell.evidence.captures {
+            // One that cannot be read is reported by whoever reads it.
+            let _ = natrig_capture::add_session_keys(&evidence.join(capture), &keys);
+        }
+    }
+    let merged = evidence.join(MERGED);
+    if cell.outcome == Outcome::LabError && !merged.exists() {
+        // It did not come to a verdict, and nothing is to be said of its packets; they may show why.
+        let trace = Trace::read_folder(&evidence.join("captures"));
+        let _ = trace.map(|trace| natrig_capture::merge(&trace, &HashMap::new(), &merged));
+    }
+    if merged.is_file() {
         cell.evidence.captures.push(MERGED.to_owned());
     }
     cell.evidence.logs = files(&evidence.join("logs"), "logs").unwrap_or_default();
@@ -157,7 +175,7 @@ pub struct Beside {
 }
 
 /// Reads a cell's captures and puts into its record what they show. Beside them are written the case, the story and, in one
-/// capture of all links, what is to be said of each packet, with the keys of sessions if there are any.
+/// capture of all links, what is to be said of each packet.
 pub fn read(
     cell: &mut Cell,
     scenario: &Scenario,
@@ -172,7 +190,7 @@ pub fn read(
     if let Some(keys) = session_keys {
         std::fs::write(folder.join(SESSION_KEYS), keys)?;
     }
-    natrig_capture::merge(trace, &told.notes, session_keys.as_deref(), &folder.join(MERGED))?;
+    natrig_capture::merge(trace, &told.notes, &folder.join(MERGED))?;
     cell.assertions = assertions::gateways(trace, case)?;
     cell.assertions.extend(assertions::links::shown(trace, &case.conditions));
     cell.assertions.extend(assertions::netem::shown(&case.tallies));

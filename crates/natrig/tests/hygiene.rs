@@ -224,7 +224,7 @@ fn interrupted_at_a_terminal() {
     place.assert_clean(&["out"]);
     let results = natrig_report::read(&place.work().join("out/results.json")).unwrap();
     let evidence = &results.cells[0].evidence;
-    assert_eq!((evidence.captures.len(), evidence.gateways.len()), (12, 6), "{evidence:?}");
+    assert_eq!((evidence.captures.len(), evidence.gateways.len()), (13, 6), "{evidence:?}");
 }
 
 #[test]
