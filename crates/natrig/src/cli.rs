@@ -476,7 +476,7 @@ pub struct CompareArguments {
 #[derive(Debug, Clone, Args)]
 pub struct LabName {
     /// The lab's name
-    #[arg(long = "lab", default_value = "lab", value_name = "NAME")]
+    #[arg(long = "lab", env = "NATRIG_LAB", default_value = "lab", value_name = "NAME")]
     pub name: String,
 }
 
