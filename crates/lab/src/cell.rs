@@ -59,7 +59,9 @@ pub fn fail(cell: &mut Cell, trouble: Trouble, step: Step) {
         Who::Lab => Outcome::LabError,
         Who::Node => Outcome::NotAsExpected,
     };
-    cell.failure = Some(trouble.failure(step));
+    // What stood in the way is the first that people look for.
+    let lines = cell.in_the_way.iter().cloned().chain(trouble.lines.iter().cloned()).collect();
+    cell.failure = Some(Trouble { lines, ..trouble }.failure(step));
 }
 
 /// Lists the captures and logs that a cell has left, however far it came: what there is explains it. Captures of links get the
@@ -191,6 +193,7 @@ pub fn read(
         std::fs::write(folder.join(SESSION_KEYS), keys)?;
     }
     natrig_capture::merge(trace, &told.notes, &folder.join(MERGED))?;
+    cell.in_the_way = told.causes;
     cell.assertions = assertions::gateways(trace, case)?;
     cell.assertions.extend(assertions::links::shown(trace, &case.conditions));
     cell.assertions.extend(assertions::netem::shown(&case.tallies));
@@ -276,7 +279,8 @@ pub fn conclude(
     let step = if undelivered.is_some() { Step::Data } else { Step::Verdict };
     let said =
         undelivered.into_iter().flat_map(|trouble| std::iter::once(trouble.message).chain(trouble.lines));
-    let trouble = Trouble::node(reason).lines(said).lines(verdict.because);
+    let in_the_way = cell.in_the_way.clone();
+    let trouble = Trouble::node(reason).lines(said).lines(in_the_way).lines(verdict.because);
     cell.failure = Some(trouble.failure(step));
     Ok(())
 }

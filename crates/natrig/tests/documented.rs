@@ -28,7 +28,8 @@ const IN_SMALL: [(&str, &str); 11] = [
 ];
 
 /// Commands that end with something else than 0, as their pages say.
-const CODES: [(&str, i32); 5] = [
+const CODES: [(&str, i32); 6] = [
+    ("controls/relay-dead.yaml", 1),
     ("nat show --nft windows-winnat", 2),
     ("scenarios/controls/no-relay.yaml", 1),
     ("scenarios/controls/lying-node.yaml", 1),

@@ -114,6 +114,10 @@ pub struct Cell {
     pub settle_ms: Option<f64>,
     /// What went wrong, where something did.
     pub failure: Option<Failure>,
+    /// What kept datagrams from arriving before the lab's bytes were carried, and what had been done to the lab: sentences, the most
+    /// frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_the_way: Vec<String>,
     /// The proof of each gateway.
     pub proofs: Vec<Proof>,
     /// What the captures must show beside the path, gateways first.

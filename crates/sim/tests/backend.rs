@@ -255,9 +255,12 @@ fn controls_end_as_they_must() {
         ("control-lost-messages", Outcome::NotAsExpected),
         ("control-lying-node", Outcome::Disagree),
         ("control-no-relay", Outcome::NotAsExpected),
+        ("control-not-proven", Outcome::LabError),
         ("control-nothing-expires", Outcome::NotAsExpected),
+        ("control-punch-lost", Outcome::NotAsExpected),
         ("control-punch-report", Outcome::NotAsExpected),
         ("control-relay-cut", Outcome::NotAsExpected),
+        ("control-relay-dead", Outcome::NotAsExpected),
         ("control-room", Outcome::NotAsExpected),
         // Nobody measures memory here.
         ("control-too-much-memory", Outcome::LabError),

@@ -4,6 +4,7 @@
 //! all links ([`Told::notes`]).
 
 mod cast;
+mod causes;
 mod diary;
 mod follow;
 mod plots;
@@ -30,6 +31,8 @@ pub struct Told {
     pub story: Story,
     /// What is to be said of a frame, by its number.
     pub notes: HashMap<u64, String>,
+    /// What kept datagrams from arriving, in sentences.
+    pub causes: Vec<String>,
 }
 
 /// Tells a cell.
@@ -41,6 +44,7 @@ pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary, tables: &Tab
     let mut moments = diary.moments(case.connect_ns);
     moments.extend(tables.moments(case.connect_ns));
     moments.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+    let causes = causes::causes(&writer, &followed, &moments);
     let story = Story {
         origin_ns: case.connect_ns,
         machines: cast.columns().to_vec(),
@@ -51,7 +55,7 @@ pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary, tables: &Tab
         throughput: plots::throughput(trace, case, until_ns),
         latencies_ms: plots::latencies(&followed, cast, case.connect_ns),
     };
-    Told { story, notes: writer.notes(&followed) }
+    Told { story, notes: writer.notes(&followed), causes }
 }
 
 /// Milliseconds from one time to another, to the microsecond.

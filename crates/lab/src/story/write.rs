@@ -116,7 +116,7 @@ impl Writer<'_> {
     }
 
     /// What a datagram is, as far as anybody can read it.
-    fn what(&self, one: &Followed<'_>) -> &'static str {
+    pub fn what(&self, one: &Followed<'_>) -> &'static str {
         if let Protocol::Tcp { flags: [syn, ..], .. } = one.protocol {
             return if syn { "TCP SYN" } else { "TCP segment" };
         }
@@ -153,7 +153,7 @@ impl Writer<'_> {
         (!changes.is_empty()).then(|| format!("{gateway} made {}", changes.join(" and ")))
     }
 
-    fn end(&self, one: &Followed<'_>) -> End {
+    pub fn end(&self, one: &Followed<'_>) -> End {
         let last = one.last();
         let dropped = |at: &str, why: String, basis| End::Dropped { at: at.to_owned(), why, basis };
         match one.fate {
@@ -199,7 +199,7 @@ fn alike(a: &Journey, b: &Journey) -> bool {
     a.what == b.what && way(a) == way(b) && end(a) == end(b)
 }
 
-fn basis_word(basis: Basis) -> &'static str {
+pub(super) fn basis_word(basis: Basis) -> &'static str {
     match basis {
         Basis::Observed => "observed",
         Basis::Inferred => "inferred",

@@ -76,6 +76,8 @@ fn find(folder: &Path, link: &str) -> Result<PathBuf, Failure> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".pcapng").map(str::to_owned))
         .collect();
+    // Both sides of a gateway while it was proven are no links of the lab.
+    links.retain(|link| !link.ends_with(".before") && !link.ends_with(".behind"));
     links.sort();
     if links.iter().any(|one| one == link) {
         return Ok(folder.join(format!("{link}.pcapng")));
