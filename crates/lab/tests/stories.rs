@@ -56,7 +56,8 @@ fn a_relayed_run_is_told_with_its_vain_attempts() {
 #[test]
 fn a_search_is_told_in_a_few_lines() {
     let recording = recorded("birthday");
-    let Told { story, notes } = told_of(&recording);
+    let Told { story, notes, causes } = told_of(&recording);
+    assert_eq!(causes[0], "256 x probe of peer2, not passed by nat1: APDF, no entry [inferred]");
     assert!(story.journeys.len() < 100, "{}", drawn(&story.journeys));
     let probes: u32 = story.journeys.iter().filter(|one| one.what == "probe").map(|one| one.count).sum();
     assert!(probes > 200, "{probes}");
