@@ -16,6 +16,7 @@ mod packet;
 mod pcapng;
 mod reader;
 mod session_keys;
+mod shorten;
 mod sighting;
 mod trace;
 mod unfinished;
@@ -30,6 +31,7 @@ pub use packet::{
 pub use pcapng::{Interface, Record};
 pub use reader::{MAX_BLOCK, ReadError, Reader};
 pub use session_keys::add_session_keys;
+pub use shorten::{Limits, shorten};
 pub use sighting::{Direction, DropReason, LinkId, Sighting, What};
 pub use trace::{Delivery, Drop, Frame, Trace, TraceError};
 pub use writer::Writer;

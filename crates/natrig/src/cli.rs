@@ -315,6 +315,12 @@ pub struct RunOptions {
     /// Whose evidence is kept [default: all; with --repeat beyond 10, failed]
     #[arg(long, value_name = "WHICH")]
     pub keep: Option<Keep>,
+    /// Keep only so many bytes of each captured packet, once the verdict has been read
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(14..))]
+    pub snap: Option<u32>,
+    /// Keep only the newest packets of each capture, so many mebibytes, once the verdict has been read
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ring: Option<u32>,
     /// Print results.json instead of a table
     #[arg(long)]
     pub json: bool,

@@ -42,6 +42,8 @@ pub fn compare(arguments: CompareArguments) -> Result<u8, Failure> {
             seed: Some(seed),
             jobs: arguments.jobs,
             repeat: arguments.repeat,
+            snap: None,
+            ring: None,
             keep: None,
             json: arguments.json,
             trace: Vec::new(),

@@ -10,7 +10,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use natrig_lab::{Backend, Halt};
+use natrig_capture::Limits;
+use natrig_lab::{
+    Backend, Halt,
+    cell::{MERGED, SESSION_KEYS},
+};
 use natrig_record::{Cell, Event, Evidence, Outcome, Planned, Results, RunInfo, Sink, What};
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
@@ -162,6 +166,8 @@ pub(crate) fn jobs(asked: Option<usize>, room: usize, runs: usize) -> Result<usi
 struct Runs<'a> {
     all: Vec<Run<'a>>,
     keep: Keep,
+    /// How much of captures is kept.
+    limits: Limits,
 }
 
 /// A cell, or one repetition of it.
@@ -179,7 +185,11 @@ impl<'a> Runs<'a> {
             Some(count) => (1..=count).flat_map(|number| once(Some(number))).collect(),
         };
         let few = options.repeat.is_none_or(|count| count <= FEW);
-        Runs { all, keep: options.keep.unwrap_or(if few { Keep::All } else { Keep::Failed }) }
+        let limits = Limits {
+            snap: options.snap.and_then(|bytes| usize::try_from(bytes).ok()),
+            ring: options.ring.map(|mebibytes| u64::from(mebibytes) << 20),
+        };
+        Runs { all, keep: options.keep.unwrap_or(if few { Keep::All } else { Keep::Failed }), limits }
     }
 }
 
@@ -219,7 +229,7 @@ fn cells(
                 return Ok(());
             };
             emit(Some(index), What::CellStarted { title: run.title() });
-            let cell = cell(backend, run, folder, runs.keep, halt, &|what| emit(Some(index), what))?;
+            let cell = cell(backend, run, folder, runs, halt, &|what| emit(Some(index), what))?;
             emit(Some(index), What::CellFinished { cell: Box::new(cell.clone()) });
             if let Some(place) = done.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
                 *place = Some(cell);
@@ -244,7 +254,7 @@ fn cell(
     backend: &dyn Backend,
     run: &Run<'_>,
     folder: &Path,
-    keep: Keep,
+    runs: &Runs<'_>,
     halt: &Halt,
     events: &dyn Fn(What),
 ) -> Result<Cell, Failure> {
@@ -258,11 +268,27 @@ fn cell(
     let mut cell = backend.run(run.scenario, run.repetition.unwrap_or(1), &evidence, events, halt);
     cell.repetition = run.repetition;
     cell.evidence.folder = name;
-    if keep == Keep::Failed && cell.outcome == Outcome::AsExpected {
+    if runs.keep == Keep::Failed && cell.outcome == Outcome::AsExpected {
         fs::remove_dir_all(&evidence).map_err(wrong("remove"))?;
         cell.evidence = Evidence::default();
+    } else if !runs.limits.is_none() {
+        shorten(&cell, &evidence, runs.limits)?;
     }
     Ok(cell)
+}
+
+/// Keeps of a cell's captures what is within the limits, and the keys that decrypt it.
+fn shorten(cell: &Cell, evidence: &Path, limits: Limits) -> Result<(), Failure> {
+    let keys = fs::read_to_string(evidence.join(SESSION_KEYS));
+    for name in &cell.evidence.captures {
+        let path = evidence.join(name);
+        let wrong = |error: String| Failure::Lab(format!("cannot shorten {}: {error}", path.display()));
+        natrig_capture::shorten(&path, limits).map_err(|error| wrong(error.to_string()))?;
+        if let Some(keys) = keys.as_ref().ok().filter(|_| name != MERGED) {
+            natrig_capture::add_session_keys(&path, keys).map_err(|error| wrong(error.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
 fn planned(scenario: &Scenario) -> Planned {

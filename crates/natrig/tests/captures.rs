@@ -15,9 +15,14 @@ fn comments(capture: &Path) -> Vec<String> {
 }
 
 fn run(backend: &str, scenario: &str) -> (Place, std::path::PathBuf) {
+    run_with(backend, scenario, &[])
+}
+
+fn run_with(backend: &str, scenario: &str, options: &[&str]) -> (Place, std::path::PathBuf) {
     let place = Place::new();
     fs::write(place.work().join("x.yaml"), scenario).unwrap();
-    let output = place.run(["run", "--backend", backend, "--seed", "1", "--out", "out", "x.yaml"]);
+    let words = [&["run", "--backend", backend, "--seed", "1", "--out", "out", "x.yaml"], options].concat();
+    let output = place.run(words);
     assert_code(&output, 0);
     let cell = fs::read_dir(place.work().join("out")).unwrap().flatten().find(|entry| entry.path().is_dir());
     let cell = cell.unwrap().path();
@@ -44,6 +49,28 @@ fn each_packet_says_what_became_of_it() {
     let moments = story["moments"].as_array().unwrap();
     let settled = moments.iter().filter(|one| one["kind"] == "path");
     assert!(settled.clone().any(|one| one["what"].as_str().unwrap().contains("peer peer2")), "{moments:#?}");
+}
+
+#[test]
+fn captures_are_kept_within_limits() {
+    let (_place, cell) = run_with("sim", PUNCH, &["--snap", "60", "--ring", "1"]);
+    let (_other_place, whole) = run("sim", PUNCH);
+    let read = |cell: &Path, name: &str| -> Vec<natrig_capture::Record> {
+        let file = fs::File::open(cell.join(name)).unwrap();
+        Reader::new(file).unwrap().map(Result::unwrap).collect()
+    };
+    for name in ["merged.pcapng", "captures/nat1.wan.pcapng"] {
+        let (kept, all) = (read(&cell, name), read(&whole, name));
+        assert!(kept.iter().all(|record| record.data.len() <= 60));
+        let bytes: usize = kept.iter().map(|record| record.data.len()).sum();
+        assert!(bytes <= 1 << 20, "{name}: {bytes}");
+        let last = |records: &[natrig_capture::Record]| {
+            let last = records.last().unwrap();
+            (last.at_ns, last.original_length, last.comments.clone())
+        };
+        assert_eq!(last(&kept), last(&all), "the newest stay, with their lengths and comments");
+    }
+    assert!(read(&whole, "merged.pcapng").iter().any(|record| record.data.len() > 1000));
 }
 
 fn tshark(capture: &Path, arguments: &[&str]) -> String {
