@@ -115,8 +115,10 @@ fn all(meant: impl Fn(&Said) -> bool) {
     let mut wrong = Vec::new();
     let mut count = 0;
     for page in pages() {
-        let commands: Vec<Said> =
-            commands(&page).into_iter().filter(|one| !one.is_usage && meant(one)).collect();
+        let of_page = commands(&page).into_iter();
+        let mut commands: Vec<Said> = of_page.filter(|one| !one.is_usage && meant(one)).collect();
+        // What a page says of a lab below the line that ends it is about one that is up.
+        commands.sort_by_key(|command| command.text == "natrig down");
         if commands.is_empty() {
             continue;
         }
@@ -134,6 +136,11 @@ fn all(meant: impl Fn(&Said) -> bool) {
 /// What a page takes for granted that its reader has.
 fn prepare(place: &Place, page: &Path) {
     let text = fs::read_to_string(page).unwrap();
+    let said = |part: &str| commands(page).iter().any(|one| !one.is_usage && one.text.starts_with(part));
+    if said("natrig status") && !said("natrig up") {
+        let output = place.run(["up", "scenarios/seed/scenario-direct.yaml", "--lab", &place.lab()]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
     if text.contains("natrig report") || text.contains("mine.yaml") {
         for arguments in [
             &["run", "--backend", "sim", "scenarios/seed/scenario-direct.yaml"][..],
