@@ -23,6 +23,7 @@ mod manual;
 mod matrix;
 mod nat;
 mod output;
+mod plan;
 #[cfg(feature = "machines")]
 mod prepare;
 mod report;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use natrig_lab::{Backend, Halt};
-use natrig_record::{Cell, Event, Evidence, Outcome, Planned, Results, RunInfo, Sink, What};
+use natrig_record::{Cell, Event, Evidence, Outcome, Results, RunInfo, Sink, What};
 use natrig_report::{Progress, Style};
 use natrig_scenario::Scenario;
 
@@ -23,7 +23,7 @@ use crate::{
     folder, host,
     interrupt::{self, Interrupt},
     output::print,
-    simulate,
+    plan, simulate,
 };
 
 /// With more repetitions than these, the evidence of those that failed is enough.
@@ -132,8 +132,8 @@ impl Conduct<'_> {
             folder: folder.display().to_string(),
             ..about
         };
-        let planned = self.runs.all.iter().map(|run| planned(run.scenario)).collect();
-        self.emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
+        let (planned, maps) = plan::of(self.runs.all.iter().map(|run| (run.scenario, run.repetition)));
+        self.emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned, maps });
         let cells = cells(backend, &self.runs, &folder, jobs, halt, &|cell, what| self.emit(cell, what))?;
         info.elapsed_ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let results = Results::of(info, cells, halt.raised());
@@ -263,14 +263,6 @@ fn cell(
         cell.evidence = Evidence::default();
     }
     Ok(cell)
-}
-
-fn planned(scenario: &Scenario) -> Planned {
-    Planned {
-        id: scenario.id.clone(),
-        nats: scenario.nats.iter().map(|nat| nat.name.clone()).collect(),
-        initiator: scenario.initiator.number(),
-    }
 }
 
 fn show(results: &Results, json: bool) -> Result<(), Failure> {

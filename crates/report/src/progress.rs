@@ -127,7 +127,7 @@ impl<W: Write> State<W> {
             clock.event_at = now;
         }
         match &event.what {
-            What::RunStarted { info, cells } => {
+            What::RunStarted { info, cells, .. } => {
                 self.planned.clone_from(cells);
                 self.board = Board::of(cells);
                 self.preparing = None;
@@ -364,8 +364,12 @@ mod tests {
     /// Plays a run; what is shown between its events is handed out with them.
     fn play(results: &Results, style: Style, live: bool, mut seen: impl FnMut(&str, &str)) -> String {
         let progress = Progress::new(Vec::new(), style, live);
-        let planned =
-            |cell: &Cell| Planned { id: cell.id.clone(), nats: cell.nats.clone(), initiator: cell.initiator };
+        let planned = |cell: &Cell| Planned {
+            id: cell.id.clone(),
+            nats: cell.nats.clone(),
+            initiator: cell.initiator,
+            ..Planned::default()
+        };
         let began = Instant::now();
         let mut at_ms = 0.0;
         let mut all = String::new();
@@ -380,7 +384,8 @@ mod tests {
         };
         tell(None, What::Preparing { message: "building the gateway template".to_owned() });
         let info = Box::new(results.run.clone());
-        tell(None, What::RunStarted { info, cells: results.cells.iter().map(planned).collect() });
+        let cells = results.cells.iter().map(planned).collect();
+        tell(None, What::RunStarted { info, cells, maps: Vec::new() });
         for (index, cell) in results.cells.iter().enumerate() {
             tell(Some(index), What::CellStarted { title: cell.name.clone() });
             tell(Some(index), What::StepStarted { step: Step::Connect });
@@ -436,7 +441,7 @@ mod tests {
         let planned: Vec<Planned> = sample::matrix()
             .cells
             .iter()
-            .map(|cell| Planned { id: cell.id.clone(), nats: cell.nats.clone(), initiator: 1 })
+            .map(|cell| Planned { nats: cell.nats.clone(), ..Planned::default() })
             .collect();
         let mut board = Board::of(&planned).unwrap();
         for (index, cell) in sample::matrix().cells.iter().enumerate().take(6) {
@@ -463,7 +468,7 @@ mod tests {
             .flat_map(|one| nats.iter().map(move |two| [one, two]))
             .flat_map(|pair| {
                 let nats: Vec<String> = pair.iter().map(|nat| (**nat).to_owned()).collect();
-                vec![Planned { id: "x".into(), nats, initiator: 1 }; 200]
+                vec![Planned { nats, ..Planned::default() }; 200]
             })
             .collect();
         let mut board = Board::of(&planned).unwrap();
@@ -479,11 +484,8 @@ mod tests {
     #[test]
     fn a_few_cells_are_no_grid() {
         assert_eq!(Board::of(&[]), None);
-        let planned = |one: &str, two: &str| Planned {
-            id: "x".into(),
-            nats: vec![one.into(), two.into()],
-            initiator: 1,
-        };
+        let planned =
+            |one: &str, two: &str| Planned { nats: vec![one.into(), two.into()], ..Planned::default() };
         assert_eq!(Board::of(&[planned("public", "symmetric"), planned("public", "full-cone")]), None);
         assert_eq!(Board::of(&[planned("a", "b"), planned("c", "d")]), None, "half of it");
     }
