@@ -12,7 +12,7 @@ use std::{
 
 use natrig_lab::{Backend, Halt};
 use natrig_record::{Cell, Event, Evidence, Outcome, Results, RunInfo, Sink, What};
-use natrig_report::{Progress, Style};
+use natrig_report::{Progress, Style, Told};
 use natrig_scenario::Scenario;
 
 #[cfg(feature = "machines")]
@@ -24,6 +24,7 @@ use crate::{
     interrupt::{self, Interrupt},
     output::print,
     plan, simulate,
+    web::{self, Web},
 };
 
 /// With more repetitions than these, the evidence of those that failed is enough.
@@ -62,9 +63,27 @@ pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOption
         Some(shard) => shard.of(scenarios),
         None => scenarios,
     };
-    let results = conduct(&scenarios, subject, &options, &Progress::stderr(), &Interrupt::watch())?;
+    let web = Web::open(&options.web)?;
+    let progress = Progress::stderr(told(&options));
+    let interrupt = Interrupt::watch();
+    let results = match &web {
+        None => conduct(&scenarios, subject, &options, &progress, &interrupt)?,
+        Some(web) => {
+            let results = conduct(&scenarios, subject, &options, &web.beside(&progress), &interrupt);
+            web.end(results.as_ref());
+            results?
+        }
+    };
     show(&results, options.json)?;
     Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
+}
+
+fn told(options: &RunOptions) -> Told {
+    match (options.quiet, options.verbose) {
+        (true, _) => Told::Failures,
+        (_, true) => Told::Everything,
+        _ => Told::Progress,
+    }
 }
 
 /// Runs cells and leaves the results in a folder.
@@ -126,7 +145,7 @@ impl Conduct<'_> {
             natrig: env!("CARGO_PKG_VERSION").to_owned(),
             backend: self.options.backend.to_string(),
             host: host::describe(),
-            command: std::env::args().collect(),
+            command: web::unwatched(std::env::args()),
             seed: self.seed,
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             folder: folder.display().to_string(),
