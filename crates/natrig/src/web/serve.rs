@@ -139,8 +139,9 @@ impl Server {
             return Response::text(404, "This cell has not ended.");
         };
         match live::part(&record, part, &folder) {
-            Ok(Ok(json)) => Response::json(json),
-            Ok(Err(why)) => Response::text(404, why),
+            Ok(Ok(json)) => Response::json([b"{\"value\":", &json[..], b"}"].concat()),
+            // That there is none is an answer, not a mistake of who asks.
+            Ok(Err(why)) => Response::json(serde_json::json!({ "problem": why }).to_string().into_bytes()),
             Err(error) => Response::text(404, format!("It has no JSON form: {error}.")),
         }
     }

@@ -51,7 +51,7 @@ function describe(cells) {
 
 // How long a cell has run that runs.
 function sinceOf(cell) {
-  return cell.began === undefined ? "" : minutes(performance.now() - cell.began);
+  return cell.began === undefined ? "" : minutes(runClock() - cell.began);
 }
 
 // What a square shows: a sign and a word, never colour alone.

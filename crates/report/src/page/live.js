@@ -124,8 +124,7 @@ const TAKES = {
     route();
   },
   cellStarted(event, changes) {
-    const began = performance.now() - Math.max(0, runClock() - event.at_ms);
-    changes.set(event.cell, { running: "machines", began });
+    changes.set(event.cell, { running: "machines", began: event.at_ms });
   },
   stepStarted(event, changes) {
     changes.set(event.cell, { ...changes.get(event.cell), running: event.step });
@@ -218,7 +217,9 @@ function beginLive() {
       throw new Error(`natrig has ended, and this part was not opened before; see ${place}.`);
     }
     if (!answer.ok) throw new Error(await answer.text());
-    return answer.json();
+    const { value, problem } = await answer.json();
+    if (problem) throw new Error(problem);
+    return value;
   };
   drawNow();
   setInterval(() => {

@@ -24,7 +24,7 @@ function pathsTable(cell, known) {
 function brokenList(known) {
   const all = [
     ...[...known.links].map(([name, state]) => `${LINK_SIGNS[state] ?? "!"} ${name} is ${state}`),
-    ...[...known.partitions].map(([name, groups]) => `⫽ ${name} is partitioned: ${groups}`),
+    ...[...known.partitions].map(([name, groups]) => `‖ ${name} is partitioned: ${groups}`),
     ...[...known.machines].map(([name, state]) => `! ${name}: ${state}`),
     ...[...known.moved].map(([name, segment]) => `→ ${name} has moved to ${segment}`),
     ...[...known.profiles].map(([name, profile]) => `↻ ${name} has become ${profile}`),
@@ -70,8 +70,16 @@ function showRunning(cell) {
     broken = make("div");
   const events = make("ol", { class: "clock", tabindex: 0, "aria-label": "What happened, by time" });
   let next = 0;
+  let head = cellHead(cell),
+    word = outcomeOf(cell).word;
   const redraw = () => {
     const now = run.cells[cell.index];
+    if (outcomeOf(now).word !== word) {
+      word = outcomeOf(now).word;
+      const fresh = cellHead(now);
+      head.replaceWith(fresh);
+      head = fresh;
+    }
     waits.textContent = waitsFor(now);
     if (known.drawn !== known.told || !drawn.firstChild) {
       known.drawn = known.told;
@@ -92,7 +100,7 @@ function showRunning(cell) {
   };
   redraw();
   root.replaceChildren(
-    cellHead(cell),
+    head,
     waits,
     section("Topology", "topology", drawn),
     section("Paths, by the nodes' own word", "paths", paths),

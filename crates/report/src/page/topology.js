@@ -73,7 +73,7 @@ function drawBar(name, bar, known) {
       apart ? `${name}: ${known.partitions.get(name)} do not reach each other` : name,
     ),
     draw("line", { x1: bar.from, y1: bar.y, x2: bar.to, y2: bar.y }),
-    label(bar.from + 2, bar.y - 6, "start", "detail", apart ? `${name} ⫽ partitioned` : name),
+    label(bar.from + 2, bar.y - 6, "start", "detail", apart ? `${name} ‖ partitioned` : name),
   );
 }
 
@@ -151,7 +151,7 @@ function drawPath(ways, depth, places) {
     }),
     label(
       (left + right) / 2,
-      y + depth * 0.75 - 5,
+      y + depth * 0.75 + 12,
       "middle",
       "word",
       `${PATHS[kind]?.sign ?? "≠"} ${word}`,
@@ -171,7 +171,7 @@ function drawTopology(map, known) {
   }
   const arcs = pairs.slice(0, MOST_ARCS);
   const depth = (place) => 42 + place * 26;
-  const height = places.bottom + (arcs.length ? depth(arcs.length - 1) * 0.75 + 14 : 14);
+  const height = places.bottom + (arcs.length ? depth(arcs.length - 1) * 0.75 + 22 : 14);
   const broken = known.links.size + known.machines.size + known.partitions.size;
   return draw(
     "svg",
