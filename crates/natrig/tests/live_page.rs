@@ -20,6 +20,13 @@ use natrig_scenario::Scenario;
 use serde_json::{Value, json};
 use support::{Place, repository, scenario};
 
+/// Keeps a picture for the documentation, if it is asked for.
+fn keep(browser: &Browser, name: &str) {
+    if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
+        fs::write(repository().join("docs/pictures").join(name), browser.picture()).unwrap();
+    }
+}
+
 #[test]
 fn cells_appear_while_they_run_and_stay_when_the_run_is_over() {
     let place = Place::new();
@@ -42,6 +49,7 @@ fn cells_appear_while_they_run_and_stay_when_the_run_is_over() {
         browser.until(&format!("{ended} > {first}"));
         assert!(browser.text("h1").contains("of 300"), "{}", browser.text("h1"));
         assert!(browser.text("#now-line").contains("running"), "{}", browser.text("#now-line"));
+        keep(&browser, "live-run.png");
 
         // A cell that has ended is the same as in a run's page, while others run.
         browser.run("location.hash = '#cell-T2.M.1/1'");
@@ -151,7 +159,7 @@ fn a_running_cell_shows_links_paths_and_events_as_they_change() {
     let place = Place::new();
     let browser = Browser::start(&place);
     let told = Told::start();
-    browser.resize(1300, 1500, false);
+    browser.resize(1300, 1240, false);
     browser.open_at(&format!("{}#cell-star", told.address));
 
     let column = |name: &str, role, detail: &str| Column { name: name.into(), role, detail: detail.into() };
@@ -230,9 +238,7 @@ fn a_running_cell_shows_links_paths_and_events_as_they_change() {
     assert!(browser.text("#broken").contains("peer2 has moved to lan1"));
     told.node("peer1", json!({"event": "pathFailed", "peer": "bb", "path": "direct", "reason": "silence"}));
     browser.until("document.querySelector('#paths .way-word.none')?.textContent === '✗ none'");
-    if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
-        fs::write(repository().join("docs/pictures/live-cell.png"), browser.picture()).unwrap();
-    }
+    keep(&browser, "live-cell.png");
     for phrase in
         phrases(&["heal: nat1.wan", "mend: nat2.wan", "rejoin: internet", "restart: peer3", "thaw: peer4"])
     {

@@ -67,8 +67,9 @@ function columnsOf(story) {
   }
   const room = FITS - GUTTER - 128,
     wanted = gaps.reduce((sum, gap) => sum + gap, 0);
-  const narrow = (gap) => Math.max(NARROWEST, gap * Math.max(0.6, room / wanted));
-  const fitting = wanted > room ? gaps.map(narrow) : gaps;
+  const narrow = (gap) => Math.max(NARROWEST, (gap * room) / wanted);
+  // With more machines the box scrolls, and nothing is gained by being narrow.
+  const fitting = wanted > room && wanted * 0.6 < room ? gaps.map(narrow) : gaps;
   let x = GUTTER + 64;
   const xs = columns.map((column, index) => {
     if (index) x += fitting[index - 1];
