@@ -324,6 +324,15 @@ pub struct RunOptions {
     /// Print results.json instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Show no progress: only cells that do not end as expected, and the results
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Show all that nodes report and write, as it comes
+    #[arg(long, short, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// In a browser.
+    #[command(flatten)]
+    pub web: crate::web::WebOptions,
     /// Simulator: write all that comes to a machine, and all that it does, into its cell's logs; may be given more than once
     #[arg(long, value_name = "MACHINE")]
     pub trace: Vec<String>,

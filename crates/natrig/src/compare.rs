@@ -9,7 +9,7 @@ use std::{
 
 use natrig_lab::compare::{self, Run};
 use natrig_record::{COMPARISON, Comparison, Event, Sink, What};
-use natrig_report::{Progress, Style};
+use natrig_report::{Progress, Style, Told};
 use natrig_scenario::Scenario;
 use serde_json::json;
 
@@ -21,6 +21,7 @@ use crate::{
     matrix,
     output::print,
     run::{self, Subject},
+    web::WebOptions,
 };
 
 /// Runs scenarios on both backends and says where they differ; the exit code says whether they do.
@@ -46,12 +47,15 @@ pub fn compare(arguments: CompareArguments) -> Result<u8, Failure> {
             ring: None,
             keep: None,
             json: arguments.json,
+            quiet: false,
+            verbose: false,
+            web: WebOptions::default(),
             trace: Vec::new(),
             stop_at: None,
             fresh: false,
             packages: arguments.packages.clone(),
         };
-        let witness = Witness::new(Progress::stderr());
+        let witness = Witness::new(Progress::stderr(Told::default()));
         let results = run::conduct(&scenarios, Subject::Nodes, &options, &witness, &interrupt)?;
         if results.interrupted {
             return Ok(interrupt::CODE);

@@ -23,6 +23,7 @@ mod manual;
 mod matrix;
 mod nat;
 mod output;
+mod plan;
 #[cfg(feature = "machines")]
 mod prepare;
 mod report;
@@ -32,6 +33,7 @@ mod sim;
 mod simulate;
 #[cfg(feature = "machines")]
 mod virtualize;
+mod web;
 
 use std::process::ExitCode;
 
@@ -45,7 +47,7 @@ use failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(web::joined(std::env::args_os()));
     let filter = tracing_subscriber::EnvFilter::try_from_env("NATRIG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -15,8 +15,8 @@ use natrig_lab::{
     Backend, Halt,
     cell::{MERGED, SESSION_KEYS},
 };
-use natrig_record::{Cell, Event, Evidence, Outcome, Planned, Results, RunInfo, Sink, What};
-use natrig_report::{Progress, Style};
+use natrig_record::{Cell, Event, Evidence, Outcome, Results, RunInfo, Sink, What};
+use natrig_report::{Progress, Style, Told};
 use natrig_scenario::Scenario;
 
 #[cfg(feature = "machines")]
@@ -27,7 +27,8 @@ use crate::{
     folder, host,
     interrupt::{self, Interrupt},
     output::print,
-    simulate,
+    plan, simulate,
+    web::{self, Web},
 };
 
 /// With more repetitions than these, the evidence of those that failed is enough.
@@ -66,9 +67,27 @@ pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOption
         Some(shard) => shard.of(scenarios),
         None => scenarios,
     };
-    let results = conduct(&scenarios, subject, &options, &Progress::stderr(), &Interrupt::watch())?;
+    let web = Web::open(&options.web)?;
+    let progress = Progress::stderr(told(&options));
+    let interrupt = Interrupt::watch();
+    let results = match &web {
+        None => conduct(&scenarios, subject, &options, &progress, &interrupt)?,
+        Some(web) => {
+            let results = conduct(&scenarios, subject, &options, &web.beside(&progress), &interrupt);
+            web.end(results.as_ref());
+            results?
+        }
+    };
     show(&results, options.json)?;
     Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
+}
+
+fn told(options: &RunOptions) -> Told {
+    match (options.quiet, options.verbose) {
+        (true, _) => Told::Failures,
+        (_, true) => Told::Everything,
+        _ => Told::Progress,
+    }
 }
 
 /// Runs cells and leaves the results in a folder.
@@ -130,14 +149,14 @@ impl Conduct<'_> {
             natrig: env!("CARGO_PKG_VERSION").to_owned(),
             backend: self.options.backend.to_string(),
             host: host::describe(),
-            command: std::env::args().collect(),
+            command: web::unwatched(std::env::args()),
             seed: self.seed,
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             folder: folder.display().to_string(),
             ..about
         };
-        let planned = self.runs.all.iter().map(|run| planned(run.scenario)).collect();
-        self.emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned });
+        let (planned, maps) = plan::of(self.runs.all.iter().map(|run| (run.scenario, run.repetition)));
+        self.emit(None, What::RunStarted { info: Box::new(info.clone()), cells: planned, maps });
         let cells = cells(backend, &self.runs, &folder, jobs, halt, &|cell, what| self.emit(cell, what))?;
         info.elapsed_ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let results = Results::of(info, cells, halt.raised());
@@ -290,15 +309,6 @@ fn shorten(cell: &Cell, evidence: &Path, limits: Limits) -> Result<(), Failure> 
     }
     Ok(())
 }
-
-fn planned(scenario: &Scenario) -> Planned {
-    Planned {
-        id: scenario.id.clone(),
-        nats: scenario.nats.iter().map(|nat| nat.name.clone()).collect(),
-        initiator: scenario.initiator.number(),
-    }
-}
-
 fn show(results: &Results, json: bool) -> Result<(), Failure> {
     let style = Style::of(&std::io::stdout());
     let text = if json {

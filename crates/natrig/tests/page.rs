@@ -471,3 +471,30 @@ fn a_thousand_cells_stay_smooth() {
     assert!(filtered.as_f64().unwrap() < 2_000.0);
     browser.assert_silent();
 }
+
+/// What matters begins with the connect command; and the usual five machines fit beside each other.
+#[test]
+fn a_diagram_begins_with_the_connect_command_and_fits() {
+    let place = Place::new();
+    let (folder, _) = simulated(&place, "seed/test-matrix.yaml");
+    let browser = Browser::start(&place);
+    browser.resize(1300, 900, false);
+    browser.open(&folder.join("report.html"), "");
+    let anchors = browser.is("natrig.run.cells.map((cell) => cell.anchor)");
+    for anchor in anchors.as_array().unwrap() {
+        let anchor = anchor.as_str().unwrap();
+        browser.run(&format!("location.hash = '#cell-{anchor}'"));
+        browser.until_open(anchor);
+        let seen = browser.run(
+            "const box = document.querySelector('#packets .diagram'), top = box.getBoundingClientRect().top;\
+             const heads = box.querySelector('.heads').getBoundingClientRect().bottom - top;\
+             const row = [...box.querySelectorAll('.band')].find((one) => one.textContent.includes('step · connect'));\
+             return [row.getBoundingClientRect().top - top, heads, box.scrollTop, box.scrollWidth - box.clientWidth]",
+        );
+        let [row, heads, scrolled, beyond] = [0, 1, 2, 3].map(|at| seen[at].as_f64().unwrap());
+        assert!(scrolled > 0.0, "{anchor}: what was before is above");
+        assert!((heads - 2.0..heads + 60.0).contains(&row), "{anchor}: {row} under {heads}");
+        assert!(beyond <= 0.0, "{anchor}: {beyond} px are cut");
+    }
+    browser.assert_silent();
+}

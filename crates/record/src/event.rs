@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cell, RunInfo, Step, Totals};
+use crate::{Cell, Column, RunInfo, Step, Totals};
 
 /// Takes events, from any thread.
 pub trait Sink: Send + Sync {
@@ -38,6 +38,41 @@ pub struct Planned {
     pub nats: Vec<String>,
     /// Which site's peer dials: 1 or 2.
     pub initiator: u8,
+    /// The scenario's name.
+    #[serde(default)]
+    pub name: String,
+    /// Which of its cell's repetitions it is, from 1; none if the cell is run once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<u32>,
+    /// What the scenario expects, in its own word.
+    #[serde(default)]
+    pub expected: String,
+    /// The peers whose path is judged, the one that dials first.
+    #[serde(default)]
+    pub pair: Vec<String>,
+    /// Which of the run's maps shows its machines and links; none if they are not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<usize>,
+}
+
+/// The machines of cells and what connects them, as they are at the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    /// The machines: of each site its peers and then its gateways outwards, then public ones.
+    pub machines: Vec<Column>,
+    /// The cables.
+    pub links: Vec<Cable>,
+}
+
+/// A machine's cable into a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cable {
+    /// Its name, such as `nat1.wan`.
+    pub name: String,
+    /// Whose it is.
+    pub machine: String,
+    /// What it leads to, such as `internet` or `lan1`.
+    pub segment: String,
 }
 
 /// What happened.
@@ -51,6 +86,9 @@ pub enum What {
         info: Box<RunInfo>,
         /// Its cells, in order.
         cells: Vec<Planned>,
+        /// What the cells are made of; cells that are alike share one.
+        #[serde(default)]
+        maps: Vec<Map>,
     },
     /// Something worth waiting for is being made, such as an image or a template.
     Preparing {
@@ -93,7 +131,8 @@ pub enum What {
     },
     /// A cell ended.
     CellFinished {
-        /// Its record.
+        /// Its record. The event has the cell's number under `cell`.
+        #[serde(rename = "record")]
         cell: Box<Cell>,
     },
     /// The run ended.
@@ -103,4 +142,37 @@ pub enum What {
         /// Whether it was interrupted.
         interrupted: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again(event: &Event) -> Event {
+        serde_json::from_str(&serde_json::to_string(event).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn events_are_read_as_they_were_written() {
+        let finished = What::CellFinished { cell: Box::new(Cell { id: "T2.M.1".into(), ..Cell::default() }) };
+        let started = What::RunStarted {
+            info: Box::default(),
+            cells: vec![Planned::default()],
+            maps: vec![Map::default()],
+        };
+        for what in [finished, started] {
+            let event = Event { at_ms: 1.5, cell: Some(3), what };
+            assert_eq!(again(&event), event);
+        }
+    }
+
+    #[test]
+    fn a_plan_of_an_earlier_natrig_is_read() {
+        let planned: Planned =
+            serde_json::from_str(r#"{"id": "x", "nats": ["public"], "initiator": 1}"#).unwrap();
+        assert_eq!(
+            planned,
+            Planned { id: "x".into(), nats: vec!["public".into()], initiator: 1, ..Planned::default() }
+        );
+    }
 }

@@ -17,7 +17,7 @@ mod talk;
 
 pub use assertion::{About, Assertion};
 pub use comparison::{Agreement, Aspect, COMPARISON, Comparison};
-pub use event::{Event, Planned, Sink, What};
+pub use event::{Cable, Event, Map, Planned, Sink, What};
 pub use experiment::{Experiment, Search, Trial};
 pub use metrics::{Better, Metric};
 pub use repeats::{Repeats, wilson};

@@ -7,6 +7,7 @@
 mod again;
 mod brief;
 mod files;
+pub mod live;
 mod pieces;
 
 use std::path::Path;
@@ -24,7 +25,7 @@ const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 
 /// In the order in which they build on each other; they share one scope.
-const SCRIPTS: [&str; 10] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("page/dom.js"),
     include_str!("page/model.js"),
     include_str!("page/grid.js"),
@@ -34,36 +35,41 @@ const SCRIPTS: [&str; 10] = [
     include_str!("page/plots.js"),
     include_str!("page/gateways.js"),
     include_str!("page/cell.js"),
-    include_str!("page/main.js"),
 ];
+
+/// What draws the first time, when all others are there.
+const MAIN: &str = include_str!("page/main.js");
 
 /// The page of a run whose evidence lies in a folder, with pieces of so many bytes at most.
 pub fn page(results: &Results, folder: &Path, budget: usize) -> Result<String, serde_json::Error> {
     let pieces = Pieces::gather(results, folder, budget)?;
     let summary = script_safe(&serde_json::to_string(&Summary::of(results, &pieces, budget))?);
-    let script = script();
-    let policy = policy(&script);
-    Ok(fill(TEMPLATE, |name| match name {
-        "policy" => &policy,
-        "style" => STYLE,
-        "run" => &summary,
-        "pieces" => pieces.markup(),
-        "script" => &script,
+    let script = script(SCRIPTS.into_iter().chain([MAIN]));
+    Ok(filled(&summary, pieces.markup(), &script, &policy(&script, "'none'"), STYLE))
+}
+
+fn filled(summary: &str, pieces: &str, script: &str, policy: &str, style: &str) -> String {
+    fill(TEMPLATE, |name| match name {
+        "policy" => policy,
+        "style" => style,
+        "run" => summary,
+        "pieces" => pieces,
+        "script" => script,
         // The template is ours, and a test fills it.
         _ => "",
-    }))
+    })
 }
 
-fn script() -> String {
-    format!("\"use strict\";\n(() => {{\n{}\n}})();\n", SCRIPTS.join("\n"))
+fn script(scripts: impl Iterator<Item = &'static str>) -> String {
+    format!("\"use strict\";\n(() => {{\n{}\n}})();\n", scripts.collect::<Vec<_>>().join("\n"))
 }
 
-/// Nothing is loaded, and no script runs but the one with this hash.
-fn policy(script: &str) -> String {
+/// Nothing is loaded but from where it is said, and no script runs but the one with this hash.
+fn policy(script: &str, connect: &str) -> String {
     let hash = BASE64_STANDARD.encode(Sha256::digest(script));
     format!(
         "default-src 'none'; script-src 'sha256-{hash}'; style-src 'unsafe-inline'; img-src data:; \
-         base-uri 'none'; form-action 'none'"
+         connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
 }
 

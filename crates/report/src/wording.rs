@@ -4,8 +4,13 @@ use natrig_record::{Cell, Experiment, Outcome, Path, Results, RunInfo, Totals, V
 
 /// The gateways, site 1 first; the arrow goes from the peer that dials. Further sites follow the pair.
 pub(crate) fn nats(cell: &Cell) -> String {
-    let arrow = if cell.initiator == 2 { " ← " } else { " → " };
-    match cell.nats.as_slice() {
+    gateways(&cell.nats, cell.initiator)
+}
+
+/// The same of a cell that may not have been run.
+pub(crate) fn gateways(nats: &[String], initiator: u8) -> String {
+    let arrow = if initiator == 2 { " ← " } else { " → " };
+    match nats {
         [one] => format!("one LAN behind {one}"),
         [one, two, others @ ..] => {
             others.iter().fold(format!("{one}{arrow}{two}"), |text, other| text + ", " + other)

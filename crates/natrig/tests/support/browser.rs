@@ -1,5 +1,7 @@
 //! A real browser, driven through WebDriver: Debian's chromium and chromium-driver.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -104,6 +106,12 @@ impl Browser {
         self.command("/url", json!({"url": format!("file://{}{fragment}", file.display())}));
     }
 
+    /// Opens a page that is served.
+    pub fn open_at(&self, address: &str) {
+        self.command("/url", json!({"url": "about:blank"}));
+        self.command("/url", json!({"url": address}));
+    }
+
     /// What a script in the page gives.
     pub fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", json!({"script": script, "args": []}))
@@ -189,6 +197,13 @@ impl Browser {
 
     /// Fails if the page complained, or asked for anything but itself.
     pub fn assert_silent(&self) {
+        self.assert_silent_within("file://", |address| {
+            address.starts_with("file://") && address.contains(".html")
+        });
+    }
+
+    /// Fails if pages whose address begins so complained, or asked for anything but what is theirs.
+    pub fn assert_silent_within(&self, pages: &str, own_address: impl Fn(&str) -> bool) {
         let log = |kind: &str| self.command("/se/log", json!({"type": kind}));
         let complaints = log("browser");
         assert_eq!(complaints, json!([]), "the page complained");
@@ -197,10 +212,10 @@ impl Browser {
             let event: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
             let asked = &event["message"]["params"];
             // What the browser shows before it opens a page asks for things of its own.
-            let by_page = asked["documentURL"].as_str().is_some_and(|page| page.starts_with("file://"));
+            let by_page = asked["documentURL"].as_str().is_some_and(|page| page.starts_with(pages));
             if event["message"]["method"] == "Network.requestWillBeSent" && by_page {
                 let address = asked["request"]["url"].as_str().unwrap();
-                let page = address.starts_with("file://") && address.contains(".html");
+                let page = own_address(address);
                 assert!(page || address.starts_with("data:"), "the page asked for {address}");
                 own += usize::from(page);
             }

@@ -31,11 +31,26 @@ pub(crate) struct Summary<'a> {
     /// How large the page may be, in bytes.
     budget: usize,
     cells: Vec<Brief<'a>>,
+    /// Whether the page is told of the run while it goes on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    live: bool,
 }
 
 impl<'a> Summary<'a> {
     /// A run with what of it is in the page.
     pub fn of(results: &'a Results, pieces: &'a Pieces, budget: usize) -> Self {
+        let cells = results.cells.iter().zip(pieces.has());
+        let cells = cells.map(|(cell, has)| Brief::of(&results.run, cell, Some(has))).collect();
+        Summary { cells, budget, ..Summary::without_cells(results) }
+    }
+
+    /// A run of which a page learns while it goes on.
+    pub fn live(results: &'a Results) -> Self {
+        Summary { live: true, ..Summary::without_cells(results) }
+    }
+
+    /// What is known of a run as a whole.
+    pub fn without_cells(results: &'a Results) -> Self {
         let repeated = results.repeats.iter().map(|repeats| Repeated {
             id: &repeats.id,
             flaky: repeats.flaky(),
@@ -50,13 +65,9 @@ impl<'a> Summary<'a> {
             line: summary(results),
             metrics: &results.metrics,
             repeats: repeated.collect(),
-            budget,
-            cells: results
-                .cells
-                .iter()
-                .zip(pieces.has())
-                .map(|(cell, has)| Brief::of(&results.run, cell, has))
-                .collect(),
+            budget: 0,
+            cells: Vec::new(),
+            live: false,
         }
     }
 }
@@ -72,7 +83,7 @@ struct Repeated<'a> {
 
 /// A cell in brief: what the grid, the list and the first screen show of it.
 #[derive(Debug, Clone, Serialize)]
-struct Brief<'a> {
+pub(crate) struct Brief<'a> {
     /// What leads to it, after `#cell-`.
     anchor: String,
     id: &'a str,
@@ -107,18 +118,18 @@ struct Brief<'a> {
     hint: Option<String>,
     folder: &'a str,
     again: String,
-    has: &'a Has,
+    /// Which parts are in the page; none if they are fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has: Option<&'a Has>,
 }
 
 impl<'a> Brief<'a> {
-    fn of(run: &RunInfo, cell: &'a Cell, has: &'a Has) -> Self {
+    /// A cell that has ended.
+    pub fn of(run: &RunInfo, cell: &'a Cell, has: Option<&'a Has>) -> Self {
         let failed = cell.outcome != Outcome::AsExpected;
         let told = if failed { told(cell) } else { Default::default() };
         Brief {
-            anchor: match cell.repetition {
-                None => cell.id.clone(),
-                Some(number) => format!("{}/{number}", cell.id),
-            },
+            anchor: anchor(&cell.id, cell.repetition),
             id: &cell.id,
             repetition: cell.repetition,
             name: printable(&cell.name),
@@ -141,6 +152,14 @@ impl<'a> Brief<'a> {
             again: again(run, cell),
             has,
         }
+    }
+}
+
+/// What leads to a cell.
+pub(crate) fn anchor(id: &str, repetition: Option<u32>) -> String {
+    match repetition {
+        None => id.to_owned(),
+        Some(number) => format!("{id}/{number}"),
     }
 }
 

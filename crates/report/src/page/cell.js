@@ -142,6 +142,8 @@ function figuresOf(record) {
 // A link to a file of the run's folder, beside which this page lies.
 function fileLink(cell, path) {
   const whole = [cell.folder, path].filter(Boolean).join("/");
+  // A page that is served does not lie beside it.
+  if (run.live) return make("code", {}, `${run.run.folder}/${whole}`);
   return make("a", { href: `./${whole.split("/").map(encodeURIComponent).join("/")}` }, whole);
 }
 
@@ -150,7 +152,7 @@ function evidenceOf(cell, record) {
   const evidence = record?.evidence ?? { captures: [], logs: [], gateways: [] };
   const all = [...evidence.captures, ...evidence.gateways, ...evidence.logs];
   return [
-    note("In the run's folder, which this page lies in unless it was moved:"),
+    run.live ? "" : note("In the run's folder, which this page lies in unless it was moved:"),
     make(
       "ul",
       { class: "evidence" },
@@ -211,6 +213,7 @@ function cellHead(cell) {
 
 // Draws a cell; what is packed comes a moment later.
 async function showCell(cell) {
+  if (run.live && outcomeOf(cell).pending) return showRunning(cell);
   const root = byId("cell");
   const cause = hasFailed(cell) ? makeCause(cell, { linked: false }) : "";
   root.setAttribute("aria-busy", "true");

@@ -120,25 +120,43 @@ function clockList(story) {
   return [make("div", { class: "tools" }, machine, kind, words, count), body, more];
 }
 
-// Which path each machine said it had, from when until when.
+// Which path each machine said it had to each other one, from when until when.
 function pathSpans(story, end) {
   const spans = new Map();
   for (const moment of story.moments.filter((moment) => moment.kind === "path")) {
-    const of = spans.get(moment.machine ?? "lab") ?? [];
+    const peer = /(?:^|, )peer ([^,]+)/.exec(moment.what)?.[1];
+    const whose = moment.machine ?? "lab";
+    const key = peer ? `${whose} → ${peer.slice(0, 10)}` : `${whose} path`;
+    const of = spans.get(key) ?? [];
     if (of.length) of[of.length - 1].to = moment.at_ms;
     of.push({ from: moment.at_ms, to: end, what: moment.what });
-    spans.set(moment.machine ?? "lab", of);
+    spans.set(key, of);
   }
   return spans;
+}
+
+// What a node says of a path: that it goes over a relay, that there is none, or another one.
+function spanClass(what) {
+  if (/^(connectFailed|pathFailed|disconnected)/.test(what)) return "span gone";
+  return /relay/i.test(what) ? "span relay" : "span";
+}
+
+// A text in so much room.
+const LETTER_OF_MARK = 6.2;
+function fit(text, room) {
+  const most = Math.floor(room / LETTER_OF_MARK);
+  return text.length <= most ? text : most < 4 ? "" : `${text.slice(0, most - 1)}…`;
 }
 
 // Places labels in as few lines as they fit without touching.
 function lanes(items, widthOf) {
   const free = [];
   return items.map((item) => {
-    let lane = free.findIndex((x) => x <= item.x);
+    const wide = widthOf(item);
+    const start = item.back ? item.x - wide : item.x;
+    let lane = free.findIndex((x) => x <= start);
     if (lane < 0) lane = free.push(0) - 1;
-    free[lane] = item.x + widthOf(item);
+    free[lane] = start + wide;
     return { ...item, lane };
   });
 }
@@ -154,8 +172,8 @@ function timeline(story) {
   ];
   const from = Math.min(...told.map((moment) => moment.at_ms), 0);
   const until = times.reduce((a, b) => Math.max(a, b), from + 1);
-  const left = 92,
-    width = 940,
+  const left = 124,
+    width = 1100,
     right = 150;
   const x = (ms) => left + ((ms - from) / (until - from)) * (width - left - right);
   const parts = [];
@@ -166,19 +184,20 @@ function timeline(story) {
       .filter((moment) => moment.kind === kind)
       .map((moment) => ({
         x: x(moment.at_ms),
+        // Near the right edge the text stands before its mark.
+        back: x(moment.at_ms) > width * 0.6,
         moment,
         text: [moment.machine, moment.what].filter(Boolean).join(" "),
       }));
     if (!items.length) return;
-    const placed = lanes(items, (item) => Math.min(item.text.length, 60) * 6.2 + 24);
+    const placed = lanes(items, (item) => Math.min(item.text.length, 60) * LETTER_OF_MARK + 24);
     parts.push(head(title, y + 13));
-    for (const { x: at, lane, moment, text } of placed) {
+    for (const { x: at, back, lane, moment, text } of placed) {
       const row = y + lane * 19 + 9;
       const shape =
         kind === "fault"
           ? `M${at} ${row - 6} L${at + 6} ${row} L${at} ${row + 6} L${at - 6} ${row} Z`
           : `M${at - 1} ${row - 6} L${at + 1} ${row - 6} L${at + 1} ${row + 6} L${at - 1} ${row + 6} Z`;
-      const room = at > width * 0.66 && lane === 0 && placed.length === 1;
       parts.push(
         draw(
           "g",
@@ -186,9 +205,9 @@ function timeline(story) {
           draw("title", {}, `${time(moment.at_ms)} ${text}`),
           draw("path", { d: shape }),
           label(
-            room ? at - 10 : at + 10,
+            back ? at - 10 : at + 10,
             row + 4,
-            room ? "end" : "start",
+            back ? "end" : "start",
             "mark-text",
             text.length > 60 ? `${text.slice(0, 59)}…` : text,
           ),
@@ -199,25 +218,27 @@ function timeline(story) {
   };
   marks("step", "steps");
   marks("fault", "faults");
-  for (const [machine, spans] of pathSpans(story, until)) {
-    parts.push(head(`${machine} path`, y + 14));
+  for (const [whose, spans] of pathSpans(story, until)) {
+    parts.push(head(whose, y + 14));
     for (const span of spans) {
       const wide = Math.max(3, x(span.to) - x(span.from));
       const text = `${span.what}`;
       parts.push(
         draw(
           "g",
-          { class: /relay/i.test(span.what) ? "span relay" : "span" },
-          draw("title", {}, `${machine}: ${span.what}, from ${time(span.from)}`),
+          { class: spanClass(span.what) },
+          draw("title", {}, `${whose}: ${span.what}, from ${time(span.from)}`),
           draw("rect", { x: x(span.from), y: y + 1, width: wide, height: 18, rx: 2 }),
-          text.length * 6.2 + 8 < wide
+          text.length * LETTER_OF_MARK + 8 < wide
             ? label(x(span.from) + 6, y + 14, "start", "span-text", text)
             : label(
                 Math.min(x(span.to), width - right) + 6,
                 y + 14,
                 "start",
                 "mark-text",
-                spans.length === 1 || span === spans[spans.length - 1] ? text : "",
+                span === spans[spans.length - 1]
+                  ? fit(text, width - Math.min(x(span.to), width - right) - 8)
+                  : "",
               ),
         ),
       );

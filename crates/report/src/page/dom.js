@@ -101,6 +101,14 @@ function time(ms) {
   return `${(ms / 1000).toFixed(size < 10000 ? 3 : 2)} s`;
 }
 
+// A span of time in minutes and seconds, or hours.
+function minutes(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  const two = (number) => String(number).padStart(2, "0");
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}:${two(seconds % 60)}`;
+  return `${Math.floor(seconds / 3600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+}
+
 function bytes(count) {
   if (count < 10240) return `${count} B`;
   if (count < 10240 * 1024) return `${Math.round(count / 1024)} KiB`;

@@ -26,8 +26,21 @@ function matrixOf(cells) {
   return rows.length > 1 && columns.length > 1 && filled ? { rows, columns, squares } : null;
 }
 
-function describe(cells) {
+// Which of several cells a square shows: the gravest that failed, else one that is not over yet.
+function shownOf(cells) {
   const cell = gravest(cells);
+  if (hasFailed(cell)) return cell;
+  const pending = cells.filter((one) => outcomeOf(one).pending);
+  return pending.find((one) => one.running) ?? pending[0] ?? cell;
+}
+
+function describe(cells) {
+  const cell = shownOf(cells);
+  if (outcomeOf(cell).pending) {
+    const done = cells.filter((one) => !outcomeOf(one).pending).length;
+    const counted = cells.length > 1 ? `${done} of ${cells.length} runs have ended; ` : "";
+    return `${cell.gateways}: ${counted}${outcomeOf(cell).word}; expected ${cell.expected}`;
+  }
   const good = cells.filter((one) => one.outcome === "as-expected").length;
   const counted = cells.length > 1 ? `${good} of ${cells.length} runs as expected; the gravest: ` : "";
   return (
@@ -36,30 +49,37 @@ function describe(cells) {
   );
 }
 
+// How long a cell has run that runs.
+function sinceOf(cell) {
+  return cell.began === undefined ? "" : minutes(runClock() - cell.began);
+}
+
 // What a square shows: a sign and a word, never colour alone.
 function fillSquare(square, cells, roomy) {
-  const cell = gravest(cells);
+  const cell = shownOf(cells);
   const outcome = outcomeOf(cell);
-  square.className = `square ${cell.outcome ?? "pending"}`;
+  square.className = `square ${cell.outcome ?? (cell.running ? "pending running" : "pending")}`;
   square.setAttribute("aria-label", describe(cells));
   const good = cells.filter((one) => one.outcome === "as-expected").length;
   const many = cells.length > 1;
   const word = many
     ? `${good}/${cells.length}`
     : roomy
-      ? (cell.came_to ?? outcome.word.toLowerCase())
-      : letterOf(cell);
+      ? (cell.came_to ?? (cell.running || cell.outcome ? outcome.word.toLowerCase() : ""))
+      : outcome.pending
+        ? (cell.running ?? "").slice(0, 1)
+        : letterOf(cell);
   square.replaceChildren(
     make("span", { class: "sign", "aria-hidden": true }, outcome.sign),
     make("span", { class: "word" }, word),
-    roomy && !many ? make("span", { class: "small" }, time(cell.connect_ms)) : "",
+    roomy && !many ? make("span", { class: "small" }, outcome.pending ? sinceOf(cell) : time(cell.connect_ms)) : "",
   );
 }
 
 function showTip(square, cells) {
   const tip = byId("tip");
-  const cell = gravest(cells);
-  const line = (head, text) => [make("dt", {}, head), make("dd", {}, text)];
+  const cell = shownOf(cells);
+  const line = (head, text) => (text ? [make("dt", {}, head), make("dd", {}, text)] : []);
   tip.replaceChildren(
     make(
       "strong",
@@ -73,7 +93,7 @@ function showTip(square, cells) {
       line("expected", cell.expected),
       line("on the wire", cell.wire),
       line("node says", cell.claims),
-      line("connected in", time(cell.connect_ms)),
+      line("connected in", outcomeOf(cell).pending ? "" : time(cell.connect_ms)),
       line("outcome", `${outcomeOf(cell).sign} ${outcomeOf(cell).word}`),
     ),
   );
@@ -191,6 +211,9 @@ function gridLegend() {
   const outcomes = Object.entries(OUTCOMES).map(([name, outcome]) =>
     make("li", {}, make("span", { class: `chip ${name}` }, outcome.sign), ` ${outcome.word}`),
   );
+  const runs = run.live
+    ? make("li", {}, make("span", { class: "chip" }, "▸"), " runs, and what it waits for")
+    : "";
   const letters = make("li", { class: "letters" }, "D direct · R reversal · P punch · B birthday · L relay");
-  return make("ul", { class: "legend", "aria-label": "What the signs mean" }, outcomes, letters);
+  return make("ul", { class: "legend", "aria-label": "What the signs mean" }, runs, outcomes, letters);
 }

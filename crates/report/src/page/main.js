@@ -58,6 +58,15 @@ function goFailed(by) {
   location.hash = linkTo(ahead ?? (by > 0 ? failed[0] : failed[failed.length - 1]));
 }
 
+function overviewTitle() {
+  const failed = failedCells().length ? `${failedCells().length} failed` : "";
+  if (run.live && !run.ended) {
+    const done = run.cells.filter((cell) => !outcomeOf(cell).pending).length;
+    return `${[`${done} of ${run.cells.length}`, failed].filter(Boolean).join(", ")} · natrig`;
+  }
+  return `${failed || "all as expected"} · natrig report`;
+}
+
 function route() {
   const cell = cellAt(location.hash);
   const overview = byId("overview"),
@@ -85,7 +94,7 @@ function route() {
     overview.hidden = false;
     shown.hidden = true;
     shown.replaceChildren();
-    document.title = `${failedCells().length ? `${failedCells().length} failed` : "all as expected"} · natrig report`;
+    document.title = overviewTitle();
     byId("where").textContent = run.run.folder;
     if (back) {
       scrollTo(0, scrolled);
@@ -142,9 +151,10 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   byId("main").focus();
 });
-watchers.add((cell) => {
+watchers.add((cells) => {
   drawMoves();
-  if (cell && cell.index === current) route();
+  // A cell that runs is drawn by whoever hears of it.
+  if (cells?.some((cell) => cell.index === current && !(run.live && outcomeOf(cell).pending))) route();
 });
 
 makeOverview();

@@ -14,7 +14,11 @@ const OUTCOMES = {
 const GRAVITY = ["as-expected", "lab-error", "not-as-expected", "disagree"];
 
 const outcomeOf = (cell) =>
-  OUTCOMES[cell.outcome] ?? { sign: "·", word: cell.running ?? "not yet run", pending: true };
+  OUTCOMES[cell.outcome] ?? {
+    sign: cell.running ? "▸" : "·",
+    word: cell.running ?? "not yet run",
+    pending: true,
+  };
 const hasFailed = (cell) => !outcomeOf(cell).ok && !outcomeOf(cell).pending;
 
 const run = JSON.parse(byId("run").textContent);
@@ -22,6 +26,7 @@ run.cells.forEach((cell, index) => {
   cell.index = index;
 });
 
+// Each is told which cells have changed; null says that all may have.
 const watchers = new Set();
 
 const take = {
@@ -32,9 +37,16 @@ const take = {
   },
   // What is known of one cell; a new one is put at the end.
   cell(index, known) {
-    run.cells[index] = { ...run.cells[index], ...known, index };
-    opened.delete(index);
-    watchers.forEach((watcher) => watcher(run.cells[index]));
+    take.cells([[index, known]]);
+  },
+  // The same of several, which are drawn at once.
+  cells(all) {
+    for (const [index, known] of all) {
+      run.cells[index] = { ...run.cells[index], ...known, index };
+      opened.delete(index);
+    }
+    const changed = [...new Set(all.map(([index]) => index))].map((index) => run.cells[index]);
+    if (changed.length) watchers.forEach((watcher) => watcher(changed));
   },
 };
 

@@ -12,6 +12,7 @@ let list = null;
 function headline() {
   const all = run.cells.length,
     failed = failedCells().length;
+  if (run.live && !run.ended) return liveHeadline();
   if (!all) return "No cell ran.";
   if (!failed) return all === 1 ? "The cell ended as expected." : `All ${all} cells ended as expected.`;
   return all === 1
@@ -52,13 +53,13 @@ function makeHead() {
   const ground = [
     info.backend === "sim" ? "simulator" : [info.backend, info.accelerator].filter(Boolean).join(" on "),
     info.started.replace("T", " ").replace("Z", " UTC"),
-    `took ${time(info.elapsed_ms)}`,
-    `seed ${run.seed}`,
+    info.elapsed_ms ? `took ${time(info.elapsed_ms)}` : "",
+    info.started ? `seed ${run.seed}` : "",
   ].filter(Boolean);
   return make(
     "div",
     { class: "head" },
-    make("h1", { class: failedCells().length ? "bad" : "good" }, headline()),
+    make("h1", { class: failedCells().length ? "bad" : run.live && !run.ended ? "" : "good" }, headline()),
     run.interrupted ? make("p", { class: "notice" }, "The run was interrupted: cells may be missing.") : "",
     makeTotals(),
     make("p", { class: "facts" }, ground.join(" · ")),
@@ -161,7 +162,7 @@ const FIELDS = [
   ["expected", (cell) => cell.expected],
   ["on the wire", (cell) => cell.wire],
   ["node says", (cell) => cell.claims],
-  ["connect", (cell) => time(cell.connect_ms)],
+  ["connect", (cell) => (outcomeOf(cell).pending ? sinceOf(cell) : time(cell.connect_ms))],
 ];
 
 // What a filter is held against.
@@ -352,7 +353,7 @@ function makeCircumstances() {
 function makeOverview() {
   const root = byId("overview");
   let grid;
-  const parts = { head: make("div"), failures: make("div") };
+  const parts = { head: make("div"), now: make("div", { id: "now" }), failures: make("div") };
   const drawTop = () => {
     parts.head.replaceChildren(makeHead());
     parts.failures.replaceChildren(makeFailures());
@@ -360,9 +361,13 @@ function makeOverview() {
   const drawAll = () => {
     drawTop();
     grid = makeGrid();
+    const filter = list?.filter.value ?? "";
     list = makeList();
+    list.filter.value = filter;
+    list.apply();
     root.replaceChildren(
       parts.head,
+      parts.now,
       parts.failures,
       run.cells.length ? section("Grid", "cells", grid.box, gridLegend()) : "",
       run.cells.length ? list.box : "",
@@ -372,9 +377,10 @@ function makeOverview() {
     );
   };
   drawAll();
-  watchers.add((cell) => {
-    if (!cell || !grid.redraw(cell) || !list.redraw(cell)) drawAll();
-    else drawTop();
+  watchers.add((cells) => {
+    if (!cells?.every((cell) => grid.redraw(cell) && list.redraw(cell))) drawAll();
+    // What merely runs on changes nothing of what came of it.
+    else if (cells.some((cell) => !outcomeOf(cell).pending)) drawTop();
     list.apply();
   });
 }

@@ -17,7 +17,7 @@ const BATCH: usize = 64;
 
 /// The parts of a cell, opened apart from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// Its record in `results.json`.
     Record,
     /// What went over its wires.
@@ -35,6 +35,13 @@ pub(crate) struct Has {
     pub story: Option<String>,
     /// As above.
     pub files: Option<String>,
+}
+
+impl Part {
+    /// The part that a page calls so.
+    pub fn named(word: &str) -> Option<Self> {
+        [Part::Record, Part::Story, Part::Files].into_iter().find(|part| name(*part) == word)
+    }
 }
 
 impl Has {
@@ -160,18 +167,29 @@ fn pack_all(
 }
 
 fn pack(cell: &Cell, part: Part, folder: &Path) -> Result<Packed, serde_json::Error> {
-    let json = match part {
+    Ok(match json(cell, part, folder)? {
+        Ok(json) => Packed::Whole(BASE64_STANDARD.encode(gzip(&json))),
+        Err(why) => Packed::Missing(why),
+    })
+}
+
+/// A part as JSON, or a sentence that says why there is none.
+pub(crate) fn json(
+    cell: &Cell,
+    part: Part,
+    folder: &Path,
+) -> Result<Result<Vec<u8>, String>, serde_json::Error> {
+    Ok(Ok(match part {
         Part::Record => serde_json::to_vec(cell)?,
         Part::Story => match story(cell, folder) {
             Ok(story) => serde_json::to_vec(&story)?,
-            Err(why) => return Ok(Packed::Missing(why)),
+            Err(why) => return Ok(Err(why)),
         },
         Part::Files => match files(cell, folder) {
             Ok(files) => serde_json::to_vec(&files)?,
-            Err(why) => return Ok(Packed::Missing(why)),
+            Err(why) => return Ok(Err(why)),
         },
-    };
-    Ok(Packed::Whole(BASE64_STANDARD.encode(gzip(&json))))
+    }))
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -6,6 +6,9 @@ const ROWS = 120;
 const GUTTER = 78;
 const LETTER = 6.05;
 const WIDEST_LABEL = 300;
+// What the box has room for on a wide screen; labels may reach over a line then.
+const FITS = 1126;
+const NARROWEST = 130;
 
 const MOMENTS = {
   step: { sign: "▸", word: "step" },
@@ -62,9 +65,14 @@ function columnsOf(story) {
       gaps[gap] = Math.min(WIDEST_LABEL, Math.max(gaps[gap], letters * LETTER + 22));
     });
   }
+  const room = FITS - GUTTER - 128,
+    wanted = gaps.reduce((sum, gap) => sum + gap, 0);
+  const narrow = (gap) => Math.max(NARROWEST, (gap * room) / wanted);
+  // With more machines the box scrolls, and nothing is gained by being narrow.
+  const fitting = wanted > room && wanted * 0.6 < room ? gaps.map(narrow) : gaps;
   let x = GUTTER + 64;
   const xs = columns.map((column, index) => {
-    if (index) x += gaps[index - 1];
+    if (index) x += fitting[index - 1];
     return x;
   });
   return {
@@ -227,11 +235,17 @@ function rowsOf(story, shown) {
   return rows.map((row, index) => ({ ...row, index })).sort((a, b) => a.at - b.at || a.index - b.index);
 }
 
+// The first row from the connect command on.
+const atConnect = (rows) => Math.max(0, rows.findIndex((row) => row.at >= -0.0005));
+
 function drawRows(rows, columns) {
   const elements = [];
+  const first = rows[atConnect(rows)];
   let y = 6,
-    before = null;
+    before = null,
+    connect = 0;
   for (const row of rows) {
+    if (row === first) connect = y;
     if (before !== null && row.at - before > 100) {
       const pause = drawPause(row.at - before, columns, y);
       elements.push(pause.element);
@@ -244,7 +258,7 @@ function drawRows(rows, columns) {
       ? Math.max(row.at, ...row.journey.legs.map((leg) => leg.arrived_ms ?? leg.left_ms))
       : row.at;
   }
-  return { elements, height: y + 8 };
+  return { elements, height: y + 8, connect };
 }
 
 function drawHeads(columns) {
@@ -330,7 +344,7 @@ function sequenceDiagram(story) {
     // Table changes are many, and stand with their gateway as well.
     moments: new Set(moments.map(([kind]) => kind).filter((kind) => kind !== "table")),
   };
-  let most = ROWS;
+  let most = atConnect(rowsOf(story, shown)) + ROWS;
   const box = make("div", {
     class: "diagram",
     tabindex: 0,
@@ -338,6 +352,7 @@ function sequenceDiagram(story) {
     "aria-label": "Sequence diagram; arrow keys scroll",
   });
   const more = make("div", { class: "tools" });
+  let connect = 0;
   const redraw = () => {
     const rows = rowsOf(story, shown);
     const drawn = drawRows(rows.slice(0, most), columns);
@@ -357,6 +372,7 @@ function sequenceDiagram(story) {
       ),
     );
     more.replaceChildren();
+    connect = drawn.connect;
     if (rows.length > most) {
       more.append(
         make(
@@ -374,6 +390,10 @@ function sequenceDiagram(story) {
     }
   };
   redraw();
+  // What was before the connect command stands above; the box can be scrolled once it is in the page.
+  queueMicrotask(() => {
+    box.scrollTop = Math.max(0, connect - 10);
+  });
   return [
     make(
       "div",

@@ -96,7 +96,13 @@ fn a_seed_is_shown_to_its_last_digit() {
     results.run.seed = u64::MAX;
     let page = page(&results, folder.path(), BUDGET).unwrap();
     assert_eq!(brief(&page)["seed"], "18446744073709551615");
-    assert!(SCRIPTS.iter().all(|script| !script.contains("run.run.seed") && !script.contains("info.seed")));
+    assert!(
+        SCRIPTS
+            .iter()
+            .chain([&MAIN])
+            .chain(&live::LIVE)
+            .all(|script| !script.contains("run.run.seed") && !script.contains("info.seed"))
+    );
 }
 
 #[test]
@@ -195,13 +201,13 @@ fn a_page_asks_nobody_for_anything() {
     let script = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
     let hash = BASE64_STANDARD.encode(Sha256::digest(script));
     assert!(page.contains(&format!("script-src 'sha256-{hash}'")), "the script is the one that may run");
-    assert!(page.contains("default-src 'none'"));
+    assert!(page.contains("default-src 'none'") && page.contains("connect-src 'none'"));
 }
 
 /// What comes from a run is set as text: there is no other way in the scripts to make elements of it.
 #[test]
 fn scripts_make_no_markup_of_text() {
-    for script in SCRIPTS {
+    for script in SCRIPTS.into_iter().chain([MAIN]).chain(live::LIVE) {
         for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"]
         {
             assert!(!script.contains(way), "{way}");
