@@ -57,10 +57,13 @@ fn status(answer: &str) -> &str {
 fn listen(address: SocketAddr, after: Option<&str>) -> impl Iterator<Item = (String, serde_json::Value)> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // That there is nothing new would be heard for ever.
+    let begun = Instant::now();
+    let in_time = move |_: &String| begun.elapsed() < Duration::from_secs(10);
     let seen = after.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
     write!(stream, "GET /events HTTP/1.1\r\nHost: {address}\r\n{seen}\r\n").unwrap();
     let mut id = None;
-    BufReader::new(stream).lines().map_while(Result::ok).filter_map(move |line| {
+    BufReader::new(stream).lines().map_while(Result::ok).take_while(in_time).filter_map(move |line| {
         if let Some(found) = line.strip_prefix("id: ") {
             id = Some(found.to_owned());
             return None;
