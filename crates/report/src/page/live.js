@@ -85,7 +85,7 @@ function drawNow() {
             {},
             "▸ ",
             make("a", { href: linkTo(cell) }, cell.anchor),
-            ` waits for ${cell.running}, for ${sinceOf(cell)}`,
+            ` waits for ${cell.running}; it began ${sinceOf(cell)} ago`,
           ),
         ),
     ),
