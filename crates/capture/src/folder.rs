@@ -14,7 +14,7 @@ pub const DROPPED: &str = "dropped";
 const DROPPED_DESCRIPTION: &str = "frames dropped on this link";
 
 /// Begins the first comment of a packet that was dropped; the reason follows.
-pub(crate) const DROPPED_COMMENT: &str = "dropped: ";
+const DROPPED_COMMENT: &str = "dropped: ";
 
 /// Writes what a switch sees into one pcapng file per link, `<link>.pcapng`.
 ///
@@ -60,29 +60,15 @@ impl Folder {
 
     /// Adds a sighting to the capture it belongs to.
     pub fn write(&mut self, sighting: &Sighting) -> Result<(), FolderError> {
-        use Direction::{Inbound, Outbound};
-        let (direction, reason) = match sighting.what {
-            What::Entered => (Inbound, None),
-            What::Delivered => (Outbound, None),
-            What::Dropped(direction, reason) => (direction, Some(reason)),
-        };
         let index = sighting.link.index();
-        let (interface, capture) = match reason {
-            Some(_) => (index, &mut self.dropped),
-            None => match self.links.get_mut(index) {
+        let (interface, capture) = match sighting.what {
+            What::Dropped(..) => (index, &mut self.dropped),
+            What::Entered | What::Delivered => match self.links.get_mut(index) {
                 Some(capture) => (0, capture),
                 None => return Err(FolderError::UnknownLink { index }),
             },
         };
-        capture.write(&Record {
-            interface,
-            at_ns: sighting.at_ns,
-            original_length: u32::try_from(sighting.data.len()).unwrap_or(u32::MAX),
-            data: sighting.data.clone(),
-            direction: Some(direction),
-            id: Some(sighting.frame),
-            comments: reason.map(|reason| format!("{DROPPED_COMMENT}{reason}")).into_iter().collect(),
-        })
+        capture.write(&Record { interface, ..record(sighting) })
     }
 
     /// Hands everything on to the files, so that a reader sees it, and tells how far they reach.
@@ -144,6 +130,24 @@ impl Capture {
             Ok(length) => Ok((self.path.clone(), length)),
             Err(source) => Err(FolderError::Write { path: self.path.clone(), source }),
         }
+    }
+}
+
+/// The record of a sighting, on the interface of its link's place; [`what`] reads it back.
+pub(crate) fn record(sighting: &Sighting) -> Record {
+    let (direction, reason) = match sighting.what {
+        What::Entered => (Direction::Inbound, None),
+        What::Delivered => (Direction::Outbound, None),
+        What::Dropped(direction, reason) => (direction, Some(reason)),
+    };
+    Record {
+        interface: sighting.link.index(),
+        at_ns: sighting.at_ns,
+        original_length: u32::try_from(sighting.data.len()).unwrap_or(u32::MAX),
+        data: sighting.data.clone(),
+        direction: Some(direction),
+        id: Some(sighting.frame),
+        comments: reason.map(|reason| format!("{DROPPED_COMMENT}{reason}")).into_iter().collect(),
     }
 }
 

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod folder;
 mod merge;
 mod packet;
@@ -22,6 +23,7 @@ mod trace;
 mod unfinished;
 mod writer;
 
+pub use blocks::{Block, Blocks};
 pub use folder::{DROPPED, Extent, Folder, FolderError};
 pub use merge::merge;
 pub use packet::{

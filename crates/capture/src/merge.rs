@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::folder::DROPPED_COMMENT;
+use crate::folder::record;
 use crate::unfinished::Unfinished;
-use crate::{Direction, Interface, Record, Trace, What, Writer};
+use crate::{Interface, Trace, Writer};
 
 /// Writes everything that was seen into one pcapng file: an interface for each link, packets by time, and on each packet
 /// what is to be said of its frame.
@@ -24,20 +24,9 @@ pub fn merge(trace: &Trace, notes: &HashMap<u64, String>, to: &Path) -> io::Resu
     // What came in stands before what went out at the same time.
     sightings.sort_by_key(|sighting| sighting.at_ns);
     for sighting in sightings {
-        let (direction, reason) = match sighting.what {
-            What::Entered => (Direction::Inbound, None),
-            What::Delivered => (Direction::Outbound, None),
-            What::Dropped(direction, reason) => (direction, Some(format!("{DROPPED_COMMENT}{reason}"))),
-        };
-        writer.record(&Record {
-            interface: sighting.link.index(),
-            at_ns: sighting.at_ns,
-            original_length: u32::try_from(sighting.data.len()).unwrap_or(u32::MAX),
-            data: sighting.data,
-            direction: Some(direction),
-            id: Some(sighting.frame),
-            comments: reason.into_iter().chain(notes.get(&sighting.frame).cloned()).collect(),
-        })?;
+        let mut record = record(&sighting);
+        record.comments.extend(notes.get(&sighting.frame).cloned());
+        writer.record(&record)?;
     }
     writer.into_inner().flush()?;
     unfinished.finish(to)
@@ -48,7 +37,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{DropReason, LinkId, Reader, Sighting};
+    use crate::{Direction, DropReason, LinkId, Reader, Sighting, What};
 
     fn trace() -> Trace {
         let [a, b] = [LinkId::new(0), LinkId::new(1)];

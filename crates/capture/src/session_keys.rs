@@ -1,43 +1,30 @@
 //! Keys of sessions in a capture, so that its readers decrypt what was said.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use crate::pcapng::{self, ENHANCED_PACKET};
+use crate::Blocks;
+use crate::pcapng;
 use crate::unfinished::Unfinished;
 
 /// Puts keys (NSS's key log) before the first packet of a capture that [`crate::Writer`] wrote and nobody writes any more.
 ///
 /// The file is replaced as a whole.
 pub fn add_session_keys(capture: &Path, key_log: &str) -> io::Result<()> {
-    let mut input = BufReader::new(File::open(capture)?);
+    let mut blocks = Blocks::new(BufReader::new(File::open(capture)?));
     let unfinished = Unfinished::of(capture);
     let mut output = BufWriter::new(File::create(unfinished.path())?);
-    let mut head = [0; 8];
-    loop {
-        if let Err(error) = input.read_exact(&mut head) {
-            if error.kind() == io::ErrorKind::UnexpectedEof {
-                // There are no packets.
-                break;
-            }
-            return Err(error);
-        }
-        let [kind, length] =
-            [0, 4].map(|at| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-        if kind == ENHANCED_PACKET {
+    while !blocks.is_at_end()? {
+        let block = blocks.next_whole()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if block.is_packet {
             output.write_all(&pcapng::secrets(key_log)?)?;
-            output.write_all(&head)?;
-            io::copy(&mut input, &mut output)?;
+            output.write_all(&block.bytes)?;
             break;
         }
-        let rest = u64::from(length).checked_sub(8).filter(|_| length <= crate::MAX_BLOCK);
-        let rest = rest.ok_or_else(|| io::Error::other(format!("a block of {length} bytes")))?;
-        output.write_all(&head)?;
-        if io::copy(&mut (&mut input).take(rest), &mut output)? < rest {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        output.write_all(&block.bytes)?;
     }
+    io::copy(&mut blocks.into_rest()?, &mut output)?;
     output.flush()?;
     unfinished.finish(capture)
 }

@@ -2,21 +2,18 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, IsTerminal, Read, Seek, SeekFrom, Write},
+    io::{self, BufReader, IsTerminal, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use natrig_capture::MAX_BLOCK;
+use natrig_capture::Blocks;
 
 use super::client::{folder_of, is_up};
 use crate::{cli::CaptureArguments, failure::Failure};
 
 /// How often it is looked whether the capture has grown.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// An enhanced packet block.
-const PACKET: u32 = 6;
 
 /// Copies the capture of a link while it grows, until its lab ends or nobody reads any more.
 pub fn capture(arguments: &CaptureArguments) -> Result<u8, Failure> {
@@ -34,7 +31,7 @@ pub fn capture(arguments: &CaptureArguments) -> Result<u8, Failure> {
         move |source| Failure::File { what, path, source }
     };
     let file = File::open(&path).map_err(wrong("read", &path))?;
-    let mut blocks = Blocks { input: BufReader::new(file), at: 0 };
+    let mut blocks = Blocks::new(BufReader::new(file));
     let mut out: Box<dyn Write> = match stdout {
         true => Box::new(io::stdout()),
         false => Box::new(File::create(&arguments.write).map_err(wrong("make", &arguments.write))?),
@@ -43,14 +40,14 @@ pub fn capture(arguments: &CaptureArguments) -> Result<u8, Failure> {
     // What was there before is of no interest, but for what says how to read the rest.
     let mut old = !arguments.from_start;
     while left != Some(0) {
-        match blocks.next().map_err(wrong("read", &path))? {
-            Some((PACKET, _)) if old => {}
-            Some((kind, block)) => {
-                if out.write_all(&block).and_then(|()| out.flush()).is_err() {
+        match blocks.next_whole().map_err(wrong("read", &path))? {
+            Some(block) if old && block.is_packet => {}
+            Some(block) => {
+                if out.write_all(&block.bytes).and_then(|()| out.flush()).is_err() {
                     // Whoever read it has gone.
                     return Ok(0);
                 }
-                left = left.map(|left| left - u64::from(kind == PACKET));
+                left = left.map(|left| left - u64::from(block.is_packet));
             }
             None => {
                 old = false;
@@ -83,86 +80,4 @@ fn find(folder: &Path, link: &str) -> Result<PathBuf, Failure> {
         return Ok(folder.join(format!("{link}.pcapng")));
     }
     Err(Failure::Usage(format!("no link is called `{link}`\nhint: there are {}", links.join(", "))))
-}
-
-/// The blocks of a pcapng file that somebody else is writing, in this machine's byte order.
-struct Blocks<R> {
-    input: R,
-    at: u64,
-}
-
-impl<R: Read + Seek> Blocks<R> {
-    /// The next block and its type; none if it is not there as a whole yet.
-    fn next(&mut self) -> io::Result<Option<(u32, Vec<u8>)>> {
-        self.input.seek(SeekFrom::Start(self.at))?;
-        let mut head = [0; 8];
-        if !whole(&mut self.input, &mut head)? {
-            return Ok(None);
-        }
-        let [kind, length] =
-            [0, 4].map(|at| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-        if !(12..=MAX_BLOCK).contains(&length) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a block of {length} bytes")));
-        }
-        let mut block = vec![0; length as usize];
-        block[..8].copy_from_slice(&head);
-        if !whole(&mut self.input, &mut block[8..])? {
-            return Ok(None);
-        }
-        self.at += u64::from(length);
-        Ok(Some((kind, block)))
-    }
-
-    /// Whether nothing is left, not even a part of a block.
-    fn is_at_end(&mut self) -> io::Result<bool> {
-        Ok(self.input.seek(SeekFrom::End(0))? == self.at)
-    }
-}
-
-/// Fills a buffer; false if there is too little yet.
-fn whole(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match input.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Cursor;
-
-    use super::*;
-
-    fn block(kind: u32, body: usize) -> Vec<u8> {
-        let length = 12 + body as u32;
-        let mut block = [kind.to_le_bytes(), length.to_le_bytes()].concat();
-        block.resize(8 + body, 0xab);
-        block.extend(length.to_le_bytes());
-        block
-    }
-
-    #[test]
-    fn a_block_is_taken_when_it_is_whole() {
-        let [first, second] = [block(PACKET, 40), block(1, 8)];
-        let all = [first.clone(), second.clone()].concat();
-        let mut blocks = Blocks { input: Cursor::new(all[..30].to_vec()), at: 0 };
-        assert_eq!(blocks.next().unwrap(), None);
-        assert!(!blocks.is_at_end().unwrap());
-        *blocks.input.get_mut() = all[..first.len() + 6].to_vec();
-        assert_eq!(blocks.next().unwrap(), Some((PACKET, first)));
-        assert_eq!(blocks.next().unwrap(), None, "not even its head is there");
-        *blocks.input.get_mut() = all;
-        assert_eq!(blocks.next().unwrap(), Some((1, second)));
-        assert!(blocks.is_at_end().unwrap());
-    }
-
-    #[test]
-    fn what_is_no_capture_is_refused() {
-        for length in [0_u32, 11, u32::MAX] {
-            let bytes = [PACKET.to_le_bytes(), length.to_le_bytes()].concat();
-            let mut blocks = Blocks { input: Cursor::new(bytes), at: 0 };
-            assert!(blocks.next().is_err(), "{length}");
-        }
-    }
 }
