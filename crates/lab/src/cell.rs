@@ -60,7 +60,7 @@ pub fn fail(cell: &mut Cell, trouble: Trouble, step: Step) {
         Who::Node => Outcome::NotAsExpected,
     };
     // What stood in the way is the first that people look for.
-    let lines = cell.in_the_way.iter().cloned().chain(trouble.lines.iter().cloned()).collect();
+    let lines = [cell.in_the_way.as_slice(), &trouble.lines].concat();
     cell.failure = Some(Trouble { lines, ..trouble }.failure(step));
 }
 
@@ -135,20 +135,10 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
         relayed: RELAYED.to_vec(),
         relays: relays(scenario),
         pair_blocked: pair_blocked(scenario),
-        conditions: Condition::all(scenario, proven_ns(&gateways)..connect_ns),
+        conditions: Condition::all(scenario, Passage::proven_ns(&gateways)..connect_ns),
         gateways,
         tallies: Vec::new(),
     }
-}
-
-/// When the gateways had been proven.
-fn proven_ns(gateways: &[Passage]) -> u64 {
-    gateways
-        .iter()
-        .filter_map(|passage| passage.lives.first())
-        .map(|life| life.from_ns)
-        .min()
-        .unwrap_or_default()
 }
 
 /// The links of the public machines.

@@ -49,6 +49,12 @@ impl Passage {
         }
     }
 
+    /// When gateways had been proven; 0 if there are none.
+    pub(crate) fn proven_ns(all: &[Passage]) -> u64 {
+        let lives = all.iter().filter_map(|passage| passage.lives.first());
+        lives.map(|life| life.from_ns).min().unwrap_or_default()
+    }
+
     /// What becomes of it when something was done to it in a span of time, after which it stands as a place says.
     pub fn befallen(&mut self, what: &GatewayFault, place: &Place, during_ns: Range<u64>) {
         if let Some(life) = self.lives.last_mut() {

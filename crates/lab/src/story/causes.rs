@@ -2,7 +2,7 @@
 
 use natrig_record::{Basis, End, Moment, MomentKind};
 
-use super::{follow::Followed, write::Writer};
+use super::write::{Read, Writer, basis_word};
 
 /// So many sentences on datagrams, and on what was done to the lab.
 const MOST: usize = 3;
@@ -11,25 +11,25 @@ const MOST: usize = 3;
 struct Group<'a> {
     what: &'static str,
     sender: &'a str,
-    at: String,
+    at: &'a str,
     /// Without the ports, which differ.
-    reason: String,
+    reason: &'a str,
     basis: Basis,
     count: u32,
 }
 
 /// The most frequent ends of datagrams between the connect command and the lab's bytes, and what was done before.
-pub(super) fn causes(writer: &Writer<'_>, followed: &[Followed<'_>], moments: &[Moment]) -> Vec<String> {
+pub(super) fn causes<'a>(writer: &'a Writer<'_>, read: &'a [Read<'_>], moments: &[Moment]) -> Vec<String> {
     let to_ns = writer.case.window.map_or(u64::MAX, |window| window.from_ns);
     let span = writer.case.connect_ns..to_ns;
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for one in followed.iter().filter(|one| span.contains(&one.first().left_ns)) {
-        let End::Dropped { at, why, basis } = writer.end(one) else { continue };
-        let reason = why.split(':').next().unwrap_or_default().to_owned();
-        let (what, sender) = (writer.what(one), writer.cast.name(one.first().from));
+    for Read { one, what, end } in read.iter().filter(|read| span.contains(&read.one.first().left_ns)) {
+        let End::Dropped { at, why, basis } = end else { continue };
+        let reason = why.split(':').next().unwrap_or_default();
+        let (sender, basis) = (writer.cast.name(one.first().from), *basis);
         let known = groups.iter_mut().find(|group| {
-            (group.what, group.sender, &group.at, &group.reason, group.basis)
-                == (what, sender, &at, &reason, basis)
+            (group.what, group.sender, group.at, group.reason, group.basis)
+                == (*what, sender, at, reason, basis)
         });
         match known {
             Some(group) => group.count += 1,
@@ -40,7 +40,7 @@ pub(super) fn causes(writer: &Writer<'_>, followed: &[Followed<'_>], moments: &[
     groups.sort_by_key(|group| std::cmp::Reverse(group.count));
     let told = groups.into_iter().take(MOST).map(|group| {
         let Group { what, sender, at, reason, basis, count } = group;
-        let basis = super::write::basis_word(basis);
+        let basis = basis_word(basis);
         format!("{count} x {what} of {sender}, not passed by {at}: {reason} [{basis}]")
     });
     let done: Vec<&Moment> = moments.iter().filter(|moment| moment.kind == MomentKind::Fault).collect();

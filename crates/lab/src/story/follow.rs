@@ -8,7 +8,7 @@ use std::{
 use natrig_capture::{Delivery, DropReason, Frame, LinkId, Trace, Transport, decode};
 
 use super::Cast;
-use crate::verdict::Case;
+use crate::{assertions::Passage, verdict::Case};
 
 /// A datagram, or a TCP segment, and its way.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,8 +78,7 @@ type Key<'a> = (usize, Protocol, &'a [u8]);
 
 /// The nodes' datagrams, in the order in which they were sent: all since the gateways had been proven.
 pub(super) fn follow<'a>(trace: &'a Trace, case: &Case, cast: &Cast) -> Vec<Followed<'a>> {
-    let lives = case.gateways.iter().filter_map(|passage| passage.lives.first());
-    let from_ns = lives.map(|life| life.from_ns).min().unwrap_or_default();
+    let from_ns = Passage::proven_ns(&case.gateways);
     let mut all: Vec<Followed<'a>> = Vec::new();
     // Datagrams that lie at a gateway.
     let mut waiting: HashMap<Key<'a>, Vec<usize>> = HashMap::new();

@@ -39,12 +39,13 @@ pub struct Told {
 pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary, tables: &Tables) -> Told {
     let followed = follow(trace, case, cast);
     let writer = Writer { trace, case, cast, tables, departures: reason::Departures::of(&followed) };
-    let (journeys, untold) = writer.journeys(&followed);
+    let read: Vec<_> = followed.iter().map(|one| writer.read(one)).collect();
+    let (journeys, untold) = writer.journeys(&read);
     let until_ns = case.window.map_or(u64::MAX, |window| window.to_ns);
     let mut moments = diary.moments(case.connect_ns);
     moments.extend(tables.moments(case.connect_ns));
     moments.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
-    let causes = causes::causes(&writer, &followed, &moments);
+    let causes = causes::causes(&writer, &read, &moments);
     let story = Story {
         origin_ns: case.connect_ns,
         machines: cast.columns().to_vec(),
@@ -55,7 +56,7 @@ pub fn tell(trace: &Trace, case: &Case, cast: &Cast, diary: &Diary, tables: &Tab
         throughput: plots::throughput(trace, case, until_ns),
         latencies_ms: plots::latencies(&followed, cast, case.connect_ns),
     };
-    Told { story, notes: writer.notes(&followed), causes }
+    Told { story, notes: writer.notes(&read), causes }
 }
 
 /// Milliseconds from one time to another, to the microsecond.

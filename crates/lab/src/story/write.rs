@@ -33,29 +33,40 @@ pub(super) struct Writer<'a> {
     pub departures: reason::Departures,
 }
 
+/// A datagram that was followed, what it is, and what became of it.
+pub(super) struct Read<'a> {
+    pub one: &'a Followed<'a>,
+    pub what: &'static str,
+    pub end: End,
+}
+
 impl Writer<'_> {
+    pub fn read<'a>(&self, one: &'a Followed<'a>) -> Read<'a> {
+        Read { one, what: self.what(one), end: self.end(one) }
+    }
+
     pub fn ms(&self, at_ns: u64) -> f64 {
         ms_since(self.case.connect_ns, at_ns)
     }
 
     /// What is drawn, and how many datagrams are not.
-    pub fn journeys(&self, followed: &[Followed<'_>]) -> (Vec<Journey>, u64) {
+    pub fn journeys(&self, read: &[Read<'_>]) -> (Vec<Journey>, u64) {
         let until_ns = self.case.window.map_or(u64::MAX, |window| window.from_ns);
         let mut told: Vec<Journey> = Vec::new();
         let mut untold = 0;
         let mut counts = [0; 2];
         // A sender's last one.
         let mut last: HashMap<usize, usize> = HashMap::new();
-        for one in followed.iter().filter(|one| one.first().left_ns < until_ns) {
-            let journey = self.journey(one);
-            let sender = one.first().from;
+        for read in read.iter().filter(|read| read.one.first().left_ns < until_ns) {
+            let journey = self.journey(read);
+            let sender = read.one.first().from;
             if let Some(before) = last.get(&sender).and_then(|at| told.get_mut(*at))
                 && alike(before, &journey)
             {
                 before.count += 1;
                 continue;
             }
-            let part = usize::from(one.first().left_ns >= self.case.connect_ns);
+            let part = usize::from(read.one.first().left_ns >= self.case.connect_ns);
             if counts[part] >= MOST[part] {
                 untold += 1;
                 continue;
@@ -68,14 +79,13 @@ impl Writer<'_> {
     }
 
     /// What is to be said of each frame of the nodes.
-    pub fn notes(&self, followed: &[Followed<'_>]) -> HashMap<u64, String> {
+    pub fn notes(&self, read: &[Read<'_>]) -> HashMap<u64, String> {
         let mut numbers: HashMap<(usize, &str, Ipv4Addr), u32> = HashMap::new();
         let mut notes = HashMap::new();
-        for one in followed {
-            let what = self.what(one);
+        for Read { one, what, end } in read {
             let sender = one.first().from;
             let to = *one.first().destination.ip();
-            let number = numbers.entry((sender, what, to)).or_default();
+            let number = numbers.entry((sender, *what, to)).or_default();
             *number += 1;
             let title = format!("{what} {number} of {} to {to}", self.cast.name(sender));
             for (index, hop) in one.hops.iter().enumerate() {
@@ -85,9 +95,9 @@ impl Writer<'_> {
                     note.push_str(&format!(", {made} [observed]"));
                 }
                 if index + 1 == one.hops.len()
-                    && let End::Dropped { at, why, basis } = self.end(one)
+                    && let End::Dropped { at, why, basis } = end
                 {
-                    note.push_str(&format!(", not passed by {at}: {why} [{}]", basis_word(basis)));
+                    note.push_str(&format!(", not passed by {at}: {why} [{}]", basis_word(*basis)));
                 }
                 notes.insert(hop.frame, note);
             }
@@ -95,7 +105,7 @@ impl Writer<'_> {
         notes
     }
 
-    fn journey(&self, one: &Followed<'_>) -> Journey {
+    fn journey(&self, Read { one, what, end }: &Read<'_>) -> Journey {
         let leg = |hop: &Hop| Leg {
             from: self.cast.name(hop.from).to_owned(),
             to: hop.to.map(|to| self.cast.name(to).to_owned()),
@@ -107,16 +117,16 @@ impl Writer<'_> {
         };
         Journey {
             at_ms: self.ms(one.first().left_ns),
-            what: self.what(one).to_owned(),
+            what: (*what).to_owned(),
             bytes: u32::try_from(one.payload.len()).unwrap_or(u32::MAX),
             count: 1,
             legs: one.hops.iter().map(leg).collect(),
-            end: self.end(one),
+            end: end.clone(),
         }
     }
 
     /// What a datagram is, as far as anybody can read it.
-    pub fn what(&self, one: &Followed<'_>) -> &'static str {
+    fn what(&self, one: &Followed<'_>) -> &'static str {
         if let Protocol::Tcp { flags: [syn, ..], .. } = one.protocol {
             return if syn { "TCP SYN" } else { "TCP segment" };
         }
@@ -153,7 +163,7 @@ impl Writer<'_> {
         (!changes.is_empty()).then(|| format!("{gateway} made {}", changes.join(" and ")))
     }
 
-    pub fn end(&self, one: &Followed<'_>) -> End {
+    fn end(&self, one: &Followed<'_>) -> End {
         let last = one.last();
         let dropped = |at: &str, why: String, basis| End::Dropped { at: at.to_owned(), why, basis };
         match one.fate {
