@@ -41,8 +41,8 @@ const CODES: [(&str, i32); 6] = [
 const EITHER: [&str; 1] = ["natrig compare"];
 
 /// Commands that are for machines, though nothing in them says so.
-const ON_MACHINES: [&str; 17] = [
-    "chaos", "up", "down", "status", "fault", "exec", "probe", "shell", "logs", "capture", "web", "compare",
+const ON_MACHINES: [&str; 16] = [
+    "chaos", "up", "down", "status", "fault", "exec", "probe", "shell", "logs", "capture", "compare",
     "doctor", "image", "clean", "matrix", "run",
 ];
 
