@@ -4,6 +4,7 @@ mod support;
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -133,31 +134,40 @@ fn a_path_is_lost_with_its_link_and_comes_back_with_it() {
     assert_eq!(lab.journal(), [connect, "cut nat2.wan", "heal nat2.wan", connect]);
 }
 
-/// What passes over a link while a peer pings the relay until there is as much of it as is wanted.
-fn caught(lab: &Lab, link: &str, packets: usize) -> Vec<Record> {
-    let file = lab.0.work().join("caught.pcapng");
-    let out = fs::File::create(&file).unwrap();
-    let count = packets.to_string();
-    let mut command = lab.command("capture", &[link, "--count", &count, "-w", "-"]);
-    let mut capture = command.stdout(out).spawn().unwrap();
-    until("there is something to see", || {
-        lab.answers("peer1", RELAY);
-        capture.try_wait().unwrap().ok_or_else(|| "it goes on".to_owned()).map(drop)
-    });
-    let reader = Reader::new(fs::File::open(&file).unwrap()).unwrap();
-    reader.map(Result::unwrap).collect()
+/// What a capture's file holds so far.
+fn caught(file: &Path) -> Vec<Record> {
+    let reader = fs::File::open(file).ok().and_then(|file| Reader::new(file).ok());
+    reader.map_or_else(Vec::new, |reader| reader.map_while(Result::ok).collect())
+}
+
+fn is_ping(record: &Record) -> bool {
+    let ipv4 = decode(&record.data).and_then(|packet| packet.ipv4());
+    ipv4.is_some_and(|ipv4| matches!(ipv4.transport, Transport::Icmp(_)))
 }
 
 #[test]
 fn a_link_is_watched_while_something_passes() {
     let lab = Lab::up("seed/scenario-direct.yaml");
-    let caught = caught(&lab, "nat1.wan", 4);
-    assert_eq!(caught.len(), 4);
-    let pings = caught.iter().filter(|record| {
-        let ipv4 = decode(&record.data).and_then(|packet| packet.ipv4());
-        ipv4.is_some_and(|ipv4| matches!(ipv4.transport, Transport::Icmp(_)))
+    let file = lab.0.work().join("watched.pcapng");
+    let watch = lab.command("capture", &["nat1.wan", "-w", file.to_str().unwrap()]);
+    let mut watching = Running::start(watch);
+    watching.until("the ping is seen", || {
+        lab.answers("peer1", RELAY);
+        caught(&file).iter().any(is_ping)
     });
-    assert!(pings.count() > 0, "what is seen is what passes: {caught:?}");
+    watching.signal(Signal::INT);
+    watching.wait();
+
+    let some = lab.0.work().join("some.pcapng");
+    let mut watch = lab.command("capture", &["nat1.wan", "--count", "4", "-w", some.to_str().unwrap()]);
+    let mut watching = watch.spawn().unwrap();
+    until("it has seen enough", || {
+        lab.answers("peer1", RELAY);
+        watching.try_wait().unwrap().ok_or_else(|| "it goes on".to_owned()).map(drop)
+    });
+    assert!(watching.wait().unwrap().success());
+    let caught = caught(&some);
+    assert_eq!(caught.len(), 4);
 
     let all = lab.0.work().join("all.pcapng");
     let output = lab.ask("capture", &["peer2.lan", "--from-start", "-c", "1", "-w", all.to_str().unwrap()]);
