@@ -453,6 +453,49 @@ fn a_burst_may_have_ports_of_its_own_in_a_kernel() {
     assert!(!holds(&burst(true, true)), "the second came after the first had left");
 }
 
+/// Sent again, it is the same datagram: which of the two left cannot be told, but that the first one left first.
+#[test]
+fn what_is_sent_again_may_have_been_in_a_burst() {
+    let sent = |again: bool| {
+        let mut forger = Forger::default();
+        let outside = |port| SocketAddrV4::new(GATEWAY, port);
+        if !again {
+            forger.enters(inside(4400), server(3, 1), 1);
+            forger.leaves(outside(20_001), server(3, 1), 1);
+        }
+        forger.enters(inside(4400), server(3, 1), 2);
+        if again {
+            forger.enters(inside(4400), server(3, 1), 1);
+            forger.leaves(outside(20_001), server(3, 1), 1);
+            forger.enters(inside(4400), server(3, 1), 2);
+        }
+        forger.leaves(outside(30_001), server(3, 1), 2);
+        forger.leaves(outside(20_001), server(3, 1), 2);
+        let life = Life { draws_in_bursts: true, ..life(of(APDM, Allocation::Random)) };
+        gateways(&forger.trace(), &case(vec![life])).unwrap()
+    };
+    assert!(holds(&sent(true)));
+    assert!(!holds(&sent(false)), "neither came before the first had left");
+}
+
+/// What a gateway is slow with has been its since it came: the timer of its mapping runs before it leaves.
+#[test]
+fn a_mappings_time_begins_when_its_datagram_comes() {
+    let slow = |milliseconds: u64| {
+        let mut forger = Forger::default();
+        let outside = |port| SocketAddrV4::new(GATEWAY, port);
+        forger.enters(inside(4400), server(3, 1), 1);
+        forger.wait(milliseconds);
+        forger.leaves(outside(20_001), server(3, 1), 1);
+        forger.wait(29_950);
+        forger.enters(inside(4400), server(3, 1), 2);
+        forger.leaves(outside(30_001), server(3, 1), 2);
+        gateways(&forger.trace(), &case(vec![life(of(EIM, Allocation::Random))])).unwrap()
+    };
+    assert!(holds(&slow(100)));
+    assert!(!holds(&slow(10)));
+}
+
 #[test]
 fn a_gateway_that_lost_its_state_lives_again() {
     let mut forger = Forger::default();

@@ -15,7 +15,7 @@ pub(super) struct Departure {
     pub outside: SocketAddrV4,
     /// The frame outside.
     pub frame: u64,
-    /// When it came to the gateway.
+    /// When it came to the gateway, at the earliest: of several that are alike the first that has not left yet.
     pub came_ns: u64,
     /// When it left.
     pub at_ns: u64,
@@ -32,20 +32,26 @@ pub(super) struct Departures {
     pub arrivals: HashMap<SocketAddrV4, u64>,
 }
 
-/// Who sent a datagram, and when it came.
-type Arrival = (SocketAddrV4, u64);
+/// Datagrams that are alike: a retransmission is what it was before.
+#[derive(Default)]
+struct Alike {
+    /// Who sent each of them, and when it came.
+    sent: Vec<(SocketAddrV4, u64)>,
+    /// How many have left.
+    left: usize,
+}
 
 impl Departures {
     /// Joins what came in on one link to what went out on another by what a NAT leaves alone on the way out: the
     /// destination and the payload. Where several sockets sent the same, nobody can tell whose it was: it is left out.
     pub fn of(trace: &Trace, lan: LinkId, wan: LinkId) -> Self {
-        let mut sent: HashMap<(SocketAddrV4, &[u8]), Vec<Arrival>> = HashMap::new();
+        let mut came: HashMap<(SocketAddrV4, &[u8]), Alike> = HashMap::new();
         let mut departures = Departures::default();
         for frame in trace.frames() {
             for delivery in frame.to.iter().filter(|delivery| delivery.link == lan) {
                 if let Some(udp) = decode(&delivery.data).and_then(|packet| packet.udp()) {
-                    let alike = sent.entry((udp.destination, udp.payload)).or_default();
-                    alike.push((udp.source, delivery.at_ns));
+                    let alike = came.entry((udp.destination, udp.payload)).or_default();
+                    alike.sent.push((udp.source, delivery.at_ns));
                 }
             }
             for delivery in frame.to.iter().filter(|delivery| delivery.link == wan) {
@@ -56,11 +62,12 @@ impl Departures {
         }
         for frame in trace.frames().iter().filter(|frame| frame.from == wan) {
             let Some(udp) = frame.packet().and_then(|packet| packet.udp()) else { continue };
-            let senders = sent.get(&(udp.destination, udp.payload)).map_or(&[][..], Vec::as_slice);
-            let mut latest_first = senders.iter().rev().filter(|(_, came_ns)| *came_ns <= frame.at_ns);
-            match latest_first.next() {
+            let alike = came.entry((udp.destination, udp.payload)).or_default();
+            let before = alike.sent.partition_point(|(_, came_ns)| *came_ns <= frame.at_ns);
+            let senders = alike.sent.get(..before).unwrap_or_default();
+            match senders.get(alike.left).or(senders.last()) {
                 None => departures.strays.push((frame.id, frame.at_ns)),
-                Some((inside, came_ns)) if latest_first.all(|(other, _)| other == inside) => {
+                Some((inside, came_ns)) if senders.iter().all(|(other, _)| other == inside) => {
                     departures.known.push(Departure {
                         inside: *inside,
                         destination: udp.destination,
@@ -72,6 +79,7 @@ impl Departures {
                 }
                 Some(_) => {}
             }
+            alike.left += 1;
         }
         departures
     }

@@ -21,7 +21,7 @@ pub(super) struct Mapping {
     pub frame: u64,
     /// When that was.
     pub first_ns: u64,
-    /// When the last one left.
+    /// When the last one that left by it came to the gateway, at the earliest: its timer runs from then on.
     pub last_ns: u64,
 }
 
@@ -59,7 +59,7 @@ impl Mappings {
             let known = latest.get(&key).and_then(|at| mappings.all.get_mut(*at));
             if let Some(known) = known {
                 if known.outside == departure.outside {
-                    known.last_ns = departure.at_ns;
+                    known.last_ns = departure.came_ns;
                     continue;
                 }
                 if life.draws_in_bursts && departure.came_ns <= known.first_ns {
@@ -84,7 +84,7 @@ impl Mappings {
                 outside: departure.outside,
                 frame: departure.frame,
                 first_ns: departure.at_ns,
-                last_ns: departure.at_ns,
+                last_ns: departure.came_ns,
             });
         }
         mappings

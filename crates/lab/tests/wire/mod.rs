@@ -113,16 +113,25 @@ impl Forger {
         let mut leaving = Vec::new();
         for (inside, to, outside) in sent {
             self.payloads += 1;
-            let payload = self.payloads.to_be_bytes();
-            self.frame(PEER1, &[GATEWAY1], frame(*inside, *to, &payload, MACS[GATEWAY1]));
-            leaving.push(frame(*outside, *to, &payload, MACS[2]));
+            self.enters(*inside, *to, self.payloads);
+            leaving.push((*outside, *to, self.payloads));
             if apart {
-                leaving
-                    .drain(..)
-                    .for_each(|frame| self.frame(At::Site1 as usize, &[At::Relay as usize], frame));
+                leaving.drain(..).for_each(|(outside, to, payload)| self.leaves(outside, to, payload));
             }
         }
-        leaving.into_iter().for_each(|frame| self.frame(At::Site1 as usize, &[At::Relay as usize], frame));
+        leaving.into_iter().for_each(|(outside, to, payload)| self.leaves(outside, to, payload));
+    }
+
+    /// A datagram of peer 1 that comes to gateway 1.
+    pub fn enters(&mut self, inside: SocketAddrV4, to: SocketAddrV4, payload: u64) {
+        let frame = frame(inside, to, &payload.to_be_bytes(), MACS[GATEWAY1]);
+        self.frame(PEER1, &[GATEWAY1], frame);
+    }
+
+    /// A datagram that leaves gateway 1.
+    pub fn leaves(&mut self, outside: SocketAddrV4, to: SocketAddrV4, payload: u64) {
+        let frame = frame(outside, to, &payload.to_be_bytes(), MACS[2]);
+        self.frame(At::Site1 as usize, &[At::Relay as usize], frame);
     }
 
     /// A datagram that comes to gateway 1 from outside.
