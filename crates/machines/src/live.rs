@@ -73,9 +73,16 @@ struct Held {
 }
 
 impl Live {
-    /// Boots a scenario's machines, proves its gateways and starts its nodes; nobody is told to connect.
-    pub fn stand(rig: Rig, scenario: Scenario, folder: &Path, halt: &Halt) -> Result<Self, Trouble> {
-        let (events, told) = mpsc::channel::<What>();
+    /// Boots a scenario's machines, proves its gateways and starts its nodes; nobody is told to connect. All that happens is
+    /// told, for as long as there is a lab.
+    pub fn stand(
+        rig: Rig,
+        scenario: Scenario,
+        folder: &Path,
+        halt: &Halt,
+        tell: impl Fn(&What) + Send + 'static,
+    ) -> Result<Self, Trouble> {
+        let (events, told) = told_on(tell);
         let lab = Lab::boot(&rig, &scenario, folder, halt)?;
         gateway::start_stun(&lab)?;
         gateway::load(&lab, &scenario, folder)?;
@@ -396,6 +403,20 @@ fn lay(conditions: &mut BTreeMap<(Link, Where), [Conditions; 2]>, impairments: &
             *out = impairment.conditions;
         }
     }
+}
+
+/// A way for what happens, on which it is told as it comes.
+fn told_on(tell: impl Fn(&What) + Send + 'static) -> (Events, Receiver<What>) {
+    let (events, coming) = mpsc::channel::<What>();
+    let (on, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for what in coming {
+            tell(&what);
+            // Whoever follows the paths is gone with the lab.
+            let _ = on.send(what);
+        }
+    });
+    (events, told)
 }
 
 /// Follows what the nodes report of their paths, for as long as there is a lab.

@@ -530,4 +530,10 @@ pub struct UpArguments {
     /// Leave captures and logs in this folder instead of natrig-runs/TIME
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// How it is watched.
+    #[command(flatten)]
+    pub web: crate::web::WebOptions,
+    /// Let whoever sees the page break and mend things
+    #[arg(long, requires = "web")]
+    pub web_faults: bool,
 }

@@ -6,7 +6,9 @@
 mod capture;
 mod client;
 mod daemon;
+mod picture;
 mod protocol;
+mod shown;
 
 pub use capture::capture;
 pub use client::{down, exec, fault, logs, probe, shell, status, up};

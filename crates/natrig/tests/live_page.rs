@@ -138,6 +138,19 @@ fn serve(listener: &TcpListener, told: Receiver<Value>) {
                 // Until the browser has gone, or the test is over.
                 let _ = told.iter().try_for_each(|event| write!(stream, "data: {event}\n\n"));
             });
+        } else if request.starts_with("POST /fault ") {
+            let length = request.to_ascii_lowercase().lines().find_map(|line| {
+                line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap())
+            });
+            let mut body = vec![0; length.unwrap()];
+            stream.read_exact(&mut body).unwrap();
+            let words = serde_json::from_slice::<Value>(&body).unwrap()["words"].clone();
+            let words: Vec<String> = serde_json::from_value(words).unwrap();
+            let answer = match words[0].as_str() {
+                "nonsense" => json!({"problem": "that is no fault of this lab"}),
+                _ => json!({"done": words.join("|")}),
+            };
+            let _ = write!(stream, "{}{answer}", head("application/json"));
         } else if request.starts_with("GET / ") {
             let _ = stream.write_all((head("text/html; charset=utf-8") + &page.html).as_bytes());
         } else {
@@ -154,21 +167,15 @@ fn phrases(faults: &[&str]) -> Vec<String> {
     faults.iter().map(|words| network.action(&[(*words).to_owned()]).unwrap().to_string()).collect()
 }
 
-#[test]
-fn a_running_cell_shows_links_paths_and_events_as_they_change() {
-    let place = Place::new();
-    let browser = Browser::start(&place);
-    let told = Told::start();
-    browser.resize(1300, 1240, false);
-    browser.open_at(&format!("{}#cell-star", told.address));
-
+/// So many sites and a relay.
+fn star(sites: usize) -> Map {
     let column = |name: &str, role, detail: &str| Column { name: name.into(), role, detail: detail.into() };
     let link = |name: &str, segment: &str| {
         let machine = name.split('.').next().unwrap().to_owned();
         natrig_record::Cable { name: name.into(), machine, segment: segment.into() }
     };
     let mut map = Map::default();
-    for site in 1..=4 {
+    for site in 1..=sites {
         let nat = if site == 1 { "port-restrict" } else { "full-cone" };
         map.machines.push(column(&format!("peer{site}"), Role::Peer, &site.to_string()));
         map.machines.push(column(&format!("nat{site}"), Role::Gateway, nat));
@@ -178,6 +185,18 @@ fn a_running_cell_shows_links_paths_and_events_as_they_change() {
     }
     map.machines.push(column("relay", Role::Public, ""));
     map.links.push(link("relay.wan", "internet"));
+    map
+}
+
+#[test]
+fn a_running_cell_shows_links_paths_and_events_as_they_change() {
+    let place = Place::new();
+    let browser = Browser::start(&place);
+    let told = Told::start();
+    browser.resize(1300, 1240, false);
+    browser.open_at(&format!("{}#cell-star", told.address));
+
+    let map = star(4);
     let planned = |id: &str, nats: [&str; 2]| Planned {
         id: id.into(),
         name: format!("The {id}"),
@@ -276,4 +295,129 @@ fn a_running_cell_shows_links_paths_and_events_as_they_change() {
     told.tell(json!({"type": "ended", "problem": "it broke"}));
     browser.until("document.getElementById('ended')?.textContent.includes('it broke') === true");
     browser.assert_silent_within(&told.address, |asked| asked.starts_with(&told.address));
+}
+
+/// What the page of a lab is told first.
+fn tell_of_a_lab(told: &Told, faults: bool) {
+    let planned = Planned { id: "direct".into(), name: "Direct".into(), map: Some(0), ..Planned::default() };
+    let info = RunInfo { folder: "/runs/lab".into(), ..RunInfo::default() };
+    told.tell(json!({"type": "hello", "now_ms": 0}));
+    told.tell(json!({
+        "type": "runStarted", "at_ms": 0, "info": info, "seed": "7", "maps": [star(2)],
+        "cells": [natrig_report::live::coming(&planned).unwrap()],
+    }));
+    told.tell(json!({"type": "cellStarted", "at_ms": 5, "cell": 0, "title": "Direct"}));
+    told.tell(stands(faults, json!({})));
+}
+
+/// How things stand with a lab, with what is not whole.
+fn stands(faults: bool, broken: Value) -> Value {
+    let mut state = json!({
+        "cut": [], "impaired": [], "parted": [], "gateways": {}, "off": [], "frozen": [], "ended": [],
+        "paused": [], "moved": {}, "doing": [], "paths": [],
+    });
+    for (name, value) in broken.as_object().unwrap() {
+        state[name] = value.clone();
+    }
+    json!({"type": "lab", "at_ms": 100, "cell": 0, "name": "lab", "faults": faults, "state": state})
+}
+
+#[test]
+fn a_lab_that_stays_up_is_broken_and_mended_from_its_page() {
+    let place = Place::new();
+    let browser = Browser::start(&place);
+    let told = Told::start();
+    browser.resize(1300, 1800, false);
+    browser.open_at(&told.address);
+    tell_of_a_lab(&told, true);
+    // It is opened at once: there is nothing else.
+    browser.until("location.hash === '#cell-direct' && document.getElementById('bench') !== null");
+    assert!(browser.text("#waits").contains("has been up for"), "{}", browser.text("#waits"));
+    let enabled =
+        |fault: &str| browser.is(&format!("!document.querySelector(\"[data-fault='{fault}']\").disabled"));
+    assert_eq!((enabled("cut nat1.wan"), enabled("heal nat1.wan")), (json!(true), json!(false)));
+    assert_eq!((enabled("kill peer1"), enabled("power_on relay")), (json!(true), json!(false)));
+
+    browser.run("document.querySelector(\"[data-fault='cut nat1.wan']\").click()");
+    browser.until("document.getElementById('deed').textContent === 'Done: cut|nat1.wan'");
+    told.tell(stands(
+        true,
+        json!({
+            "cut": ["nat1.wan"], "impaired": ["nat2.wan, direction: out, loss: 10%"], "ended": ["peer1"],
+            "parted": [["nat1.wan", "relay.wan"]], "gateways": {"nat2": "symmetric, 192.168.100.2"},
+            "doing": ["flap nat1.wan 3 times, every 1s"],
+            "paths": [{"from": "peer1", "to": "peer2", "path": "direct", "kind": "punch", "why": null}],
+        }),
+    ));
+    browser.until("document.querySelectorAll('#broken li').length === 5");
+    for words in [
+        "✂ nat1.wan is cut",
+        "≈ nat2.wan is impaired",
+        "! peer1: no node",
+        "nothing from nat1.wan to relay.wan",
+    ] {
+        assert!(browser.text("#broken").contains(words), "{words}: {}", browser.text("#broken"));
+    }
+    assert!(browser.text("#waits").contains("Being done: flap nat1.wan"), "{}", browser.text("#waits"));
+    assert!(browser.text("#paths").contains("direct (punch)"));
+    assert_eq!((enabled("cut nat1.wan"), enabled("heal nat1.wan")), (json!(false), json!(true)));
+    assert_eq!((enabled("kill peer1"), enabled("restart peer1")), (json!(false), json!(true)));
+    keep(&browser, "live-lab.png");
+
+    // Whatever `natrig fault` takes can be written.
+    for (text, answer) in [
+        ("impair nat1.wan loss 10%", "Done: impair|nat1.wan|loss|10%"),
+        ("{partition: [[nat1.wan], [relay.wan]]}", "Done: {partition: [[nat1.wan], [relay.wan]]}"),
+        ("nonsense", "that is no fault of this lab"),
+    ] {
+        browser.run(&format!("document.getElementById('any-fault').value = {text:?}"));
+        browser.run("document.querySelector('#bench form').requestSubmit()");
+        browser.until(&format!("document.getElementById('deed').textContent === {answer:?}"));
+    }
+    told.tell(stands(true, json!({})));
+    browser.until("document.getElementById('broken').textContent.includes('Nothing is broken')");
+    told.tell(json!({"type": "ended", "down": true}));
+    browser.until("document.getElementById('live-status').textContent === '■ the lab is down'");
+    browser.assert_silent_within(&told.address, |asked| asked.starts_with(&told.address));
+}
+
+#[test]
+fn a_lab_is_only_shown_where_faults_are_not_allowed() {
+    let place = Place::new();
+    let browser = Browser::start(&place);
+    let told = Told::start();
+    browser.open_at(&told.address);
+    tell_of_a_lab(&told, false);
+    browser.until("document.getElementById('waits')?.textContent.includes('has been up for') === true");
+    assert_eq!(browser.is("document.querySelectorAll('[data-fault], #any-fault').length"), 0);
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn a_lab_on_machines_is_broken_and_mended_from_its_page() {
+    let place = Place::new();
+    let browser = Browser::start(&place);
+    let lab = place.lab();
+    let mut up = place.natrig(["up", "--lab", &lab, "--out", "out", "--web", "--web-faults"]);
+    let output = up.arg(scenario("seed/scenario-direct.yaml")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let address = said.lines().find_map(|line| line.trim().strip_prefix("page: ")).unwrap().to_owned();
+    browser.open_at(&address);
+    browser.until("document.getElementById('bench') !== null");
+    let press =
+        |fault: &str| browser.run(&format!("document.querySelector(\"[data-fault='{fault}']\").click()"));
+    press("connect peer1 to peer2");
+    browser.until("document.getElementById('paths').textContent.includes('━ direct')");
+    press("cut nat2.wan");
+    browser.until("document.getElementById('broken').textContent.includes('✂ nat2.wan is cut')");
+    browser.until("document.getElementById('paths').textContent.includes('✗ none')");
+    // What is done by hand is seen as well.
+    let healed = place.natrig(["fault", "--lab", &lab, "heal", "nat2.wan"]).output().unwrap();
+    assert!(healed.status.success());
+    browser.until("document.getElementById('broken').textContent.includes('Nothing is broken')");
+    browser.until("document.getElementById('events').textContent.includes('heal nat2.wan')");
+    let down = place.natrig(["down", "--lab", &lab]).output().unwrap();
+    assert!(down.status.success());
+    browser.until("document.getElementById('live-status').textContent === '■ the lab is down'");
 }

@@ -19,6 +19,7 @@ use crate::{
     cli::UpArguments,
     failure::Failure,
     output::{print, tell},
+    web,
 };
 
 const SIGPIPE: u8 = 13;
@@ -34,6 +35,16 @@ pub fn up(arguments: UpArguments) -> Result<u8, Failure> {
     }
     if let Some(out) = &arguments.out {
         command.arg("--out").arg(out);
+    }
+    if let Some(address) = &arguments.web.web {
+        command.arg(format!("--web={address}"));
+    }
+    if let Some(token) = &arguments.web.web_token {
+        // Not as an argument, which other users can read for as long as there is a lab.
+        command.env(web::TOKEN, token);
+    }
+    if arguments.web_faults {
+        command.arg("--web-faults");
     }
     let errors = tempfile()?;
     let mut child = command

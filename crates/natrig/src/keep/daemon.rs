@@ -20,13 +20,17 @@ use natrig_scenario::{Action, Machine, Scenario};
 use natrig_vmm::ProcessEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::protocol::{Answer, Ask, Channel, Inquiry, address};
+use super::{
+    picture,
+    protocol::{Answer, Ask, Channel, Inquiry, address},
+    shown::Shown,
+};
 use crate::{
     cli::UpArguments,
     failure::Failure,
     folder,
     interrupt::{self, Interrupt},
-    prepare,
+    plan, prepare,
 };
 
 /// The line on stdout after which the parent may go.
@@ -48,17 +52,27 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     folder::check(arguments.out.as_deref())?;
     let interrupt = Interrupt::watch();
     let stands = end_with_parent();
+    let shown = Shown::open(&arguments.web, &arguments.lab.name)?;
     let rig = prepare::rig(None, rand::random(), &mut |message| say(message))?;
     let folder = folder::create(arguments.out.as_deref())?;
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let halt = interrupt.orderly().clone();
-    let stood = Live::stand(rig, scenario, &folder, &halt);
+    let tell = shown.begin(&scenario, &folder);
+    let stood = Live::stand(rig, scenario, &folder, &halt, tell);
     let live = stood.map_err(|trouble| Failure::Lab(told(trouble)))?;
-    let served = Served { name: arguments.lab.name, live, halt };
+    let served = Arc::new(Served { name: arguments.lab.name, live, halt, shown });
+    if arguments.web_faults {
+        let breaking = Arc::clone(&served);
+        served.shown.allow(Box::new(move |words, given_up| match breaking.befall(words, given_up) {
+            Ok(done) => Ok(done),
+            Err(Answer::Refused(why) | Answer::Unmet(why)) => Err(why),
+            Err(other) => Err(format!("{other:?}")),
+        }));
+    }
     say(&describe(&served));
     stands.store(true, Ordering::SeqCst);
     say(READY);
-    serve(&listener, Arc::new(served))
+    serve(&listener, served)
 }
 
 fn told(trouble: Trouble) -> String {
@@ -71,6 +85,20 @@ struct Served {
     name: String,
     live: Live,
     halt: Halt,
+    shown: Shown,
+}
+
+impl Served {
+    /// Does a fault and says what was done, or answers why not.
+    fn befall(&self, words: &[String], given_up: &Halt) -> Result<String, Answer> {
+        let action = self.live.scenario().action(words).map_err(|problem| {
+            Answer::Refused(format!("that is no fault of this lab\n{}", problem.render(false)))
+        })?;
+        self.live.befall(&action, given_up).map_err(|trouble| match &action {
+            Action::Expect(_) if trouble.who == Who::Node => Answer::Unmet(told(trouble)),
+            _ => Answer::Refused(told(trouble)),
+        })
+    }
 }
 
 /// The listener is also the lock: no two labs of a user have one name.
@@ -101,9 +129,13 @@ fn pick(arguments: &UpArguments) -> Result<Scenario, Failure> {
 }
 
 fn describe(served: &Served) -> String {
-    let Served { name, live, .. } = served;
+    let Served { name, live, shown, .. } = served;
     let scenario = live.scenario();
     let mut text = format!("lab `{name}`: {} ({})\n", scenario.id, gateway::title(&scenario.nats));
+    let state = live.state();
+    if let Some(picture) = picture::draw(&plan::map(scenario), &state) {
+        picture.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
+    }
     for host in live.topology().hosts() {
         let nics: Vec<String> = host
             .nics
@@ -121,8 +153,11 @@ fn describe(served: &Served) -> String {
     for (machine, id) in live.nodes().ids() {
         text.push_str(&format!("  node in {machine}: {id}\n"));
     }
-    for line in live.state().to_string().lines() {
+    for line in state.to_string().lines() {
         text.push_str(&format!("  {line}\n"));
+    }
+    if let Some(place) = shown.place() {
+        text.push_str(&format!("  page: {place}\n"));
     }
     text.push_str(&format!("  captures and logs: {}", live.folder().display()));
     text
@@ -149,12 +184,6 @@ fn as_json(value: &serde_json::Value) -> Answer {
 
 /// Does a fault, for as long as the one who asked for it waits.
 fn break_or_mend(served: &Served, channel: &Channel, words: &[String], json: bool) -> Answer {
-    let action = match served.live.scenario().action(words) {
-        Ok(action) => action,
-        Err(problem) => {
-            return Answer::Refused(format!("that is no fault of this lab\n{}", problem.render(false)));
-        }
-    };
     let given_up = Halt::default();
     let Ok(mut waiting) = channel.try_clone() else {
         return Answer::Refused("the lab cannot see who asks".to_owned());
@@ -164,13 +193,10 @@ fn break_or_mend(served: &Served, channel: &Channel, words: &[String], json: boo
         while let Ok(Some(_)) = waiting.receive::<Ask>() {}
         watched.raise();
     });
-    match served.live.befall(&action, &given_up) {
+    match served.befall(words, &given_up) {
         Ok(done) if json => as_json(&serde_json::json!({"done": done, "state": served.live.state()})),
         Ok(done) => Answer::Text(done),
-        Err(trouble) if trouble.who == Who::Node && matches!(action, Action::Expect(_)) => {
-            Answer::Unmet(told(trouble))
-        }
-        Err(trouble) => Answer::Refused(told(trouble)),
+        Err(answer) => answer,
     }
 }
 
@@ -186,18 +212,17 @@ fn serve(listener: &UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
         }
     });
     loop {
-        match asked.recv_timeout(LOOK) {
-            Ok(stream) => {
-                served.live.end();
-                let _ = Channel::new(stream).send(&Answer::Done);
-                return Ok(0);
-            }
-            Err(_) if served.halt.raised() => {
-                served.live.end();
-                return Ok(0);
-            }
-            Err(_) => {}
+        let asked = asked.recv_timeout(LOOK).ok();
+        if asked.is_none() && !served.halt.raised() {
+            served.shown.stands(|| served.live.state());
+            continue;
         }
+        served.live.end();
+        served.shown.down();
+        if let Some(stream) = asked {
+            let _ = Channel::new(stream).send(&Answer::Done);
+        }
+        return Ok(0);
     }
 }
 

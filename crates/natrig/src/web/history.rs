@@ -41,6 +41,9 @@ struct State {
     /// Of the cells that run.
     running: HashMap<usize, Said>,
     preparing: Option<u64>,
+    /// How things stand with a lab.
+    #[cfg_attr(not(feature = "machines"), allow(dead_code, reason = "only a lab stands"))]
+    stands: Option<u64>,
     info: RunInfo,
     records: HashMap<usize, Arc<Cell>>,
     /// The time of the last event, and when it came.
@@ -66,6 +69,7 @@ impl History {
             entries: BTreeMap::new(),
             running: HashMap::new(),
             preparing: None,
+            stands: None,
             info: RunInfo::default(),
             records: HashMap::new(),
             clock: (0.0, Instant::now()),
@@ -147,16 +151,20 @@ impl History {
         }
     }
 
+    /// Takes how things stand with a lab, which is all that one who looks on has to know of that.
+    #[cfg(any(feature = "machines", test))]
+    pub fn stands(&self, how: &Value) {
+        let mut state = self.lock();
+        let id = state.put(&self.tag, &how.to_string());
+        if let Some(before) = state.stands.replace(id) {
+            state.entries.remove(&before);
+        }
+        drop(state);
+        self.news.notify_all();
+    }
+
     /// Says that nothing will happen any more, and waits until all who look on have heard it, or for so long.
-    pub fn end(&self, came_to: Result<&Results, String>, patience: Duration) {
-        let told = match came_to {
-            Ok(results) => json!({
-                "type": "ended",
-                "page": PathBuf::from(&results.run.folder).join("report.html"),
-                "run": live::closing(results).unwrap_or_default(),
-            }),
-            Err(problem) => json!({ "type": "ended", "problem": problem }),
-        };
+    pub fn end(&self, told: &Value, patience: Duration) {
         let mut state = self.lock();
         state.put(&self.tag, &told.to_string());
         state.ended = true;
@@ -237,6 +245,18 @@ impl History {
     #[cfg(test)]
     pub fn kept(&self) -> usize {
         self.lock().entries.len()
+    }
+}
+
+/// What is told of a run that is over.
+pub fn end_of_run(came_to: Result<&Results, String>) -> Value {
+    match came_to {
+        Ok(results) => json!({
+            "type": "ended",
+            "page": PathBuf::from(&results.run.folder).join("report.html"),
+            "run": live::closing(results).unwrap_or_default(),
+        }),
+        Err(problem) => json!({ "type": "ended", "problem": problem }),
     }
 }
 

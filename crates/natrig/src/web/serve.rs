@@ -15,6 +15,7 @@ use natrig_report::live::{self, Page, Part};
 
 use super::{
     access::{Admission, Guard},
+    deeds::Deeds,
     history::History,
     http::{self, Request, Response, Timed},
 };
@@ -33,16 +34,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Server {
     guard: Guard,
     history: Arc<History>,
+    deeds: Arc<Deeds>,
     page: Page,
     connections: AtomicUsize,
     patience: Duration,
 }
 
 impl Server {
-    /// Of a run's history.
-    pub fn new(guard: Guard, history: Arc<History>) -> Result<Self, Failure> {
+    /// Of a run's history, or a lab's, and of what may be done to it.
+    pub fn new(guard: Guard, history: Arc<History>, deeds: Arc<Deeds>) -> Result<Self, Failure> {
         let page = live::page().map_err(natrig_report::WriteError::from)?;
-        Ok(Server { guard, history, page, connections: AtomicUsize::new(0), patience: PATIENCE })
+        Ok(Server { guard, history, deeds, page, connections: AtomicUsize::new(0), patience: PATIENCE })
     }
 
     /// With less patience.
@@ -99,10 +101,11 @@ impl Server {
                 fields: vec![("Set-Cookie", cookie), ("Location", "/".to_owned())],
                 ..Response::text(303, "")
             },
-            Admission::Granted if (request.method.as_str(), request.path.as_str()) == ("GET", "/events") => {
-                return self.events(stream, &request);
-            }
-            Admission::Granted => self.answer(&request),
+            Admission::Granted => match (request.method.as_str(), request.path.as_str()) {
+                ("GET", "/events") => return self.events(stream, &request),
+                ("POST", "/fault") => self.deeds.answer(&request, stream),
+                _ => self.answer(&request),
+            },
         };
         answer.send(&mut self.timed(stream))
     }
@@ -113,7 +116,7 @@ impl Server {
 
     fn answer(&self, request: &Request) -> Response {
         if request.method != "GET" {
-            return Response::text(405, "There is nothing to be done here; a run is only shown.");
+            return Response::text(405, "There is nothing to be done here; it is only shown.");
         }
         if request.path == "/" {
             return Response {

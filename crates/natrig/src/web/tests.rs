@@ -15,7 +15,9 @@ const SECRET: &str = "0123456789abcdef";
 /// A run that is served.
 fn served(token: Option<&str>) -> (Web, SocketAddr) {
     let address = LOOPBACK.parse().unwrap();
-    Web::listen(address, access::admitted(address, token.map(str::to_owned)).unwrap()).unwrap()
+    let web = Web::listen(address, access::admitted(address, token.map(str::to_owned)).unwrap()).unwrap();
+    let address = web.address;
+    (web, address)
 }
 
 fn node(cell: usize, number: usize) -> Event {
@@ -235,7 +237,7 @@ fn who_is_slow_does_not_slow_the_run() {
     let history = Arc::new(History::new());
     let listener = TcpListener::bind(LOOPBACK).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(Guard::new(address, None), Arc::clone(&history)).unwrap();
+    let server = Server::new(Guard::new(address, None), Arc::clone(&history), Arc::default()).unwrap();
     server.impatient(Duration::from_millis(300)).start(listener).unwrap();
     let mut slow = TcpStream::connect(address).unwrap();
     write!(slow, "GET /events HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
@@ -252,7 +254,7 @@ fn who_is_slow_does_not_slow_the_run() {
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert!(history.kept() < 5_000, "{} entries are kept", history.kept());
     let begun = Instant::now();
-    history.end(Err("over".to_owned()), Duration::from_secs(20));
+    history.end(&history::end_of_run(Err("over".to_owned())), Duration::from_secs(20));
     assert!(begun.elapsed() < Duration::from_secs(15), "it was not cut off");
     // It is cut off before the end; whoever comes again gets what there is.
     slow.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -262,6 +264,77 @@ fn who_is_slow_does_not_slow_the_run() {
     let again: Vec<_> = listen(address, None).collect();
     assert_eq!(again.last().unwrap().1["type"], "ended");
     assert!(again.iter().any(|(_, data)| data["event"]["number"] == EVENTS - 1));
+}
+
+/// A request for a fault, from our own page or from another origin's.
+fn ask_for(address: SocketAddr, origin: &str, body: &str) -> String {
+    let length = format!("Content-Length: {}", body.len());
+    let mut stream = TcpStream::connect(address).unwrap();
+    let origin = format!("Origin: {origin}");
+    let head = ["POST /fault HTTP/1.1", "Host: {}", &origin, &length].join("\r\n");
+    write!(stream, "{}\r\n\r\n{body}", head.replace("{}", &address.to_string())).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+#[test]
+fn faults_are_done_where_they_are_allowed_and_for_our_own_page_only() {
+    let cut = r#"{"words": ["cut", "nat1.wan"]}"#;
+    let (web, address) = served(None);
+    assert_eq!(status(&ask_for(address, "http://{}", cut)), "405", "nothing is allowed");
+    web.deeds.allow(Box::new(|words, _| match words {
+        [cut, link] if cut == "cut" => Ok(format!("cut {link}")),
+        _ => Err("that is no fault".to_owned()),
+    }));
+    let done = ask_for(address, "http://{}", cut);
+    assert!(done.ends_with(r#"{"done":"cut nat1.wan"}"#), "{done}");
+    let wrong = ask_for(address, "http://{}", r#"{"words": []}"#);
+    assert!(wrong.ends_with(r#"{"problem":"that is no fault"}"#), "{wrong}");
+    for origin in ["http://evil.example", "null", "https://{}"] {
+        assert_eq!(status(&ask_for(address, origin, cut)), "403", "{origin}");
+    }
+    assert_eq!(status(&ask(address, &["POST /fault HTTP/1.1", "Host: {}", "Content-Length: 0"])), "403");
+    for nonsense in ["", "{}", "[", r#"{"words": "cut"}"#, r#"{"words": [1]}"#] {
+        assert_eq!(status(&ask_for(address, "http://{}", nonsense)), "400", "{nonsense}");
+    }
+    assert_eq!(status(&ask(address, &["GET /fault HTTP/1.1", "Host: {}"])), "404");
+}
+
+/// What takes its time ends with the page that waits for it.
+#[test]
+fn a_fault_is_given_up_by_a_page_that_goes() {
+    let (web, address) = served(None);
+    let (over, ended) = std::sync::mpsc::channel();
+    web.deeds.allow(Box::new(move |_, halt| {
+        let begun = Instant::now();
+        while !halt.raised() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        let _ = over.send(halt.raised());
+        Ok("flap".to_owned())
+    }));
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = r#"{"words": ["flap", "nat1.wan"]}"#;
+    write!(
+        stream,
+        "POST /fault HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    drop(stream);
+    assert!(ended.recv_timeout(Duration::from_secs(30)).unwrap());
+}
+
+#[test]
+fn of_how_things_stand_the_last_word_is_kept() {
+    let (web, address) = served(None);
+    web.history.take(&started(1));
+    for number in 0..3 {
+        web.history.stands(&serde_json::json!({"type": "lab", "number": number}));
+    }
+    let told: Vec<_> = listen(address, None).take(2).map(|(_, data)| data).collect();
+    assert_eq!((&told[0]["type"], &told[1]["number"]), (&"runStarted".into(), &2.into()));
 }
 
 #[test]

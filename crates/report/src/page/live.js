@@ -18,6 +18,7 @@ const LINK_WORDS = {
   lost: "◌ connection lost, trying again",
   gone: "✗ natrig does not answer any more",
   ended: "■ the run has ended",
+  down: "■ the lab is down",
 };
 
 const doneCells = () => run.cells.filter((cell) => !outcomeOf(cell).pending);
@@ -93,6 +94,10 @@ function drawNow() {
 }
 
 function endedNote() {
+  if (link.word === "down") {
+    const folder = make("code", {}, run.run.folder);
+    return make("p", { class: "notice", id: "ended" }, "The lab is down. What was captured is in ", folder, ".");
+  }
   const parts = run.problem
     ? [make("b", {}, "The run could not go on: "), run.problem]
     : [
@@ -112,6 +117,15 @@ const TAKES = {
   },
   preparing(event) {
     link.preparing = event.message;
+  },
+  // A lab that stays up is a run of one cell that does not end.
+  lab(event, changes) {
+    const first = !run.lab;
+    run.lab = { name: event.name, faults: event.faults };
+    changes.set(event.cell, { ...changes.get(event.cell), running: "up" });
+    if (!first) return;
+    if (location.hash) route();
+    else location.hash = linkTo(run.cells[event.cell]);
   },
   runStarted(event, changes) {
     maps = event.maps;
@@ -141,13 +155,13 @@ const TAKES = {
     changes.clear();
     const gone = run.cells.map((cell, index) => [index, cell]).filter(([, cell]) => outcomeOf(cell).pending);
     Object.assign(run, { ended: true, page: event.page, problem: event.problem });
-    link.word = "ended";
+    link.word = event.down ? "down" : "ended";
     stream?.close();
     // Of cells that were not run there is nothing to wait for.
     gone.forEach(([index]) => changes.set(index, { running: undefined }));
     const { cells: _, live: __, ...known } = event.run ?? {};
     take.run(known);
-    say(run.problem ? "The run could not go on." : "The run has ended.");
+    say(run.problem ? "The run could not go on." : event.down ? "The lab is down." : "The run has ended.");
   },
 };
 

@@ -18,9 +18,10 @@ use super::{
 use crate::wording::{gateways, printable};
 
 /// What only a page needs that is told of a run.
-pub(super) const LIVE: [&str; 4] = [
+pub(super) const LIVE: [&str; 5] = [
     include_str!("topology.js"),
     include_str!("progress.js"),
+    include_str!("faults.js"),
     include_str!("live_cell.js"),
     include_str!("live.js"),
 ];

@@ -52,6 +52,11 @@ function lineItem(line) {
 }
 
 function waitsFor(cell) {
+  if (run.lab) {
+    const doing = progressOf(cell.index).doing;
+    const standing = run.ended ? "The lab is down." : `The lab \u201c${run.lab.name}\u201d has been up for ${sinceOf(cell)}.`;
+    return doing.length ? `${standing} Being done: ${doing.join("; ")}.` : standing;
+  }
   if (run.ended) return "The run ended before this cell did.";
   if (!cell.running) return "It has not begun.";
   const known = progressOf(cell.index);
@@ -68,6 +73,7 @@ function showRunning(cell) {
   const drawn = make("div", { class: "diagram plain", tabindex: 0, role: "group", "aria-label": "Topology" });
   const paths = make("div"),
     broken = make("div");
+  const bench = run.lab?.faults && known.map ? faultBench(known.map) : null;
   const events = make("ol", { class: "clock", tabindex: 0, "aria-label": "What happened, by time" });
   let next = 0;
   let head = cellHead(cell),
@@ -88,6 +94,7 @@ function showRunning(cell) {
       );
       paths.replaceChildren(pathsTable(now, known));
       broken.replaceChildren(brokenList(known));
+      bench?.redraw(known);
     }
     const fresh = known.lines.filter((line) => line.number >= next);
     if (!fresh.length) return;
@@ -105,6 +112,7 @@ function showRunning(cell) {
     section("Topology", "topology", drawn),
     section("Paths, by the nodes' own word", "paths", paths),
     section("Broken now", "broken", broken),
+    ...(bench ? [section("Break and mend", "bench", bench.drawn)] : []),
     section("Events", "events", events, note("Times count from the begin of the run.")),
   );
   root.firstChild.after(contents(root));

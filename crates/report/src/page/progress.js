@@ -27,6 +27,8 @@ function progressOf(index) {
       profiles: new Map(),
       // Which way a node says that it reaches another one.
       ways: new Map(),
+      // What is being done to a lab.
+      doing: [],
       lines: [],
       told: 0,
     });
@@ -120,6 +122,36 @@ function faultTold(known, message, at) {
   tellLine(known, at, "fault", "lab", message);
 }
 
+// How things stand in a lab that stays up, by its own account, which is whole.
+function standsTold(known, state) {
+  const all = (names, word) => names.map((name) => [name, word]);
+  known.links = new Map([
+    ...all(
+      state.impaired.map((one) => one.split(",")[0]),
+      "impaired",
+    ),
+    ...all(state.cut, "cut"),
+  ]);
+  known.machines = new Map([
+    ...all(state.paused, "node paused"),
+    ...all(state.ended, "no node"),
+    ...all(state.frozen, "frozen"),
+    ...all(state.off, "off"),
+  ]);
+  known.partitions = new Map();
+  for (const [from, to] of state.parted) {
+    const segment = known.map?.links.find((link) => link.name === to)?.segment ?? "a segment";
+    const before = known.partitions.get(segment);
+    known.partitions.set(segment, `${before ? `${before}; ` : ""}nothing from ${from} to ${to}`);
+  }
+  const first = (text) => text.split(",")[0];
+  known.moved = new Map(Object.entries(state.moved).map(([machine, to]) => [machine, first(to)]));
+  known.profiles = new Map(Object.entries(state.gateways).map(([machine, now]) => [machine, first(now)]));
+  known.ways = new Map(state.paths.map((way) => [`${way.from} ${way.to}`, way]));
+  known.doing = state.doing;
+  known.drawn = null;
+}
+
 // Takes what happened in a cell that runs.
 function tellProgress(cell, event) {
   const known = progressOf(cell.index);
@@ -141,6 +173,9 @@ function tellProgress(cell, event) {
       break;
     case "note":
       tellLine(known, event.at_ms, "note", "lab", event.message);
+      break;
+    case "lab":
+      standsTold(known, event.state);
       break;
   }
 }
