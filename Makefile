@@ -3,7 +3,7 @@
 TARGET := x86_64-unknown-linux-gnu
 export NATRIG_PROGRAMS := $(CURDIR)/target/release
 
-.PHONY: run matrix build setup test test-full bench lint clean
+.PHONY: run matrix build programs setup test test-full bench lint clean
 
 run: build
 	target/release/natrig run scenarios/seed/scenario-*.yaml
@@ -11,19 +11,23 @@ run: build
 matrix: build
 	target/release/natrig matrix
 
-# The guests' programs are static: a guest has no other libraries than those of its own programs.
-build: setup
+build: programs
 	cargo build --locked --release -p natrig
+
+# The guests' programs are static: a guest has no other libraries than those of its own programs.
+programs: setup
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --target $(TARGET) -p natrig-guest -p omerta-mesh
+	mkdir -p target/release
 	ln -f target/$(TARGET)/release/natrig-guest target/$(TARGET)/release/omerta-mesh target/release/
 
 setup:
 	@scripts/setup
 
-test: build
+# Tests build natrig itself, as they check it.
+test: programs
 	scripts/test
 
-test-full: build
+test-full: programs
 	scripts/test full
 
 bench: build

@@ -1,10 +1,14 @@
 //! What populations cost, each figure beside its goal: `scripts/bench population`.
 //!
-//! Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS [VIEW]` runs one population and says what it took.
+//! With `NATRIG_UPDATE_DOCS` it draws docs/pictures/growth.svg. Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS [VIEW]` runs one population and says what it took.
 //! With a view, members hear of others and look for some before the end.
 //! Under callgrind that counts the instructions of a small fixed world (`scripts/bench instructions`).
 
+#[path = "plots/growth.rs"]
+mod growth;
+
 use std::{
+    fs,
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -114,9 +118,10 @@ fn figures() {
             took.peak / 1024.0 / nodes as f64,
             each * 1e6,
         );
-        // As much life for each, so that what the beginning costs weighs the same.
-        let same = if seconds == 60 { took } else { run(nodes, 60, 1, 1, None) };
-        costs.push((nodes as f64, same.processor));
+    }
+    // As much life for each, so that what the beginning costs weighs the same.
+    for nodes in [100, 300, 1_000, 3_000, 10_000] {
+        costs.push((nodes as f64, run(nodes, 60, 1, 1, None).processor));
     }
     println!();
     if let [(least, first), .., (most, last)] = costs[..] {
@@ -126,6 +131,10 @@ fn figures() {
             "60 s of {most} hosts cost {:.0} times as much as of {least}; n log n is {allowed:.0}, n is {linear:.0}",
             last / first
         );
+    }
+    if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
+        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures/growth.svg");
+        fs::write(&picture, growth::draw(&costs)).expect("the picture is written");
     }
     let whole = run(10_000, 600, 2, 1, None);
     println!(
