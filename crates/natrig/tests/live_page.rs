@@ -395,9 +395,18 @@ fn a_lab_is_only_shown_where_faults_are_not_allowed() {
 #[test]
 #[ignore = "long: make test-full"]
 fn a_lab_on_machines_is_broken_and_mended_from_its_page() {
+    /// Takes the lab down, whatever became of the test.
+    struct Down<'a>(&'a Place, String);
+    impl Drop for Down<'_> {
+        fn drop(&mut self) {
+            let _ = self.0.natrig(["down", "--lab", &self.1]).output();
+        }
+    }
+
     let place = Place::new();
     let browser = Browser::start(&place);
     let lab = place.lab();
+    let _down = Down(&place, lab.clone());
     let mut up = place.natrig(["up", "--lab", &lab, "--out", "out", "--web", "--web-faults"]);
     let output = up.arg(scenario("seed/scenario-direct.yaml")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
