@@ -19,6 +19,7 @@ pub mod model;
 mod netem;
 pub mod node;
 mod nodes;
+mod parcels;
 pub mod port_mapping;
 pub mod proof;
 mod reuse;
