@@ -33,5 +33,5 @@ pub use lab::{Lab, Member};
 pub use live::{Live, State};
 pub use natrig_lab::{Trouble, Who};
 pub use nodes::{Events, Nodes, Public, start_public};
-pub use reuse::Spare;
+pub use reuse::{Spare, passes};
 pub use rig::{Programs, Rig, RigError, build_image};
