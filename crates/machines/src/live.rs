@@ -1,5 +1,6 @@
 //! A lab that is kept up: what a scenario's faults do is done to it whenever somebody asks.
 
+mod drive;
 mod leave;
 mod state;
 
@@ -77,7 +78,7 @@ impl Live {
     /// Boots a scenario's machines, proves its gateways and starts its nodes; nobody is told to connect.
     pub fn stand(rig: Rig, scenario: Scenario, folder: &Path, halt: &Halt) -> Result<Self, Trouble> {
         let (events, told) = mpsc::channel::<What>();
-        let lab = rig.lab( &scenario, folder, halt)?;
+        let lab = rig.lab(&scenario, folder, halt)?;
         gateway::start_stun(&lab)?;
         gateway::load(&lab, &scenario, folder)?;
         let others = life::prove_others(&lab, &scenario, folder)?;
