@@ -60,7 +60,10 @@ pub enum Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The first line of what is often long stands behind a harness's own words.
+        // A harness writes `Error: ` before it, which would move the first line of a text that is pointed into.
+        if let Error::Mistakes(_) = self {
+            writeln!(f)?;
+        }
         write!(f, "{self}")
     }
 }

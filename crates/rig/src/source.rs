@@ -73,7 +73,9 @@ mod tests {
     fn a_mistake_is_shown_where_it_stands() {
         let text = "name: x\nnat1: full-cone\nnat2: ful-cone\nexpected: direct\n";
         let error = format!("{:?}", Source::from(text).read().unwrap_err());
-        for phrase in ["scenario is not a valid scenario", "ful-cone", "full-cone", "scenario:3:7"] {
+        for phrase in
+            ["\n  × no gateway profile is called `ful-cone`", "[scenario:3:7]", "did you mean `full-cone`?"]
+        {
             assert!(error.contains(phrase), "`{phrase}` is not in\n{error}");
         }
         let error = Source::file("no/such.yaml").read().unwrap_err().to_string();

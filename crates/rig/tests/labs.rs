@@ -1,8 +1,14 @@
 //! Labs on real machines: what a test sees of them, and what they leave.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::Path as FilePath,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use natrig_rig::{Error, Exit, Kind, Outcome, Path, Programs, Rig};
+use rustix::process::{Pid, Signal, kill_process};
 
 const CONES: &str = "{name: cones, nat1: full-cone, nat2: full-cone, expected: any}";
 
@@ -11,9 +17,9 @@ async fn alone() -> Result<Rig, Error> {
     Rig::with(Programs::find()?).await
 }
 
-/// The machines of this program, by the numbers of their processes.
-fn machines() -> Vec<i32> {
-    let own = std::process::id().to_string();
+/// The machines of a program, by the numbers of their processes.
+fn machines_of(program: u32) -> Vec<i32> {
+    let parent = program.to_string();
     let numbers = fs::read_dir("/proc").unwrap().flatten();
     numbers
         .filter_map(|entry| {
@@ -21,7 +27,7 @@ fn machines() -> Vec<i32> {
             let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
             let mut fields = rest.split(' ');
             let alive = fields.next()? != "Z";
-            (alive && name.starts_with("qemu") && fields.next()? == own)
+            (alive && name.starts_with("qemu") && fields.next()? == parent)
                 .then(|| entry.file_name().to_str()?.parse().ok())?
         })
         .collect()
@@ -109,6 +115,7 @@ async fn machines_serve_one_lab_after_the_other_until_they_are_worn() -> Result<
 #[ignore = "long: make test-full"]
 async fn whatever_ends_a_lab_its_machines_are_gone() -> Result<(), Error> {
     let _alone = COUNTING.lock().await;
+    let machines = || machines_of(std::process::id());
     let before = machines();
     let rig = alone().await?;
     let lab = rig.lab(CONES).await?;
@@ -138,6 +145,58 @@ async fn whatever_ends_a_lab_its_machines_are_gone() -> Result<(), Error> {
     drop(rig);
     assert_eq!(own(), 0);
     Ok(())
+}
+
+/// Names the test below; without it nothing happens there.
+const ENDLESS: &str = "NATRIG_TEST_ENDLESS";
+
+#[tokio::test]
+#[ignore = "long: make test-full"]
+async fn ctrl_c_takes_the_machines_along() -> Result<(), Error> {
+    let _alone = COUNTING.lock().await;
+    let program = std::env::current_exe().unwrap();
+    let mut test = Command::new(&program);
+    test.args(["--exact", "a_test_that_does_not_end"]).env(ENDLESS, "1").stdout(Stdio::null());
+    let mut test = test.spawn().unwrap();
+    let folder = program.with_file_name(format!("natrig-labs/endless-{}-1", test.id()));
+    until("its lab stands", || {
+        let connected = fs::read_to_string(folder.join("faults.log")).unwrap_or_default();
+        assert!(test.try_wait().unwrap().is_none(), "it has ended");
+        connected.contains("connect peer1 to peer2")
+    })
+    .await;
+    let machines = machines_of(test.id());
+    assert_eq!(machines.len(), 5);
+    kill_process(Pid::from_child(&test), Signal::INT).unwrap();
+    assert_eq!(test.wait().unwrap().code(), None);
+    // The kernel ends them after their parent.
+    until("its machines are gone", || {
+        machines.iter().all(|machine| !FilePath::new(&format!("/proc/{machine}")).exists())
+    })
+    .await;
+    assert!(folder.join("captures/nat1.wan.pcapng").exists());
+    fs::remove_dir_all(&folder).unwrap();
+    Ok(())
+}
+
+/// Does nothing but in the process that the one above starts.
+#[tokio::test]
+async fn a_test_that_does_not_end() -> Result<(), Error> {
+    if std::env::var_os(ENDLESS).is_none() {
+        return Ok(());
+    }
+    let endless = "{name: endless, nat1: full-cone, nat2: full-cone, expected: any}";
+    let lab = alone().await?.lab(endless).await?;
+    lab.connect("peer1", "peer2").await?;
+    std::future::pending().await
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
