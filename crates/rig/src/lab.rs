@@ -177,11 +177,9 @@ mod tests {
         // A name that other scenarios have is none here.
         for name in ["peer3", "PEER1", "", "nat1.wan"] {
             let error = machine(&scenario, name).unwrap_err().to_string();
-            let (said, hint) = error.split_once('\n').unwrap();
-            assert_eq!(said, format!("no machine is called `{name}`"));
-            let mut there: Vec<&str> = hint.strip_prefix("hint: there are ").unwrap().split(", ").collect();
-            there.sort();
-            assert_eq!(there, ["nat1", "nat2", "peer1", "peer2", "relay"]);
+            let told =
+                format!("no machine is called `{name}`\nhint: there are nat1, nat2, peer1, peer2, relay");
+            assert_eq!(error, told);
         }
     }
 }
