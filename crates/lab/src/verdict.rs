@@ -98,7 +98,7 @@ pub fn verdict(trace: &Trace, case: &Case) -> Result<Verdict, NoVerdict> {
         return Err(NoVerdict::MetBefore { frames: early.count(), early_ms });
     }
     let mut because = Vec::new();
-    let directions = carried(&wires, case.window, &mut because);
+    let directions = counted(&wires, case.window, &mut because);
     let path = worse(way_of(&directions[0]), way_of(&directions[1]));
     let attempts = |from: usize, passed: bool| {
         let count = crossings
@@ -126,8 +126,25 @@ pub fn verdict(trace: &Trace, case: &Case) -> Result<Verdict, NoVerdict> {
     })
 }
 
+/// Which way bytes of the lab took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The worse of both directions.
+    pub path: Path,
+    /// From the first of the pair to the second one, then back.
+    pub directions: [Direction; 2],
+}
+
+/// Reads from the captures which way the bytes of a window took, whatever was before it. So it is not told how that way came to
+/// be: that takes two who had never met, and a [case](verdict) from its beginning.
+pub fn carried(trace: &Trace, pair: &Pair, window: Window) -> Result<Carried, NoVerdict> {
+    let wires = Wires::find(trace, pair).map_err(NoVerdict::MissingLink)?;
+    let directions = counted(&wires, Some(window), &mut Vec::new());
+    Ok(Carried { path: worse(way_of(&directions[0]), way_of(&directions[1])), directions })
+}
+
 /// Counts P and T in the window.
-fn carried(wires: &Wires<'_>, window: Option<Window>, because: &mut Vec<String>) -> [Direction; 2] {
+fn counted(wires: &Wires<'_>, window: Option<Window>, because: &mut Vec<String>) -> [Direction; 2] {
     let mut directions = [Direction::default(); 2];
     let Some(window) = window else {
         because.push("the nodes were not asked to carry the lab's bytes".to_owned());

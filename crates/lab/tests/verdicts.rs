@@ -6,7 +6,7 @@ use natrig_capture::Trace;
 use natrig_lab::{
     assertions::nodes,
     judge::{Wanted, judge},
-    verdict::{Case, NoVerdict, Window, verdict},
+    verdict::{Case, NoVerdict, Window, carried, verdict},
 };
 use natrig_nat::Filtering;
 use natrig_record::{About, Assertion, Claim, Kind, Outcome, Path, Verdict};
@@ -244,6 +244,25 @@ fn sites_that_met_before_allow_no_verdict() {
     let connect_ns = forger.now() + 1;
     let case = Case { connect_ns, ..case(APDF, None) };
     assert!(matches!(verdict(&forger.trace(), &case), Err(NoVerdict::MetBefore { frames: 1, .. })));
+}
+
+/// A path that changed: what was carried before a window, or after it, does not count in it.
+#[test]
+fn each_window_is_read_for_itself() {
+    let mut forger = Forger::default();
+    let mut windows = Vec::new();
+    for carry in [direct, relayed, direct] {
+        let from_ns = forger.now();
+        carry(&mut forger);
+        windows.push(Window { from_ns, to_ns: forger.now() - 1, sent: [N; 2], arrived: [N; 2] });
+    }
+    let trace = forger.trace();
+    let paths = windows.iter().map(|window| carried(&trace, &pair(), *window).unwrap().path);
+    assert_eq!(paths.collect::<Vec<_>>(), [Path::Direct, Path::Relay, Path::Direct]);
+    let both = Window { to_ns: windows[1].to_ns, ..windows[0] };
+    assert_eq!(carried(&trace, &pair(), both).unwrap().path, Path::Mixed);
+    let lost = Window { arrived: [N, 0], ..windows[0] };
+    assert_eq!(carried(&trace, &pair(), lost).unwrap().path, Path::None);
 }
 
 #[test]

@@ -9,8 +9,7 @@ use std::{
 use natrig_lab::{
     App, Backend, Halt,
     assertions::Passage,
-    cell::{self, BYTES, Beside, Reached, alike, blank, bytes, millis},
-    node::NodeEvent,
+    cell::{self, BYTES, Beside, Reached, blank, bytes, millis},
     proof::refuse,
     story::Diary,
     talk::Conversation,
@@ -18,7 +17,8 @@ use natrig_lab::{
 };
 use natrig_netmodel::seed_for;
 use natrig_record::{Cell, Outcome, Step, Verdict, What};
-use natrig_scenario::{Action, MachineFault, Moment, Scenario, Stun};
+use natrig_scenario::{Action, Machine, MachineFault, Moment, Scenario, Stun};
+use natrig_vmm::AgentClient;
 use serde_json::json;
 
 use crate::{
@@ -28,16 +28,13 @@ use crate::{
     lab::lock,
     life::{self, Life},
     memory,
-    node::Node,
     nodes::{Events, Nodes, Public, start_public},
+    parcels::{Arrived, Parcels},
     proof,
     reuse::reusable,
     tables::Watching,
     talkers::Talkers,
 };
-
-/// Where the lab's bytes lie before they are sent.
-const OUTBOX: &str = "/run/natrig.bin";
 
 /// How much of a machine's session keys is kept: a few hundred bytes a session.
 const MOST_KEYS: u64 = 1 << 20;
@@ -267,58 +264,17 @@ impl Run<'_> {
         events: &Events,
     ) -> (Window, Option<Trouble>) {
         let pair = self.scenario.pair();
+        let contents = pair.map(|peer| bytes(self.rig.seed, self.scenario, peer));
         // Not before: a machine that lost its power has lost its files.
-        let outboxes = at_once(pair, |peer| {
-            let content = bytes(self.rig.seed, self.scenario, peer);
-            Ok(lab.agent(peer)?.write_file(OUTBOX, 0o644, content)?)
-        });
-        let mut undelivered = outboxes.err();
-        let from_ns = lab.switch().time_of(Instant::now());
-        for [from, to] in [pair, [pair[1], pair[0]]] {
-            let send = |node: &Node, target: &str| {
-                node.command(&json!({"do": "send", "peer": target, "file": OUTBOX}))
-            };
-            let sent = nodes.on(from).and_then(|node| send(&node, nodes.id(to)?));
-            undelivered = undelivered.or(sent.err());
-        }
+        let parcels = Parcels::hand_over(nodes, &agents(lab), pair, contents);
+        let from_ns = lab.switch().time_of(parcels.since());
         self.unmet = self.faults(lab, gateways, Some(nodes), Moment::Carrying, events).err();
         let deadline = Instant::now() + self.scenario.carry;
-        let mut arrived = [0, 0];
-        let mut brought = [None, None];
-        for (sender, arrived) in arrived.iter_mut().enumerate() {
-            let [from, to] = [pair[sender], pair[1 - sender]];
-            let received =
-                nodes.on(to).and_then(|receiver| self.received(lab, &receiver, nodes.id(from)?, deadline));
-            match received {
-                Ok((content, event)) => {
-                    *arrived = alike(&content, &bytes(self.rig.seed, self.scenario, from));
-                    brought[1 - sender] = Some(event);
-                }
-                Err(trouble) => undelivered = undelivered.or(Some(trouble)),
-            }
-        }
+        let Arrived { bytes: arrived, brought, missing } =
+            parcels.arrived(nodes, &agents(lab), deadline, self.halt);
         let to_ns = lab.switch().time_of(Instant::now());
         cell::claim_again(&mut self.cell, brought.each_ref().map(Option::as_ref));
-        (Window { from_ns, to_ns, sent: [BYTES as u64; 2], arrived }, undelivered)
-    }
-
-    fn received(
-        &self,
-        lab: &Lab,
-        node: &Node,
-        from: &str,
-        deadline: Instant,
-    ) -> Result<(Vec<u8>, NodeEvent), Trouble> {
-        let message = node.wait_for("it had received the lab's bytes", deadline, self.halt, |event| {
-            event.brings_bytes_of(from)
-        })?;
-        let file = message
-            .text("file")
-            .ok_or_else(|| Trouble::node(format!("{}: a messageReceived without its file", node.name())))?;
-        if !file.starts_with(App::INBOX) {
-            return Err(Trouble::node(format!("{}: `{file}` is not in its inbox", node.name())));
-        }
-        Ok((lab.agent(node.name())?.read_file(file, 2 * BYTES as u64)?, message.event.clone()))
+        (Window { from_ns, to_ns, sent: [BYTES as u64; 2], arrived }, missing)
     }
 
     fn read(
@@ -438,6 +394,11 @@ impl Run<'_> {
         self.cell.figures.insert(self.step.to_string(), millis(now - self.entered));
         self.entered = now;
     }
+}
+
+/// The agents of machines that are on.
+fn agents(lab: &Lab) -> impl Fn(Machine) -> Result<AgentClient, Trouble> + Sync {
+    |machine| Ok(lab.agent(machine)?.clone())
 }
 
 /// The keys of the nodes' sessions, where a scenario has them written and their machines are still on.

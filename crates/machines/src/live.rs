@@ -1,5 +1,7 @@
 //! A lab that is kept up: what a scenario's faults do is done to it whenever somebody asks.
 
+mod drive;
+mod leave;
 mod state;
 
 use std::{
@@ -83,7 +85,7 @@ impl Live {
         tell: impl Fn(&What) + Send + 'static,
     ) -> Result<Self, Trouble> {
         let (events, told) = told_on(tell);
-        let lab = Lab::boot(&rig, &scenario, folder, halt)?;
+        let lab = rig.lab(&scenario, folder, halt)?;
         gateway::start_stun(&lab)?;
         gateway::load(&lab, &scenario, folder)?;
         let others = life::prove_others(&lab, &scenario, folder)?;

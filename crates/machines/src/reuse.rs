@@ -135,26 +135,31 @@ impl Spare {
     }
 }
 
-/// Whether machines can serve on after a scenario: what was done to a link ends with the switch's new beginning, while
+/// Whether machines can serve on after a scenario.
+pub(crate) fn reusable(scenario: &Scenario) -> bool {
+    scenario.faults.iter().all(|fault| passes(&fault.action))
+}
+
+/// Whether machines can serve on after something was done: what was done to a link ends with the switch's new beginning, while
 /// what was done to a machine may be more than the agent looks at.
-pub fn reusable(scenario: &Scenario) -> bool {
-    scenario.faults.iter().all(|fault| match fault.action {
-            Action::Cut(_)
-            | Action::Heal(_)
-            | Action::Flap(..)
-            | Action::Impair(_)
-            | Action::Mend(_)
-            | Action::Partition(_)
-            | Action::Rejoin(_)
-            // The agent ends all processes, whatever became of them, and a machine's new life begins with its clock.
-            | Action::Node(..)
-            | Action::Clock(..)
-            | Action::Connect(..)
-            | Action::Ask(..)
-            | Action::Expect(_)
-            | Action::Idle(_) => true,
-            Action::Gateway(..) | Action::Machine(..) | Action::Roam(..) => false,
-        })
+pub fn passes(action: &Action) -> bool {
+    match action {
+        Action::Cut(_)
+        | Action::Heal(_)
+        | Action::Flap(..)
+        | Action::Impair(_)
+        | Action::Mend(_)
+        | Action::Partition(_)
+        | Action::Rejoin(_)
+        // The agent ends all processes, whatever became of them, and a machine's new life begins with its clock.
+        | Action::Node(..)
+        | Action::Clock(..)
+        | Action::Connect(..)
+        | Action::Ask(..)
+        | Action::Expect(_)
+        | Action::Idle(_) => true,
+        Action::Gateway(..) | Action::Machine(..) | Action::Roam(..) => false,
+    }
 }
 
 /// What a machine's kernel says. It goes to the file that the machine was started with, which lies in the folder of its

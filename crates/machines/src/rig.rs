@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -67,8 +67,8 @@ impl Programs {
     }
 }
 
-/// Image, templates and disk, ready for labs.
-#[derive(Debug)]
+/// Image, templates and disk, ready for labs. Clones share templates, and machines that wait for a cell.
+#[derive(Debug, Clone)]
 pub struct Rig {
     pub(crate) store: Store,
     pub(crate) qemu: Qemu,
@@ -76,12 +76,12 @@ pub struct Rig {
     pub(crate) choice: Choice,
     pub(crate) disk: AppDisk,
     pub(crate) seed: u64,
-    templates: Mutex<HashMap<u32, Template>>,
+    templates: Arc<Mutex<HashMap<u32, Template>>>,
     /// Machines that have served a cell and may serve another.
-    idle: Mutex<Vec<Spare>>,
+    idle: Arc<Mutex<Vec<Spare>>>,
     fresh: bool,
     /// Gateways that were measured wholly and hold.
-    pub(crate) held: Held,
+    pub(crate) held: Arc<Held>,
 }
 
 impl Rig {
@@ -104,10 +104,10 @@ impl Rig {
             choice,
             disk,
             seed,
-            templates: Mutex::default(),
-            idle: Mutex::default(),
+            templates: Arc::default(),
+            idle: Arc::default(),
             fresh: false,
-            held: Held::default(),
+            held: Arc::default(),
         };
         rig.template(DEFAULT_MEMORY, progress)?;
         Ok(rig)
