@@ -6,7 +6,7 @@
 mod numbers;
 mod order;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use natrig_record::{Agreement, Aspect, Cell, Comparison, Kind, Outcome};
 use serde_json::Value;
@@ -47,6 +47,7 @@ pub fn compare(id: &str, machines: &[Run], sim: &[Run]) -> Comparison {
     for (name, of) in CATEGORIES {
         aspects.push(categories(name, both.map(|runs| runs.iter().map(of).collect())));
     }
+    aspects.push(strategies(both));
     aspects.push(order::compare(both));
     let chance = both.iter().any(|runs| runs.iter().any(by_chance));
     for (name, of) in COUNTED {
@@ -70,7 +71,7 @@ pub fn compare(id: &str, machines: &[Run], sim: &[Run]) -> Comparison {
 type Of<T> = fn(&Run) -> T;
 
 /// What is compared by its value.
-const CATEGORIES: [(&str, Of<String>); 7] = [
+const CATEGORIES: [(&str, Of<String>); 6] = [
     ("outcome", |run| run.cell.outcome.to_string()),
     ("path", |run| run.cell.verdict.as_ref().map_or("none".to_owned(), |verdict| verdict.path.to_string())),
     ("kind", kind),
@@ -81,7 +82,6 @@ const CATEGORIES: [(&str, Of<String>); 7] = [
         run.cell.claims.iter().map(claim).collect::<Vec<_>>().join(", ")
     }),
     ("NATs seen", |run| per_node(run, "natDetected", "name")),
-    ("strategies", |run| per_node(run, "punchStarted", "strategy")),
     ("coordinator asked", |run| {
         run.cell.verdict.as_ref().is_some_and(|verdict| verdict.coordinator_asked).to_string()
     }),
@@ -133,9 +133,11 @@ fn values<'a>(run: &'a Run, event: &'a str, field: &'a str) -> impl Iterator<Ite
     run.events.iter().filter(move |(_, it)| it["event"] == event).map(move |(_, it)| &it[field])
 }
 
-/// The same for each node, in order, without what is said twice in a row.
-fn per_node(run: &Run, event: &str, field: &str) -> String {
-    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+/// What each node said, in order, without what is said twice in a row.
+type Said<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+
+fn said<'a>(run: &'a Run, event: &str, field: &str) -> Said<'a> {
+    let mut nodes = Said::new();
     for (machine, it) in run.events.iter().filter(|(_, it)| it["event"] == event) {
         let said = nodes.entry(machine).or_default();
         let value = it[field].as_str().unwrap_or("?");
@@ -143,6 +145,39 @@ fn per_node(run: &Run, event: &str, field: &str) -> String {
             said.push(value);
         }
     }
+    nodes
+}
+
+/// Strategies, which may be told by one node only where both come to the same: one that is reached begins nothing more.
+fn strategies(both: [&[Run]; 2]) -> Aspect {
+    const EVENT: [&str; 2] = ["punchStarted", "strategy"];
+    let told = both.map(|runs| runs.iter().map(|run| per_node(run, EVENT[0], EVENT[1])).collect());
+    let exactly = categories("strategies", told);
+    let all: Vec<Said<'_>> =
+        both.iter().flat_map(|runs| runs.iter()).map(|run| said(run, EVENT[0], EVENT[1])).collect();
+    let reached = all.iter().all(|one| all.iter().all(|other| differ_by_who_was_reached(one, other)));
+    match exactly.agreement {
+        Agreement::Differs if reached => Aspect {
+            agreement: Agreement::Within,
+            note: Some("a node that is reached begins nothing more".to_owned()),
+            ..exactly
+        },
+        _ => exactly,
+    }
+}
+
+fn differ_by_who_was_reached(one: &Said<'_>, other: &Said<'_>) -> bool {
+    let begun =
+        |said: &Said<'_>| said.values().flatten().map(|&word| word.to_owned()).collect::<BTreeSet<_>>();
+    begun(one) == begun(other)
+        && one.keys().chain(other.keys()).all(|node| {
+            let [one, other] = [one, other].map(|said| said.get(node).map_or(&[][..], Vec::as_slice));
+            one.starts_with(other) || other.starts_with(one)
+        })
+}
+
+fn per_node(run: &Run, event: &str, field: &str) -> String {
+    let nodes = said(run, event, field);
     nodes.iter().map(|(node, said)| format!("{node} {}", said.join(" then "))).collect::<Vec<_>>().join(", ")
 }
 
@@ -264,6 +299,28 @@ mod tests {
         assert_eq!(differing(&[run(Kind::Birthday, 100.0)], &[run(Kind::Birthday, 5_000.0)]), [""; 0]);
         let many = |connect_ms| vec![run(Kind::Birthday, connect_ms); 20];
         assert_eq!(differing(&many(100.0), &many(5_000.0)), ["time to connect"]);
+    }
+
+    #[test]
+    fn a_node_that_is_reached_may_have_begun_less() {
+        let begun = |first: &[&str], second: &[&str]| {
+            let of = |node: &str, words: &[&str]| -> Vec<(String, Value)> {
+                let started = |word| (node.to_owned(), json!({"event": "punchStarted", "strategy": word}));
+                words.iter().map(started).collect()
+            };
+            Run { events: [of("peer1", first), of("peer2", second)].concat(), ..run(Kind::Reversal, 100.0) }
+        };
+        let whole = begun(&["dial", "responderFirst"], &["responderFirst"]);
+        let aspect = strategies([&[begun(&["dial"], &["responderFirst"])], std::slice::from_ref(&whole)]);
+        assert_eq!(aspect.agreement, Agreement::Within, "{aspect:?}");
+        for other in [
+            begun(&["dial"], &["simultaneous"]),
+            begun(&["responderFirst", "dial"], &["responderFirst"]),
+            begun(&["dial"], &[]),
+        ] {
+            let aspect = strategies([&[other], std::slice::from_ref(&whole)]);
+            assert_eq!(aspect.agreement, Agreement::Differs, "{aspect:?}");
+        }
     }
 
     #[test]
