@@ -1,6 +1,10 @@
 //! Gateways: a ruleset loaded or a model started, proven, and emptied again.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use natrig_agent_proto::Start;
 use natrig_lab::{Place, Topology, proof::Depth};
@@ -20,6 +24,9 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 /// How long a command in a gateway may take on a busy host.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long what was in a machine already may take until it is gone: the kernel asks three seconds for an address.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Makes both gateways what they should be: rulesets are loaded, and written beside the evidence; models are started.
 pub fn load(lab: &Lab, scenario: &Scenario, folder: &Path) -> Result<(), Trouble> {
@@ -176,11 +183,16 @@ pub(crate) fn empty(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<Str
 fn flush_rules(lab: &Lab, scenario: &Scenario, place: &Place) -> Result<String, Trouble> {
     let script = format!("nft -f {FLUSH} && conntrack -F >/dev/null 2>&1 && nft -s list ruleset");
     let agent = lab.agent(place.machine)?;
-    let output = expect(agent, &["sh", "-c", &script])?;
-    let count = connections(agent)?;
-    if count > 0 {
-        return Err(Trouble::lab(format!("{count} connections are left after the flush")));
-    }
+    let deadline = Instant::now() + LATE;
+    let output = loop {
+        let output = expect(agent, &["sh", "-c", &script])?;
+        match connections(agent)? {
+            0 => break output,
+            // A packet that was in the machine already passes after the flush, or waits in it for an address.
+            _ if Instant::now() < deadline => {}
+            count => return Err(Trouble::lab(format!("{count} connections are left after the flush"))),
+        }
+    };
     let rules = own_rules(&output, scenario, place);
     let (rules, elements) = normal(&rules, ruleset(place)?.state());
     if !elements.is_empty() {
