@@ -78,9 +78,9 @@ fn scenario(name: &str, deeds: &str, machines: bool) -> String {
     };
     // On machines nobody is there who is not needed, and nothing takes longer than it must.
     let third = if machines && !deeds.contains("lan3") { "" } else { "nat3: port-restrict\n" };
-    let calm = if machines { "20s" } else { "40s" };
+    let (relays, calm) = if machines { (2, "15s") } else { (3, "40s") };
     format!(
-        "name: \"{name}\"\n{third}expected: any\nrelays: 3\nnode: {{bootstrap: [relay, relay2]}}\n\
+        "name: \"{name}\"\n{third}expected: any\nrelays: {relays}\nnode: {{bootstrap: [relay, relay2]}}\n\
          talks: [{{from: peer1, to: peer2, every: 50ms, lost: 100%}}]\n\
          faults: [{{after: bootstrapped, expect: relaySelected, at: peer1, times: 2}}, \
          {{after: bootstrapped, expect: relaySelected, at: peer2, times: 2}}, {{after: settled, idle: 3s}}, {deeds}, \
