@@ -279,6 +279,11 @@ fn wire(
             builder.port(*segment, stand.link)?;
         }
     }
+    for segment in topology.attached() {
+        if let Some(at) = segments.get(segment) {
+            builder.port(*at, segment.attachment())?;
+        }
+    }
     let switch = builder.start()?;
     condition(&switch, scenario)?;
     Ok((switch, cables))

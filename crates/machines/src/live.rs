@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use natrig_attach::{Tap, join};
 use natrig_lab::{Halt, Place, Topology, node::NodeEvent, paths::Paths, proof::refuse};
 use natrig_netmodel::Conditions;
 use natrig_record::What;
@@ -124,6 +125,19 @@ impl Live {
             events,
         };
         Ok(live)
+    }
+
+    /// Joins a segment that has a cable for it to a device of this host, for as long as there is a lab.
+    pub fn attach(&self, segment: Segment, tap: Tap) -> Result<(), Trouble> {
+        let name = tap.name().to_owned();
+        let wrong = |error: &dyn std::fmt::Display| {
+            Trouble::lab(format!("{segment} is not attached to {name}: {error}"))
+        };
+        let held = lock(&self.held);
+        let switch = held.lab.switch();
+        let port = switch.port(&segment.attachment()).ok_or_else(|| wrong(&"it has no cable for that"))?;
+        join(tap, switch.replug(port)?).map_err(|error| wrong(&error))?;
+        self.note(&format!("attach {segment} to {name}"))
     }
 
     /// What runs in it.

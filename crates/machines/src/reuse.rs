@@ -107,6 +107,7 @@ impl Spare {
         let Spare(lab) = self;
         let topology = Topology::of(scenario);
         topology.links().eq(lab.topology.links())
+            && topology.attached() == lab.topology.attached()
             && topology
                 .hosts()
                 .iter()

@@ -536,4 +536,26 @@ pub struct UpArguments {
     /// Let whoever sees the page break and mend things
     #[arg(long, requires = "web")]
     pub web_faults: bool,
+    /// Join a segment to a TAP device or a bridge of this host, such as lan1=tap0; see docs/labs.md
+    #[arg(long, value_name = "SEGMENT=DEVICE")]
+    pub attach: Vec<Attach>,
+}
+
+/// A segment, and the device of this host that it is joined to.
+#[cfg(feature = "machines")]
+#[derive(Debug, Clone)]
+pub struct Attach {
+    pub segment: String,
+    pub device: String,
+}
+
+#[cfg(feature = "machines")]
+impl std::str::FromStr for Attach {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (segment, device) =
+            text.split_once('=').ok_or("a segment and a device are meant, such as lan1=tap0")?;
+        Ok(Attach { segment: segment.to_owned(), device: device.to_owned() })
+    }
 }

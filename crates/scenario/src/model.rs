@@ -1,6 +1,10 @@
 //! What a scenario is, once it has been read.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
@@ -48,6 +52,8 @@ pub struct Scenario {
     pub port_mapping: BTreeMap<Site, PortMapping>,
     /// How the node under test is started.
     pub node: NodeOptions,
+    /// Segments with a cable to somewhere outside the lab; no file can say so, only who keeps a lab up.
+    pub attached: BTreeSet<Segment>,
 }
 
 impl Scenario {

@@ -1,7 +1,7 @@
 //! From a file to its scenarios.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
     path::Path,
@@ -271,6 +271,7 @@ impl<'a> Layers<'a> {
                 talks: talks.clone().unwrap_or_default(),
                 port_mapping: port_mapping.clone().unwrap_or_default(),
                 node: node.clone(),
+                attached: BTreeSet::new(),
             };
             scenario.expected = match expected {
                 Expectation::Stated(expected) => expected,

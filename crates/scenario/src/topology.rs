@@ -192,6 +192,11 @@ pub enum Segment {
 }
 
 impl Segment {
+    /// The cable from it to somewhere outside the lab, as captures call it.
+    pub fn attachment(self) -> String {
+        format!("{self}.attached")
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         const CARRIERS: [&str; SITES] = numbered!("carrier", "");

@@ -2,7 +2,10 @@
 
 mod stand;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use natrig_nat::engine::{Addresses, Prefix};
 use natrig_scenario::{Gateway, Layout, Link, Machine, Nat, Scenario, Segment, Site};
@@ -25,6 +28,7 @@ pub struct Topology {
     layout: Layout,
     machines: Vec<Host>,
     gateways: Vec<Place>,
+    attached: BTreeSet<Segment>,
 }
 
 /// One machine as the network sees it.
@@ -77,14 +81,17 @@ pub struct Place {
 impl Topology {
     /// The machines of a scenario, with the seed's addresses.
     pub fn of(scenario: &Scenario) -> Self {
-        Topology::between(&scenario.nats, scenario.layout())
+        Topology {
+            attached: scenario.attached.clone(),
+            ..Topology::between(&scenario.nats, scenario.layout())
+        }
     }
 
     fn between(nats: &[Nat], layout: Layout) -> Self {
         let plan = Plan { nats, layout };
         let gateways: Vec<Place> = plan.layout.sites().flat_map(|site| plan.places(site)).collect();
         let machines = plan.layout.machines().map(|machine| plan.host(machine, &gateways)).collect();
-        Topology { layout: plan.layout, machines, gateways }
+        Topology { layout: plan.layout, machines, gateways, attached: BTreeSet::new() }
     }
 
     /// All machines.
@@ -100,6 +107,11 @@ impl Topology {
     /// All links, and the segments they lead to.
     pub fn links(&self) -> impl Iterator<Item = (Link, Segment)> {
         self.layout.links()
+    }
+
+    /// Segments with a cable to somewhere outside the lab.
+    pub fn attached(&self) -> &BTreeSet<Segment> {
+        &self.attached
     }
 
     /// Where a machine's node listens: its primary address.

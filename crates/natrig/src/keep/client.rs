@@ -16,7 +16,7 @@ use super::{
     protocol::{Answer, Ask, Channel, Inquiry, address},
 };
 use crate::{
-    cli::UpArguments,
+    cli::{Attach, UpArguments},
     failure::Failure,
     output::{print, tell},
     web,
@@ -42,6 +42,9 @@ pub fn up(arguments: UpArguments) -> Result<u8, Failure> {
     if let Some(token) = &arguments.web.web_token {
         // Not as an argument, which other users can read for as long as there is a lab.
         command.env(web::TOKEN, token);
+    }
+    for Attach { segment, device } in &arguments.attach {
+        command.arg("--attach").arg(format!("{segment}={device}"));
     }
     if arguments.web_faults {
         command.arg("--web-faults");

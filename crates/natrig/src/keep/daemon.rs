@@ -1,7 +1,7 @@
 //! The process that a lab belongs to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     os::unix::net::{UnixListener, UnixStream},
     sync::{
@@ -13,10 +13,11 @@ use std::{
 };
 
 use natrig_agent_proto::Start;
+use natrig_attach::Tap;
 use natrig_lab::Halt;
 use natrig_machines::{Live, Trouble, Who, gateway, inquiry};
 use natrig_probe::Steps;
-use natrig_scenario::{Action, Machine, Scenario};
+use natrig_scenario::{Action, Machine, Scenario, Segment};
 use natrig_vmm::ProcessEvent;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -26,7 +27,7 @@ use super::{
     shown::Shown,
 };
 use crate::{
-    cli::UpArguments,
+    cli::{Attach, UpArguments},
     failure::Failure,
     folder,
     interrupt::{self, Interrupt},
@@ -48,7 +49,8 @@ const SIGTERM: i32 = 15;
 /// Boots a lab and serves it until it is taken down. Stdout tells the parent how far things are.
 pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let listener = claim(&arguments.lab.name)?;
-    let scenario = pick(&arguments)?;
+    let mut scenario = pick(&arguments)?;
+    let attached = attached(&mut scenario, &arguments.attach)?;
     folder::check(arguments.out.as_deref())?;
     let interrupt = Interrupt::watch();
     let stands = end_with_parent();
@@ -60,6 +62,10 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let tell = shown.begin(&scenario, &folder);
     let stood = Live::stand(rig, scenario, &folder, &halt, tell);
     let live = stood.map_err(|trouble| Failure::Lab(told(trouble)))?;
+    for (segment, tap) in attached {
+        say(&format!("{segment} is joined to {}", tap.name()));
+        live.attach(segment, tap).map_err(|trouble| Failure::Lab(told(trouble)))?;
+    }
     let served = Arc::new(Served { name: arguments.lab.name, live, halt, shown });
     if arguments.web_faults {
         let breaking = Arc::clone(&served);
@@ -126,6 +132,26 @@ fn pick(arguments: &UpArguments) -> Result<Scenario, Failure> {
             known.join(" | ")
         ))),
     }
+}
+
+/// Opens the devices that segments are joined to, before anything is booted.
+fn attached(scenario: &mut Scenario, wanted: &[Attach]) -> Result<Vec<(Segment, Tap)>, Failure> {
+    let segments: BTreeSet<Segment> = scenario.layout().links().map(|(_, segment)| segment).collect();
+    let mut opened = Vec::new();
+    for Attach { segment: name, device } in wanted {
+        let segment = segments.iter().copied().find(|segment| segment.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = segments.iter().map(|segment| segment.name()).collect();
+            Failure::Usage(format!("no segment is called `{name}`\nhint: there are {}", names.join(", ")))
+        })?;
+        if !scenario.attached.insert(segment) {
+            return Err(Failure::Usage(format!(
+                "`{name}` is attached twice\nhint: a bridge joins several devices"
+            )));
+        }
+        let tap = Tap::open(device).map_err(|error| Failure::Usage(error.to_string()))?;
+        opened.push((segment, tap));
+    }
+    Ok(opened)
 }
 
 fn describe(served: &Served) -> String {
