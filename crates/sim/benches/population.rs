@@ -1,6 +1,6 @@
 //! What populations cost, each figure beside its goal: `scripts/bench population`.
 //!
-//! With `NATRIG_UPDATE_DOCS` it draws docs/pictures/growth.svg. Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS [VIEW]` runs one population and says what it took.
+//! `growth` shows what more hosts cost, and draws docs/pictures/growth.svg with `NATRIG_UPDATE_DOCS`. Without arguments it runs itself with several; `NODES SECONDS THREADS SEEDS [VIEW]` runs one population and says what it took.
 //! With a view, members hear of others and look for some before the end.
 //! Under callgrind that counts the instructions of a small fixed world (`scripts/bench instructions`).
 
@@ -26,6 +26,9 @@ fn main() {
     // `cargo test --benches` asks every bench to show that it starts.
     if words.iter().any(|word| word == "--test") {
         return;
+    }
+    if words.iter().any(|word| word == "growth") {
+        return growth();
     }
     let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
     match numbers.as_slice() {
@@ -107,7 +110,6 @@ fn figures() {
         "{:>8} {:>10} {:>12} {:>12} {:>14} {:>14}",
         "hosts", "simulated", "processor s", "events/s", "KiB a host", "us a host and s"
     );
-    let mut costs = Vec::new();
     for (nodes, seconds) in [(100, 600), (1_000, 120), (10_000, 60)] {
         let took = run(nodes, seconds, 1, 1, None);
         let each = took.processor / (nodes * seconds) as f64;
@@ -119,23 +121,8 @@ fn figures() {
             each * 1e6,
         );
     }
-    // As much life for each, so that what the beginning costs weighs the same.
-    for nodes in [100, 300, 1_000, 3_000, 10_000] {
-        costs.push((nodes as f64, run(nodes, 60, 1, 1, None).processor));
-    }
     println!();
-    if let [(least, first), .., (most, last)] = costs[..] {
-        let linear = most / least;
-        let allowed = linear * most.ln() / least.ln();
-        println!(
-            "60 s of {most} hosts cost {:.0} times as much as of {least}; n log n is {allowed:.0}, n is {linear:.0}",
-            last / first
-        );
-    }
-    if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
-        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures/growth.svg");
-        fs::write(&picture, growth::draw(&costs)).expect("the picture is written");
-    }
+    growth();
     let whole = run(10_000, 600, 2, 1, None);
     println!(
         "10000 hosts for 10 minutes on 2 cores: {:.0} s (goal 120), {:.2} GiB (goal 4)",
@@ -165,6 +152,27 @@ fn figures() {
     println!("8 seeds of 200 hosts: {:.2} times as many on two cores (goal 1.7)", alone / together);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load of the host: {}", load.split(' ').next().unwrap_or_default());
+}
+
+/// What more hosts cost. Each has as much life, so that what the beginning costs weighs the same.
+fn growth() {
+    let costs =
+        [100, 300, 1_000, 3_000, 10_000].map(|nodes| (nodes as f64, run(nodes, 60, 1, 1, None).processor));
+    for (nodes, processor) in costs {
+        println!("60 s of {nodes} hosts: {processor:.2} s of processor time");
+    }
+    if let [(least, first), .., (most, last)] = costs[..] {
+        let linear = most / least;
+        let allowed = linear * most.ln() / least.ln();
+        println!(
+            "60 s of {most} hosts cost {:.0} times as much as of {least}; n log n is {allowed:.0}, n is {linear:.0}",
+            last / first
+        );
+    }
+    if std::env::var_os("NATRIG_UPDATE_DOCS").is_some() {
+        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures/growth.svg");
+        fs::write(&picture, growth::draw(&costs)).expect("the picture is written");
+    }
 }
 
 /// Processor time that this process has had, in seconds.
