@@ -1,10 +1,6 @@
 //! One cell from start to verdict.
 
-use std::{
-    path::Path,
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{path::Path, sync::Mutex, time::Instant};
 
 use natrig_lab::{
     App, Backend, Halt,
@@ -32,6 +28,7 @@ use crate::{
     parcels::{Arrived, Parcels},
     proof,
     reuse::reusable,
+    share::Share,
     tables::Watching,
     talkers::Talkers,
 };
@@ -55,6 +52,8 @@ impl Backend for Rig {
             passages: Vec::new(),
             last_deed: Instant::now(),
             unmet: None,
+            at_connect: None,
+            share: Share::default(),
             cell: blank(scenario, evidence),
         };
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -74,6 +73,7 @@ impl Backend for Rig {
         if let Err(trouble) = result {
             cell::fail(&mut run.cell, trouble, run.step);
         }
+        run.share.explain(&mut run.cell);
         cell::list_evidence(&mut run.cell, evidence);
         run.cell.figures.insert("total".to_owned(), millis(started.elapsed()));
         run.cell
@@ -95,6 +95,10 @@ struct Run<'a> {
     last_deed: Instant,
     /// What went wrong with that while the lab's bytes were carried.
     unmet: Option<Trouble>,
+    /// What the host had let the machines have when the initiator was told to connect.
+    at_connect: Option<Share>,
+    /// What it let them have since then, or since they were booted if it did not come so far.
+    share: Share,
     cell: Cell,
 }
 
@@ -104,10 +108,12 @@ impl Run<'_> {
         let mut lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
         self.cell.figures.insert("cells_before_in_these_machines".to_owned(), lab.served().into());
-        let before = if lab.served() == 0 { Duration::ZERO } else { lab.processor_time()? };
+        // Machines that have served no cell yet were booted for this one.
+        let before = if lab.served() == 0 { Share::NOTHING } else { Share::of(&lab)? };
         let result = self.within(&mut lab, events);
-        let spent = lab.processor_time()?.saturating_sub(before);
-        self.cell.figures.insert("processor_time_of_machines".to_owned(), millis(spent));
+        let after = Share::of(&lab)?;
+        self.cell.figures.extend(after.since(&before).figures());
+        self.share = after.since(self.at_connect.as_ref().unwrap_or(&before));
         let retired = lab.retire(self.folder);
         let failed = match &result {
             Ok(()) => self.cell.outcome == Outcome::LabError,
@@ -169,6 +175,7 @@ impl Run<'_> {
         self.faults(lab, gateways, Some(&nodes), Moment::Bootstrapped, events)?;
 
         self.enter(Step::Connect, events)?;
+        self.at_connect = Some(Share::of(lab)?);
         let connect = Instant::now();
         let settled = self.connect(lab, gateways, &nodes, connect, events);
 

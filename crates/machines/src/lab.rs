@@ -223,6 +223,11 @@ impl Lab {
         self.members.iter().map(|member| Ok(member.machine.processor_time()?)).sum()
     }
 
+    /// How long all machines have waited so far for a processor of the host, where its kernel counts that.
+    pub fn processor_wait(&self) -> Option<Duration> {
+        self.members.iter().map(|member| member.machine.processor_wait()).sum()
+    }
+
     /// Own memory of all machines, in bytes.
     pub fn own_memory(&self) -> Result<u64, Trouble> {
         self.members.iter().map(|member| Ok(member.machine.own_memory()?)).sum()

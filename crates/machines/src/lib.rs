@@ -24,6 +24,7 @@ pub mod port_mapping;
 pub mod proof;
 mod reuse;
 mod rig;
+mod share;
 pub mod station;
 mod tables;
 mod talkers;

@@ -190,6 +190,15 @@ impl Machine {
         Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1000 / per_second.max(1)))
     }
 
+    /// How long its threads have waited so far for a processor of the host while they could have run; none where the host's kernel
+    /// does not count that (`CONFIG_SCHED_INFO`).
+    pub fn processor_wait(&self) -> Option<Duration> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).ok()?;
+        let counts = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("schedstat")));
+        // A thread may have ended meanwhile.
+        counts.flatten().map(|count| waited(&count)).sum()
+    }
+
     pub(crate) fn qmp(&self) -> MutexGuard<'_, Qmp> {
         self.qmp.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,4 +250,25 @@ fn for_appending(file: &File) -> Result<File> {
 
 fn started() -> String {
     "cannot start QEMU".to_owned()
+}
+
+/// The time that a thread has waited for a processor, by its `schedstat`: nanoseconds on one, nanoseconds waiting for one, and how
+/// often it got one.
+fn waited(schedstat: &str) -> Option<Duration> {
+    schedstat.split_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threads_wait_is_read() {
+        assert_eq!(waited("897348 7614311 8\n"), Some(Duration::from_nanos(7_614_311)));
+        for nonsense in ["", "1", "1 x 2"] {
+            assert_eq!(waited(nonsense), None, "{nonsense}");
+        }
+        let own = fs::read_to_string("/proc/self/schedstat").unwrap();
+        assert!(waited(&own).is_some(), "{own}");
+    }
 }
