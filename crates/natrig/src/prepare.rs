@@ -15,8 +15,5 @@ pub fn rig(packages: Option<PathBuf>, seed: u64, progress: &mut dyn FnMut(&str))
 
 /// Where Debian's packages come from.
 pub fn source(packages: Option<PathBuf>) -> PackageSource {
-    match packages.or_else(|| std::env::var_os("NATRIG_PACKAGES").map(PathBuf::from)) {
-        Some(folder) => PackageSource::Folder(folder),
-        None => PackageSource::Apt,
-    }
+    packages.map_or_else(PackageSource::of_environment, PackageSource::Folder)
 }

@@ -33,10 +33,7 @@ impl Rig {
 
     /// Another one, which shares nothing with others but what is cached on disk.
     pub async fn with(programs: Programs) -> Result<Rig, Error> {
-        let packages = match std::env::var_os("NATRIG_PACKAGES") {
-            Some(folder) => PackageSource::Folder(folder.into()),
-            None => PackageSource::Apt,
-        };
+        let packages = PackageSource::of_environment();
         let prepare = move |_: &Halt| {
             let mut tell = |message: &str| tracing::info!("{message}");
             natrig_machines::Rig::prepare(&programs, packages, rand::random(), &mut tell)

@@ -45,6 +45,14 @@ pub enum PackageSource {
     Folder(PathBuf),
 }
 
+impl PackageSource {
+    /// The folder that `NATRIG_PACKAGES` names, or apt.
+    pub fn of_environment() -> Self {
+        std::env::var_os("NATRIG_PACKAGES")
+            .map_or(PackageSource::Apt, |folder| PackageSource::Folder(folder.into()))
+    }
+}
+
 /// A package that went into an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
