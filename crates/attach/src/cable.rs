@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
-    thread::{self, JoinHandle},
+    thread,
 };
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,11 +14,11 @@ use crate::Tap;
 /// The longest frame that a cable carries; the switch's limit.
 const LONGEST: usize = 4096 + 65_536;
 
-/// Lets frames pass between a device and a cable, until the other end of the cable is closed.
-pub fn join(tap: Tap, cable: OwnedFd) -> io::Result<JoinHandle<io::Result<()>>> {
+/// Lets frames pass between a device and a cable, until the other end of the cable is closed; says if it ends before, and why.
+pub fn join(tap: Tap, cable: OwnedFd, ended: impl FnOnce(io::Error) + Send + 'static) -> io::Result<()> {
     let cable = UnixStream::from(cable);
-    let work = move || carry(&tap.device, &cable);
-    thread::Builder::new().name("natrig-attach".to_owned()).spawn(work)
+    let work = move || carry(&tap.device, &cable).unwrap_or_else(ended);
+    thread::Builder::new().name("natrig-attach".to_owned()).spawn(work).map(drop)
 }
 
 fn carry(device: &File, cable: &UnixStream) -> io::Result<()> {

@@ -136,7 +136,8 @@ impl Live {
         let held = lock(&self.held);
         let switch = held.lab.switch();
         let port = switch.port(&segment.attachment()).ok_or_else(|| wrong(&"it has no cable for that"))?;
-        join(tap, switch.replug(port)?).map_err(|error| wrong(&error))?;
+        let ended = move |error| tracing::warn!("{segment} is attached no more: {error}");
+        join(tap, switch.replug(port)?, ended).map_err(|error| wrong(&error))?;
         self.note(&format!("attach {segment} to {name}"))
     }
 

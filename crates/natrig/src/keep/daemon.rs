@@ -63,8 +63,9 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let stood = Live::stand(rig, scenario, &folder, &halt, tell);
     let live = stood.map_err(|trouble| Failure::Lab(told(trouble)))?;
     for (segment, tap) in attached {
-        say(&format!("{segment} is joined to {}", tap.name()));
+        let joined = format!("{segment} is joined to {}", tap.name());
         live.attach(segment, tap).map_err(|trouble| Failure::Lab(told(trouble)))?;
+        say(&joined);
     }
     let served = Arc::new(Served { name: arguments.lab.name, live, halt, shown });
     if arguments.web_faults {

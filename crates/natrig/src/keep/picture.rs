@@ -38,12 +38,11 @@ pub fn draw(map: &Map, state: &State) -> Option<String> {
         }
         canvas.link(below, spread(at), &view, &link);
     }
-    let mut row = if public.is_empty() { 0 } else { 3 };
-    canvas.bar(row, 0, width, '═', "internet");
-    row += 1;
+    let internet = if public.is_empty() { 0 } else { 3 };
+    canvas.bar(internet, 0, width, '═', "internet");
     let deepest = sites.iter().map(|site| site.gateways.len()).max().unwrap_or(0);
     for (site, middle) in sites.iter().zip(&middles) {
-        let mut at = row;
+        let mut at = internet + 1;
         // A site with fewer gateways than others hangs lower, so that all LANs are in one line.
         for _ in site.gateways.len()..deepest {
             (at..at + 4).for_each(|row| canvas.put(row, *middle, "│"));
@@ -55,11 +54,10 @@ pub fn draw(map: &Map, state: &State) -> Option<String> {
             if depth + 1 < site.gateways.len() {
                 let segment = view.segment(&format!("{gateway}.lan")).unwrap_or_default();
                 canvas.put(at, *middle, segment);
-                at += 1;
             } else {
                 canvas.link(at, *middle, &view, &format!("{gateway}.lan"));
-                at += 1;
             }
+            at += 1;
         }
         let from = middle - site.width() / 2;
         canvas.bar(at, from, site.width(), '─', site.lan);
