@@ -1,6 +1,10 @@
 //! One cell from start to verdict.
 
-use std::{path::Path, sync::Mutex, time::Instant};
+use std::{
+    path::Path,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use natrig_lab::{
     App, Backend, Halt,
@@ -48,6 +52,7 @@ impl Backend for Rig {
             step: Step::Machines,
             started,
             entered: started,
+            queued: Duration::ZERO,
             diary: &diary,
             passages: Vec::new(),
             last_deed: Instant::now(),
@@ -75,7 +80,8 @@ impl Backend for Rig {
         }
         run.share.explain(&mut run.cell);
         cell::list_evidence(&mut run.cell, evidence);
-        run.cell.figures.insert("total".to_owned(), millis(started.elapsed()));
+        run.cell.figures.insert("queue".to_owned(), millis(run.queued));
+        run.cell.figures.insert("total".to_owned(), millis(started.elapsed().saturating_sub(run.queued)));
         run.cell
     }
 }
@@ -88,6 +94,8 @@ struct Run<'a> {
     step: Step,
     started: Instant,
     entered: Instant,
+    /// How long it has waited for other labs.
+    queued: Duration,
     /// What has happened since it was started.
     diary: &'a Mutex<Diary>,
     passages: Vec<Passage>,
@@ -106,6 +114,8 @@ impl Run<'_> {
     fn whole(&mut self, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Machines, events)?;
         let mut lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
+        self.queued = lab.queued();
+        self.entered += self.queued;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
         self.cell.figures.insert("cells_before_in_these_machines".to_owned(), lab.served().into());
         // Machines that have served no cell yet were booted for this one.
@@ -170,6 +180,7 @@ impl Run<'_> {
         let tables = Watching::begin(lab)?;
         self.faults(lab, gateways, None, Moment::Serving, events)?;
         let nodes = Nodes::start(lab, self.scenario, public, self.folder, self.halt, events)?;
+        lab.set_up();
         self.faults(lab, gateways, Some(&nodes), Moment::Started, events)?;
         nodes.bootstrapped(self.halt)?;
         self.faults(lab, gateways, Some(&nodes), Moment::Bootstrapped, events)?;

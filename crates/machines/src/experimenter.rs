@@ -1,6 +1,9 @@
 //! The raw experiment on real gateways: the machines of a cell without its nodes.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use natrig_lab::{
     Backend, Halt, Topology,
@@ -35,13 +38,15 @@ impl Backend for Experimenter<'_> {
             events,
             step: Step::Machines,
             entered: started,
+            queued: Duration::ZERO,
             cell: blank(scenario, evidence),
         };
         if let Err(trouble) = run.whole() {
             cell::fail(&mut run.cell, trouble, run.step);
         }
         cell::list_evidence(&mut run.cell, evidence);
-        run.cell.figures.insert("total".to_owned(), millis(started.elapsed()));
+        run.cell.figures.insert("queue".to_owned(), millis(run.queued));
+        run.cell.figures.insert("total".to_owned(), millis(started.elapsed().saturating_sub(run.queued)));
         run.cell
     }
 }
@@ -54,6 +59,8 @@ struct Run<'a> {
     events: &'a dyn Fn(What),
     step: Step,
     entered: Instant,
+    /// How long it has waited for other labs.
+    queued: Duration,
     cell: Cell,
 }
 
@@ -62,7 +69,10 @@ impl Run<'_> {
         self.enter(Step::Machines)?;
         let topology = Topology::of(self.scenario);
         let is_gateway = |machine| topology.gateways().iter().any(|place| place.machine == machine);
-        let lab = Lab::boot_only(self.rig, self.scenario, is_gateway, self.folder, self.halt)?;
+        let mut lab = Lab::boot_only(self.rig, self.scenario, is_gateway, self.folder, self.halt)?;
+
+        self.queued = lab.queued();
+        self.entered += self.queued;
 
         self.enter(Step::Proof)?;
         gateway::load(&lab, self.scenario, self.folder)?;
@@ -71,6 +81,7 @@ impl Run<'_> {
         self.rig.held.hold(self.scenario);
         let proven = gateway::flush(&lab, self.scenario)?;
         lab.impair_in_gateways(&self.scenario.links)?;
+        lab.set_up();
 
         self.enter(Step::Connect)?;
         let (stands, parties) = experiment::seats(&topology, self.scenario.pair())?;

@@ -13,7 +13,7 @@ use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_capture::{Direction, Trace};
 use natrig_lab::{Halt, Host, Stand, Topology, station::Station};
 use natrig_scenario::{Flow, Impairment, Link, Machine as Name, Scenario, Where};
-use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots};
+use natrig_vmm::{AgentClient, CloneSpec, Machine, Slots, Turn};
 use natrig_wire::Switch;
 use rand::RngCore;
 
@@ -45,6 +45,10 @@ pub struct Lab {
     pub(crate) parted: Mutex<Vec<[Link; 2]>>,
     /// What gateways do to frames by themselves.
     pub(crate) netem: Mutex<Netem>,
+    /// Until it is [set up](Self::set_up).
+    pub(crate) turn: Option<Turn>,
+    /// How long it waited for other labs.
+    pub(crate) queued: Duration,
     _slots: Slots,
 }
 
@@ -77,7 +81,8 @@ impl Member {
 
 impl Lab {
     /// Boots the machines of a scenario, each with its own identity, addresses and routes, and the node's disk mounted.
-    /// Captures, and what the machines' kernels say, go into the folder.
+    /// Captures, and what the machines' kernels say, go into the folder. No other lab is booted before this one is
+    /// [set up](Self::set_up).
     pub fn boot(rig: &Rig, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Self, Trouble> {
         Self::boot_only(rig, scenario, |_| true, folder, halt)
     }
@@ -92,7 +97,10 @@ impl Lab {
     ) -> Result<Self, Trouble> {
         let topology = Topology::of(scenario);
         let hosts: Vec<&Host> = topology.hosts().iter().filter(|host| only(host.machine)).collect();
+        let waiting = Instant::now();
         let slots = room(rig, hosts.len(), halt)?;
+        let turn = turn(rig, halt)?;
+        let queued = waiting.elapsed();
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;
         let (switch, mut cables) = wire(scenario, &topology, &captures, rig.seed)?;
@@ -134,8 +142,20 @@ impl Lab {
             cut: Mutex::default(),
             parted: Mutex::default(),
             netem: Mutex::default(),
+            turn: Some(turn),
+            queued,
             _slots: slots,
         })
+    }
+
+    /// Lets the next lab be booted, now that what costs processor time is done in this one.
+    pub fn set_up(&mut self) {
+        self.turn = None;
+    }
+
+    /// How long it waited for other labs of this host before anything was done.
+    pub fn queued(&self) -> Duration {
+        self.queued
     }
 
     /// Where everything is.
@@ -236,19 +256,40 @@ impl Lab {
 
 /// Waits until there is room for machines, unless the run is halted.
 fn room(rig: &Rig, count: usize, halt: &Halt) -> Result<Slots, Trouble> {
-    let deadline = Instant::now() + QUEUE;
-    loop {
+    queue(halt, &format!("no room for {count} more machines"), || {
         match Slots::acquire(&rig.store, count, LOOK) {
             // Those that might serve another cell have room that this one needs now.
-            Err(natrig_vmm::Error::Timeout { .. }) => rig.give_up_idle(),
-            done => return Ok(done?),
+            Err(natrig_vmm::Error::Timeout { .. }) => {
+                rig.give_up_idle();
+                Ok(None)
+            }
+            done => Ok(Some(done?)),
+        }
+    })
+}
+
+/// Waits until no other lab is being set up, unless the run is halted.
+pub(crate) fn turn(rig: &Rig, halt: &Halt) -> Result<Turn, Trouble> {
+    queue(halt, "other labs were being set up all the time", || Ok(Turn::take(&rig.store, LOOK)?))
+}
+
+/// Tries until something is to be had.
+fn queue<T>(
+    halt: &Halt,
+    complaint: &str,
+    mut attempt: impl FnMut() -> Result<Option<T>, Trouble>,
+) -> Result<T, Trouble> {
+    let deadline = Instant::now() + QUEUE;
+    loop {
+        if let Some(had) = attempt()? {
+            return Ok(had);
         }
         if halt.raised() {
             return Err(Trouble::lab("interrupted"));
         }
         if over(deadline, halt) {
             let minutes = QUEUE.as_secs() / 60;
-            return Err(Trouble::lab(format!("no room for {count} more machines within {minutes} minutes"))
+            return Err(Trouble::lab(format!("{complaint}, for {minutes} minutes"))
                 .hint("other labs run on this host; natrig down ends one that is kept up"));
         }
     }

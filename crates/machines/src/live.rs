@@ -86,7 +86,7 @@ impl Live {
         tell: impl Fn(&What) + Send + 'static,
     ) -> Result<Self, Trouble> {
         let (events, told) = told_on(tell);
-        let lab = rig.lab(&scenario, folder, halt)?;
+        let mut lab = rig.lab(&scenario, folder, halt)?;
         gateway::start_stun(&lab)?;
         gateway::load(&lab, &scenario, folder)?;
         let others = life::prove_others(&lab, &scenario, folder)?;
@@ -97,6 +97,7 @@ impl Live {
         let public = start_public(&lab, &scenario, folder, halt, &events)?;
         let mut nodes = Nodes::start(&lab, &scenario, public, folder, halt, &events)?;
         nodes.keep_keys(&lab)?;
+        lab.set_up();
         nodes.bootstrapped(halt)?;
         let topology = lab.topology().clone();
         let sites = topology.hosts().iter().filter_map(|host| Some((host.machine, host.machine.site()?)));

@@ -46,7 +46,8 @@ impl Lab {
 
     /// Removes from the machines of a cell that was [retired](Self::retire) all that it left there, and shows that it is
     /// gone.
-    pub fn clean(self) -> Result<Spare, Trouble> {
+    pub fn clean(mut self) -> Result<Spare, Trouble> {
+        self.set_up();
         self.at_once(|member, host| {
             self.settle(host)?;
             member.agent().done(Request::Reset)?;
@@ -119,6 +120,9 @@ impl Spare {
     /// Makes them those of another cell, whom they [fit](Self::fits).
     pub fn renew(self, rig: &Rig, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Lab, Trouble> {
         let Spare(mut lab) = self;
+        let waiting = std::time::Instant::now();
+        lab.turn = Some(lab::turn(rig, halt)?);
+        lab.queued = waiting.elapsed();
         lab.at_once(|member, _| Ok(member.agent().done(Request::Identify(lab::identity(member.name)))?))?;
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;

@@ -38,6 +38,6 @@ pub use error::{Error, Result};
 pub use image::{Image, ImageSpec, Manifest, Package, PackageSource};
 pub use machine::{CloneSpec, Machine};
 pub use qemu::Qemu;
-pub use slots::Slots;
+pub use slots::{Slots, Turn};
 pub use store::Store;
 pub use template::{Shape, Template};

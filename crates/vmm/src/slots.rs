@@ -1,4 +1,4 @@
-//! How many machines may run on a host at once.
+//! How many machines may run on a host at once, and how many labs may be set up.
 
 use std::time::{Duration, Instant};
 
@@ -47,42 +47,71 @@ impl Slots {
                 "{count} machines, where this host has room for {all} at once\nhint: NATRIG_SLOTS={count} allows them all the same"
             )));
         }
-        let deadline = Instant::now() + within;
-        let timeout = || Error::Timeout {
+        let locks = collect(store, "slot", count, all, within)?.ok_or_else(|| Error::Timeout {
             what: format!("waiting until {count} more machines may run (of {all} on this host)"),
             seconds: within.as_secs(),
-        };
-        // One at a time collects slots, so that no two wait for what the other holds.
-        let _gate = store.lock_until("slots", deadline)?.ok_or_else(timeout)?;
-        let mut locks = Vec::with_capacity(count);
-        let mut free: Vec<usize> = (0..all).collect();
-        loop {
-            let mut taken = Vec::new();
-            for slot in free {
-                let lock = if locks.len() < count {
-                    store.lock_until(&format!("slot-{slot}"), Instant::now())?
-                } else {
-                    None
-                };
-                match lock {
-                    Some(lock) => locks.push(lock),
-                    None => taken.push(slot),
-                }
-            }
-            if locks.len() == count {
-                return Ok(Self { locks });
-            }
-            if Instant::now() >= deadline {
-                return Err(timeout());
-            }
-            free = taken;
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        })?;
+        Ok(Self { locks })
     }
 
     /// For how many machines.
     pub fn count(&self) -> usize {
         self.locks.len()
+    }
+}
+
+/// Leave to set a lab up, given back when dropped and when the process ends.
+///
+/// Machines that boot, load rules and start programs take every core they can get, and those of other labs, whose protocols'
+/// timers run, wait for it. So labs of a host take turns: one for each two cores is set up at once.
+#[derive(Debug)]
+pub struct Turn {
+    _lock: Vec<Lock>,
+}
+
+impl Turn {
+    /// Waits until another lab may be set up; none if that takes too long. Whoever asked first comes first.
+    pub fn take(store: &Store, within: Duration) -> Result<Option<Self>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let turn = collect(store, "turn", 1, (cores / 2).max(1), within)?;
+        Ok(turn.map(|lock| Turn { _lock: lock }))
+    }
+}
+
+/// Takes so many of all locks of a kind; none if they are not free in time.
+fn collect(
+    store: &Store,
+    kind: &str,
+    count: usize,
+    all: usize,
+    within: Duration,
+) -> Result<Option<Vec<Lock>>> {
+    let deadline = Instant::now() + within;
+    // One at a time collects, so that no two wait for what the other holds.
+    let Some(_gate) = store.lock_until(&format!("{kind}s"), deadline)? else { return Ok(None) };
+    let mut locks = Vec::with_capacity(count);
+    let mut free: Vec<usize> = (0..all).collect();
+    loop {
+        let mut taken = Vec::new();
+        for number in free {
+            let lock = if locks.len() < count {
+                store.lock_until(&format!("{kind}-{number}"), Instant::now())?
+            } else {
+                None
+            };
+            match lock {
+                Some(lock) => locks.push(lock),
+                None => taken.push(number),
+            }
+        }
+        if locks.len() == count {
+            return Ok(Some(locks));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        free = taken;
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -122,6 +151,21 @@ mod tests {
         assert!(matches!(take(6, AT_ONCE), Err(Error::Shape(_))));
         drop((two, again));
         assert_eq!(take(5, AT_ONCE).unwrap().count(), 5);
+    }
+
+    #[test]
+    fn labs_are_set_up_one_after_the_other() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut turns: Vec<_> =
+            (0..(cores / 2).max(1)).map(|_| Turn::take(&store, AT_ONCE).unwrap().unwrap()).collect();
+        assert!(Turn::take(&store, AT_ONCE).unwrap().is_none());
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Turn::take(&store, Duration::from_secs(20)));
+            turns.pop();
+            assert!(waiting.join().unwrap().unwrap().is_some());
+        });
     }
 
     #[test]

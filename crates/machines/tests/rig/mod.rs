@@ -29,7 +29,9 @@ pub fn scenario(nat1: &str, nat2: &str) -> Scenario {
 /// Its machines, without nodes.
 #[allow(dead_code, reason = "not every test needs all")]
 pub fn boot(scenario: &Scenario, folder: &Path) -> Lab {
-    Lab::boot(rig(), scenario, folder, &Halt::default()).unwrap()
+    let mut lab = Lab::boot(rig(), scenario, folder, &Halt::default()).unwrap();
+    lab.set_up();
+    lab
 }
 
 /// What a shell in a machine prints, and how it ends.

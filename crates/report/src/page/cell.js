@@ -126,7 +126,7 @@ function experimentOf(record) {
 function figuresOf(record) {
   const figures = Object.entries(record.figures ?? {});
   if (!figures.length) return "";
-  const known = ["machines", "proof", "nodes", "connect", "data", "verdict", "evidence", "total"];
+  const known = ["queue", "machines", "proof", "nodes", "connect", "data", "verdict", "evidence", "total"];
   const show = ([name, value]) => [
     name.replaceAll("_", " "),
     make("span", { class: "number" }, known.includes(name) ? time(value) : round(value ?? NaN)),
