@@ -214,7 +214,7 @@ fn the_meshs_scenarios_are_as_expected_on_machines() {
         "topologies",
     ]
     .map(|name| format!("mesh/{name}.yaml"));
-    let words = ["run", "--jobs", "5"];
+    let words = ["run", "--jobs", "3"];
     let (results, _) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
     assert_eq!(results.totals.as_expected, 82);
 }
@@ -247,7 +247,7 @@ fn all_that_befalls_machines_is_survived() {
     let place = Place::new();
     let files = ["clocks", "crashes", "latency", "loss", "netem", "order", "partitions", "rate", "recovery"]
         .map(|name| format!("faults/{name}.yaml"));
-    let words = ["run", "--jobs", "4"];
+    let words = ["run", "--jobs", "3"];
     let (results, said) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
     assert_eq!(results.totals.as_expected, 52, "{said}");
 }

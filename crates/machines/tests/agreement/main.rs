@@ -93,8 +93,7 @@ impl Machine {
         let folder = tempfile::tempdir().unwrap();
         let scenario = rig::scenario(&profile.name, "public");
         let only = |name| name == Name::NAT1;
-        let mut lab =
-            Lab::boot_only(rig::rig(), &scenario, only, folder.path(), &Halt::default()).unwrap();
+        let mut lab = Lab::boot_only(rig::rig(), &scenario, only, folder.path(), &Halt::default()).unwrap();
         lab.set_up();
         Machine { lab, _folder: folder }
     }
