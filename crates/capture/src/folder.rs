@@ -21,16 +21,30 @@ const DROPPED_COMMENT: &str = "dropped: ";
 /// A link's file holds what its machine sent (inbound, whatever became of it) and what it was given (outbound).
 /// Frames that were dropped are in `dropped.pcapng`, on an interface with the link's name, with the reason as a
 /// comment; inbound if they were lost on the way into the switch, outbound on the way out of it.
+///
+/// [`Folder::keep_newest`] bounds what is kept. Then there are two generations, all files of one begun at one moment, and what the
+/// older one holds lies in [`OLDER`] below the folder.
 #[derive(Debug)]
 pub struct Folder {
+    folder: PathBuf,
+    names: Vec<String>,
     links: Vec<Capture>,
     dropped: Capture,
+    /// At how many bytes of a file a new generation begins.
+    turn: Option<u64>,
+    /// The files of the older generation, with their lengths.
+    older: Vec<(PathBuf, u64)>,
 }
+
+/// The folder below a folder of captures with those of the older generation.
+pub const OLDER: &str = "older";
 
 #[derive(Debug)]
 struct Capture {
     path: PathBuf,
     writer: Writer<BufWriter<File>>,
+    /// How many bytes of packets it holds.
+    bytes: u64,
 }
 
 impl Folder {
@@ -47,19 +61,45 @@ impl Folder {
         }
         std::fs::create_dir_all(folder)
             .map_err(|source| FolderError::Write { path: folder.to_owned(), source })?;
-        let files = links
-            .iter()
-            .map(|link| Capture::create(folder, link.as_ref(), [Interface::ethernet(link.as_ref())]))
-            .collect::<Result<_, _>>()?;
-        let interfaces = links.iter().map(|link| Interface {
-            description: Some(DROPPED_DESCRIPTION.to_owned()),
-            ..Interface::ethernet(link.as_ref())
-        });
-        Ok(Self { links: files, dropped: Capture::create(folder, DROPPED, interfaces)? })
+        let names: Vec<String> = links.iter().map(|link| link.as_ref().to_owned()).collect();
+        let (links, dropped) = begin(folder, &names)?;
+        Ok(Self { folder: folder.to_owned(), names, links, dropped, turn: None, older: Vec::new() })
+    }
+
+    /// Keeps the newest packets: of the link that is used most at least half of this many bytes and never more, of the others
+    /// those of the same time.
+    pub fn keep_newest(self, bytes: u64) -> Self {
+        Folder { turn: Some((bytes / 2).max(1)), ..self }
+    }
+
+    /// Puts the captures away in place of those that were put away before, and begins new ones.
+    fn turn_over(&mut self) -> Result<(), FolderError> {
+        let Extent { files } = self.flush()?;
+        let older = self.folder.join(OLDER);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| FolderError::Write { path, source }
+        };
+        std::fs::create_dir_all(&older).map_err(failed(&older))?;
+        let written = files.into_iter().filter(|(path, _)| path.parent() == Some(&self.folder));
+        self.older = written
+            .map(|(path, length)| {
+                let to = older.join(path.file_name().unwrap_or_default());
+                std::fs::rename(&path, &to).map_err(failed(&path))?;
+                Ok((to, length))
+            })
+            .collect::<Result<_, FolderError>>()?;
+        (self.links, self.dropped) = begin(&self.folder, &self.names)?;
+        Ok(())
     }
 
     /// Adds a sighting to the capture it belongs to.
     pub fn write(&mut self, sighting: &Sighting) -> Result<(), FolderError> {
+        // Between two frames, so that what follows a frame is not kept without it.
+        let full = |capture: &Capture| self.turn.is_some_and(|turn| capture.bytes >= turn);
+        if sighting.what == What::Entered && (self.links.iter().any(full) || full(&self.dropped)) {
+            self.turn_over()?;
+        }
         let index = sighting.link.index();
         let (interface, capture) = match sighting.what {
             What::Dropped(..) => (index, &mut self.dropped),
@@ -75,8 +115,19 @@ impl Folder {
     pub fn flush(&mut self) -> Result<Extent, FolderError> {
         // The capture of drops names all links in their order, so it is read first.
         let files = std::iter::once(&mut self.dropped).chain(&mut self.links).map(Capture::flush);
+        let files = self.older.iter().cloned().map(Ok).chain(files);
         Ok(Extent { files: files.collect::<Result<_, _>>()? })
     }
+}
+
+/// Begins a capture for each link, and that of what is dropped.
+fn begin(folder: &Path, names: &[String]) -> Result<(Vec<Capture>, Capture), FolderError> {
+    let links = names.iter().map(|link| Capture::create(folder, link, [Interface::ethernet(link)]));
+    let interfaces = names.iter().map(|link| Interface {
+        description: Some(DROPPED_DESCRIPTION.to_owned()),
+        ..Interface::ethernet(link)
+    });
+    Ok((links.collect::<Result<_, _>>()?, Capture::create(folder, DROPPED, interfaces)?))
 }
 
 /// How far the captures of a folder reached at one moment.
@@ -92,6 +143,11 @@ impl Extent {
     /// The captures and how many bytes of each belong to the extent.
     pub fn files(&self) -> &[(PathBuf, u64)] {
         &self.files
+    }
+
+    /// Whether some are of an older generation, before which there were others.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.files.iter().any(|(path, _)| is_older(path))
     }
 }
 
@@ -112,12 +168,13 @@ impl Capture {
             Ok(writer)
         };
         match create() {
-            Ok(writer) => Ok(Self { path, writer }),
+            Ok(writer) => Ok(Self { path, writer, bytes: 0 }),
             Err(source) => Err(FolderError::Write { path, source }),
         }
     }
 
     fn write(&mut self, record: &Record) -> Result<(), FolderError> {
+        self.bytes += record.data.len() as u64;
         self.writer.record(record).map_err(|source| FolderError::Write { path: self.path.clone(), source })
     }
 
@@ -131,6 +188,11 @@ impl Capture {
             Err(source) => Err(FolderError::Write { path: self.path.clone(), source }),
         }
     }
+}
+
+/// Whether a file is of the older generation.
+pub(crate) fn is_older(path: &Path) -> bool {
+    path.parent().and_then(Path::file_name).is_some_and(|folder| folder == OLDER)
 }
 
 /// The record of a sighting, on the interface of its link's place; [`what`] reads it back.

@@ -24,7 +24,7 @@ mod unfinished;
 mod writer;
 
 pub use blocks::{Block, Blocks};
-pub use folder::{DROPPED, Extent, Folder, FolderError};
+pub use folder::{DROPPED, Extent, Folder, FolderError, OLDER};
 pub use merge::merge;
 pub use packet::{
     Arp, Icmp, IcmpError, Ipv4, LaterFragment, MacAddress, Network, Packet, Quoted, Tcp, Transport, Udp,

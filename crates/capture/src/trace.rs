@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::folder::is_older;
 use crate::folder::what;
 use crate::{Direction, DropReason, Extent, LinkId, ReadError, Reader, Sighting, What};
 
@@ -75,13 +76,11 @@ impl Trace {
     ///
     /// Nobody may be writing them any more: of growing captures read an extent.
     pub fn read_folder(folder: &Path) -> Result<Self, TraceError> {
-        let unreadable = |source| TraceError::Open { path: folder.to_owned(), source };
-        let mut paths = std::fs::read_dir(folder)
-            .map_err(unreadable)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<io::Result<Vec<PathBuf>>>()
-            .map_err(unreadable)?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "pcapng"));
+        let older = folder.join(crate::OLDER);
+        let mut paths = captures(folder)?;
+        if older.is_dir() {
+            paths.extend(captures(&older)?);
+        }
         // The capture of drops names all links in their order.
         paths.sort_by_key(|path| (path.file_stem().is_none_or(|stem| stem != crate::DROPPED), path.clone()));
         Self::read_files(&paths)
@@ -93,6 +92,9 @@ impl Trace {
         for path in paths {
             collector.read_file(path.as_ref(), u64::MAX)?;
         }
+        if paths.iter().any(|path| is_older(path.as_ref())) {
+            collector.forget_what_was_cut();
+        }
         collector.finish()
     }
 
@@ -101,6 +103,9 @@ impl Trace {
         let mut collector = Collector::default();
         for (path, length) in extent.files() {
             collector.read_file(path, *length)?;
+        }
+        if extent.is_cut() {
+            collector.forget_what_was_cut();
         }
         collector.finish()
     }
@@ -208,6 +213,16 @@ impl Trace {
     }
 }
 
+/// The captures in a folder.
+fn captures(folder: &Path) -> Result<Vec<PathBuf>, TraceError> {
+    let unreadable = |source| TraceError::Open { path: folder.to_owned(), source };
+    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<io::Result<Vec<PathBuf>>>().map_err(unreadable)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "pcapng"));
+    Ok(paths)
+}
+
 fn name(links: &[String], link: LinkId) -> String {
     links.get(link.index()).cloned().unwrap_or_default()
 }
@@ -251,6 +266,13 @@ impl Collector {
             self.links.push(name.to_owned());
             self.links.len() - 1
         }))
+    }
+
+    /// Leaves out what became of frames that entered before the oldest one that is kept; they are numbered as they enter.
+    fn forget_what_was_cut(&mut self) {
+        let entered = self.sightings.iter().filter(|one| one.what == What::Entered);
+        let first = entered.map(|one| one.frame).min().unwrap_or(u64::MAX);
+        self.sightings.retain(|one| one.frame >= first);
     }
 
     fn finish(self) -> Result<Trace, TraceError> {
@@ -472,5 +494,41 @@ mod tests {
     fn a_folder_that_is_missing_is_named() {
         let error = Trace::read_folder(Path::new("/nowhere/captures")).unwrap_err();
         assert!(error.to_string().contains("/nowhere/captures"), "{error}");
+    }
+
+    #[test]
+    fn of_a_ring_the_newest_frames_are_read_with_all_that_became_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut captures = Folder::create(folder.path(), &["a", "b"]).unwrap().keep_newest(1000);
+        let sighting = |frame: u64, link, what| Sighting {
+            frame,
+            link: LinkId::new(link),
+            at_ns: frame,
+            what,
+            data: bytes::Bytes::from(vec![0; 100]),
+        };
+        let mut longest = 0;
+        for frame in 1..=40 {
+            captures.write(&sighting(frame, 0, What::Entered)).unwrap();
+            // Each arrives when the next one has entered, so that a turn parts them.
+            if frame > 1 {
+                captures.write(&sighting(frame - 1, 1, What::Delivered)).unwrap();
+            }
+            let extent = captures.flush().unwrap();
+            let trace = Trace::read_extent(&extent).unwrap();
+            let kept: Vec<u64> = trace.frames().iter().map(|frame| frame.id).collect();
+            longest = longest.max(kept.len());
+            assert!(kept.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{kept:?}");
+            assert_eq!(kept.last(), Some(&frame));
+            assert!(frame < 5 || kept.len() >= 5, "{kept:?}");
+            let arrived = trace.frames().iter().filter(|frame| frame.to.len() == 1).count();
+            assert_eq!(arrived, kept.len() - 1);
+        }
+        assert_eq!(longest, 10);
+        let whole = Trace::read_folder(folder.path()).unwrap();
+        assert!((5..=10).contains(&whole.frames().len()));
+        let bytes = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
+        let ring = bytes(&folder.path().join("a.pcapng")) + bytes(&folder.path().join("older/a.pcapng"));
+        assert!(ring < 3000, "{ring} bytes");
     }
 }

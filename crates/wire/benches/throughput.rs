@@ -21,6 +21,15 @@ fn main() {
             println!("{length:>5} bytes, {how:<12}: {:>9.0} frames/s (median of {RUNS})", rates[RUNS / 2]);
         }
     }
+    for captured in [false, true] {
+        let mut runs: Vec<Paced> = (0..RUNS).map(|_| paced(captured)).collect();
+        runs.sort_by_key(|run| run.took);
+        let Paced { took, median, late } = runs[RUNS / 2];
+        let how = if captured { "captured" } else { "not captured" };
+        println!(
+            "10,000 frames/s of 1514 bytes, {how:<12}: all in {took:.3?}, each in {median:?} (median), {late:?} (99 %) (median of {RUNS})"
+        );
+    }
     for delay in [1, 10, 50].map(Duration::from_millis) {
         let mut late = lateness(delay);
         late.sort();
@@ -72,6 +81,48 @@ fn rate(length: usize, captured: bool) -> f64 {
     }
     switch.flush().unwrap();
     (FRAMES / WINDOW * WINDOW) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// How frames fare that come ten each millisecond, more than emulated machines send.
+#[derive(Clone, Copy)]
+struct Paced {
+    /// From the first one's start to the last one's arrival.
+    took: Duration,
+    median: Duration,
+    late: Duration,
+}
+
+fn paced(captured: bool) -> Paced {
+    const TICKS: u64 = 1000;
+    const EACH: u64 = 10;
+    /// Where a frame has the time at which it was sent, behind its length and its header.
+    const SENT: std::ops::Range<usize> = 18..26;
+    let Pair { switch: _switch, mut a, mut b, _folder } = pair(captured);
+    let start = Instant::now();
+    let nanoseconds = || u64::try_from(start.elapsed().as_nanos()).unwrap();
+    let mut took: Vec<u64> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut frame = on_stream(1514, 0);
+            for tick in 0..TICKS {
+                let due = start + Duration::from_millis(tick);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                for _ in 0..EACH {
+                    frame[SENT].copy_from_slice(&nanoseconds().to_be_bytes());
+                    a.write_all(&frame).unwrap();
+                }
+            }
+        });
+        let mut frame = on_stream(1514, 0);
+        let arrivals = (0..TICKS * EACH).map(|_| {
+            b.read_exact(&mut frame).unwrap();
+            nanoseconds() - u64::from_be_bytes(frame[SENT].try_into().unwrap())
+        });
+        arrivals.collect()
+    });
+    let all = start.elapsed();
+    took.sort_unstable();
+    let at = |share: usize| Duration::from_nanos(took[took.len() * share / 100]);
+    Paced { took: all, median: at(50), late: at(99) }
 }
 
 fn lateness(delay: Duration) -> Vec<Duration> {

@@ -35,6 +35,7 @@ pub struct SwitchBuilder {
     clock: Option<Clock>,
     seed: u64,
     captures: Option<PathBuf>,
+    ring: Option<u64>,
     fabric: Fabric,
     names: Vec<String>,
     sockets: Vec<OwnedFd>,
@@ -56,6 +57,12 @@ impl SwitchBuilder {
     /// Captures all links into a folder, as [`natrig_capture::Folder`] has it.
     pub fn capture_into(&mut self, folder: impl Into<PathBuf>) -> &mut Self {
         self.captures = Some(folder.into());
+        self
+    }
+
+    /// Keeps the newest packets of captures only, as [`natrig_capture::Folder::keep_newest`] has it.
+    pub fn keep_newest(&mut self, bytes: u64) -> &mut Self {
+        self.ring = Some(bytes);
         self
     }
 
@@ -84,7 +91,7 @@ impl SwitchBuilder {
         let clock = self.clock.unwrap_or_else(Clock::start);
         let (taps, writer) = match &self.captures {
             Some(folder) => {
-                let (taps, writer) = Taps::start(folder, &self.names)?;
+                let (taps, writer) = Taps::start(folder, &self.names, self.ring)?;
                 (Some(taps), Some(writer))
             }
             None => (None, None),
@@ -102,7 +109,7 @@ impl SwitchBuilder {
             .name("natrig-switch".into())
             .spawn(move || engine.run())
             .map_err(BuildError::System)?;
-        Ok(Switch::new(clock, self.names, sender, waker, thread, writer))
+        Ok(Switch::new(clock, (self.names, self.ring), sender, waker, thread, writer))
     }
 }
 

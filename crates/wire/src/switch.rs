@@ -22,6 +22,7 @@ use crate::{Clock, Count, Port, Stats, SwitchBuilder};
 pub struct Switch {
     clock: Clock,
     names: Vec<String>,
+    ring: Option<u64>,
     commands: Sender<Command>,
     waker: OwnedFd,
     threads: Mutex<Threads>,
@@ -40,14 +41,14 @@ impl Switch {
 
     pub(crate) fn new(
         clock: Clock,
-        names: Vec<String>,
+        (names, ring): (Vec<String>, Option<u64>),
         commands: Sender<Command>,
         waker: OwnedFd,
         engine: JoinHandle<io::Result<()>>,
         writer: Option<JoinHandle<Captured>>,
     ) -> Self {
         let threads = Mutex::new(Threads { engine: Some(engine), writer });
-        Self { clock, names, commands, waker, threads }
+        Self { clock, names, ring, commands, waker, threads }
     }
 
     /// The clock that captures are timed by.
@@ -174,7 +175,7 @@ impl Switch {
     /// Begins anew: no address is known, no link is cut, filtered or conditioned, nothing was counted, and frames are
     /// numbered from 1. Chance is drawn from `seed`, and captures go to another folder.
     pub fn begin(&self, seed: u64, captures: Option<&Path>) -> Result<(), SwitchError> {
-        let begun = captures.map(|folder| Taps::start(folder, &self.names)).transpose();
+        let begun = captures.map(|folder| Taps::start(folder, &self.names, self.ring)).transpose();
         let (taps, writer) = begun.map_err(|error| SwitchError::Capture(Arc::new(error)))?.unzip();
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).writer = writer;
         self.call(move |engine| engine.begin(seed, taps))

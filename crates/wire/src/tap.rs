@@ -42,8 +42,12 @@ impl Taps {
     pub(crate) fn start(
         folder: &Path,
         links: &[String],
+        ring: Option<u64>,
     ) -> Result<(Self, JoinHandle<Captured>), FolderError> {
-        let folder_writer = Folder::create(folder, links)?;
+        let mut folder_writer = Folder::create(folder, links)?;
+        if let Some(bytes) = ring {
+            folder_writer = folder_writer.keep_newest(bytes);
+        }
         let (writer, messages) = sync_channel(LAG);
         let thread = std::thread::Builder::new()
             .name("natrig-capture".into())
