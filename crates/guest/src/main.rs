@@ -4,9 +4,11 @@
 //! serves the host as its agent; by its other names it is one of the [`APPLETS`].
 
 mod agent;
+mod carry;
 mod ethtool;
 mod group;
 mod identity;
+mod in_world;
 mod init;
 mod mapping_mirror;
 mod nat_model;
@@ -27,6 +29,8 @@ type Applet = fn(Vec<String>) -> ExitCode;
 /// What the program is under another name: either its own (`argv[0]`) or its first argument. Each takes the arguments
 /// that follow its name. Their links in the guest are made by `natrig-vmm` (`image::GUEST_APPLETS`).
 const APPLETS: &[(&str, Applet)] = &[
+    ("carry", |arguments| told(carry::run(&arguments))),
+    ("in-world", |arguments| told(in_world::run(&arguments))),
     ("mapping-mirror", |arguments| told(mapping_mirror::run(&arguments))),
     ("nat-model", |arguments| told(nat_model::run(&arguments))),
     ("prober", |arguments| told(prober::run(&arguments))),

@@ -122,6 +122,8 @@ pub fn millis(duration: Duration) -> f64 {
 
 /// What is judged of a scenario's cell, beside its captures.
 pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gateways: Vec<Passage>) -> Case {
+    // What is not known of a node's datagrams is not looked for.
+    let ours = |kinds: &[u8]| if scenario.app.is_some() { Vec::new() } else { kinds.to_vec() };
     Case {
         pair: Topology::of(scenario)
             .pair_at(scenario.pair().map(|peer| (peer, scenario.site_in_the_end(peer)))),
@@ -130,9 +132,11 @@ pub fn case(scenario: &Scenario, connect_ns: u64, window: Option<Window>, gatewa
             .map_or(Filtering::EndpointIndependent, |[initiator, _]| initiator.filtering()),
         connect_ns,
         window,
-        coordination: COORDINATION.to_vec(),
-        probes: PROBES.to_vec(),
-        relayed: RELAYED.to_vec(),
+        foreign: scenario.app.is_some(),
+        intervention: None,
+        coordination: ours(COORDINATION),
+        probes: ours(PROBES),
+        relayed: ours(RELAYED),
         relays: relays(scenario),
         pair_blocked: pair_blocked(scenario),
         conditions: Condition::all(scenario, Passage::proven_ns(&gateways)..connect_ns),

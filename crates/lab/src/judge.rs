@@ -62,7 +62,11 @@ fn objection(wanted: Wanted, verdict: &Verdict) -> Option<String> {
         if wanted.expected == Expected::Any && verdict.path == Path::Mixed && wanted.relay_allowed {
             return None;
         }
+        // Of nodes that cannot carry the lab's bytes, their own messages are looked at.
+        let carried = verdict.directions.iter().any(|direction| direction.sent > 0);
         return Some(match verdict.path {
+            Path::None if !carried => "no message of the nodes' own arrived".to_owned(),
+            _ if !carried => "neither way alone is what the nodes' messages take".to_owned(),
             Path::None => "the lab's bytes did not all arrive".to_owned(),
             _ => "the lab's bytes went neither wholly direct nor wholly through a relay".to_owned(),
         });

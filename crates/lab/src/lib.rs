@@ -15,6 +15,7 @@ pub mod chaos;
 pub mod compare;
 pub mod experiment;
 pub mod fill;
+pub mod foreign;
 pub mod judge;
 pub mod life;
 pub mod node;

@@ -47,10 +47,11 @@ impl NodeEvent {
         self.is(name) && self.text("peer") == Some(peer)
     }
 
-    /// Whether it says that a message of a peer has come that is longer than those of a talk: the lab's bytes.
+    /// Whether it says that a message of a peer has come that is longer than those of a talk, or of a length that it does not
+    /// tell: the lab's bytes.
     pub fn brings_bytes_of(&self, peer: &str) -> bool {
-        let bytes = self.0.get("bytes").and_then(Value::as_u64).unwrap_or_default();
-        self.about("messageReceived", peer) && bytes > Talk::MOST_BYTES
+        let bytes = self.0.get("bytes").and_then(Value::as_u64);
+        self.about("messageReceived", peer) && bytes.is_none_or(|bytes| bytes > Talk::MOST_BYTES)
     }
 
     /// Whether it says of the way to a peer that there is one, or that there is none.

@@ -31,6 +31,12 @@ pub struct Case {
     pub connect_ns: u64,
     /// The window in which the lab's bytes were carried; none if it did not come to that.
     pub window: Option<Window>,
+    /// Whether the node is not omerta-mesh, so that nothing is known of how its datagrams look.
+    #[serde(default)]
+    pub foreign: bool,
+    /// What stopped the nodes' own messages, where they cannot carry the lab's bytes.
+    #[serde(default)]
+    pub intervention: Option<Intervention>,
     /// First payload bytes that say that a datagram is about coordination.
     pub coordination: Vec<u8>,
     /// First payload bytes that say that a datagram probes a path; none if all that goes between the sites counts.
@@ -69,6 +75,29 @@ pub struct Window {
     pub arrived: [u64; 2],
 }
 
+/// How many messages of nodes arrived, at both together, while frames were dropped; a verdict for nodes that cannot carry bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervention {
+    /// While nothing was.
+    pub untouched: u32,
+    /// While all frames to and from third machines were.
+    pub without_third: u32,
+    /// While all frames between the sites were.
+    pub without_direct: u32,
+}
+
+impl Intervention {
+    /// The way without which nothing arrives.
+    fn path(self) -> Path {
+        match self {
+            Intervention { untouched: 0, .. } => Path::None,
+            Intervention { without_third: 0, without_direct: 1.., .. } => Path::Relay,
+            Intervention { without_third: 1.., without_direct: 0, .. } => Path::Direct,
+            _ => Path::Mixed,
+        }
+    }
+}
+
 /// Why captures allow no verdict: the lab's fault, not the node's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -98,8 +127,20 @@ pub fn verdict(trace: &Trace, case: &Case) -> Result<Verdict, NoVerdict> {
         return Err(NoVerdict::MetBefore { frames: early.count(), early_ms });
     }
     let mut because = Vec::new();
-    let directions = counted(&wires, case.window, &mut because);
-    let path = worse(way_of(&directions[0]), way_of(&directions[1]));
+    let directions = match case.intervention {
+        None => counted(&wires, case.window, &mut because),
+        Some(_) => Default::default(),
+    };
+    let path = match case.intervention {
+        None => worse(way_of(&directions[0]), way_of(&directions[1])),
+        Some(found) => {
+            because.push(format!(
+                "found by intervention: {} messages arrived untouched, {} without third machines, {} without the way between the sites",
+                found.untouched, found.without_third, found.without_direct
+            ));
+            found.path()
+        }
+    };
     let attempts = |from: usize, passed: bool| {
         let count = crossings
             .iter()

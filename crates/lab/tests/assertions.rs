@@ -242,6 +242,8 @@ fn case(lives: Vec<Life>) -> Case {
         initiator_filtering: Filtering::AddressAndPortDependent,
         connect_ns: 0,
         window: None,
+        foreign: false,
+        intervention: None,
         coordination: Vec::new(),
         probes: Vec::new(),
         relayed: Vec::new(),

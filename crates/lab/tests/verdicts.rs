@@ -6,7 +6,7 @@ use natrig_capture::Trace;
 use natrig_lab::{
     assertions::nodes,
     judge::{Wanted, judge},
-    verdict::{Case, NoVerdict, Window, carried, verdict},
+    verdict::{Case, Intervention, NoVerdict, Window, carried, verdict},
 };
 use natrig_nat::Filtering;
 use natrig_record::{About, Assertion, Claim, Kind, Outcome, Path, Verdict};
@@ -59,6 +59,8 @@ fn case(initiator_filtering: Filtering, window: Option<Window>) -> Case {
         initiator_filtering,
         connect_ns: 1,
         window,
+        foreign: false,
+        intervention: None,
         coordination: vec![COORDINATE],
         probes: vec![PROBE],
         relayed: Vec::new(),
@@ -358,4 +360,53 @@ fn another_kind_than_expected_is_not_as_expected() {
     let verdict = read(APDF, |f| f.send(Site1, Site2, MESH, PROBE, 50, true), direct);
     assert_eq!(outcome(Kind::Direct, true, &verdict, Path::Direct), Outcome::AsExpected);
     assert_eq!(outcome(Kind::Punch, true, &verdict, Path::Direct), Outcome::NotAsExpected);
+}
+
+/// Of nodes that cannot carry bytes: what stops their messages.
+#[test]
+fn what_stops_a_nodes_messages_is_its_path() {
+    let found = |untouched, without_third, without_direct| {
+        let mut forger = Forger::default();
+        forger.send(Site1, Site2, MESH, PROBE, 50, true);
+        let window =
+            Window { from_ns: forger.now() + 1, to_ns: forger.now() + 2, sent: [0; 2], arrived: [0; 2] };
+        let intervention = Some(Intervention { untouched, without_third, without_direct });
+        let case = Case { foreign: true, intervention, ..case(APDF, Some(window)) };
+        let verdict = verdict(&forger.trace(), &case).unwrap();
+        assert!(verdict.because.iter().any(|line| line.starts_with("found by intervention")));
+        verdict
+    };
+    assert_eq!((found(9, 8, 0).path, found(9, 8, 0).kind), (Path::Direct, Some(Kind::Direct)));
+    assert_eq!((found(9, 0, 8).path, found(9, 0, 8).kind), (Path::Relay, Some(Kind::Relay)));
+    // It goes on whichever is taken off, or stops with either.
+    for neither in [found(9, 8, 7), found(9, 0, 0)] {
+        assert_eq!((neither.path, neither.kind), (Path::Mixed, None));
+    }
+    assert_eq!(found(0, 0, 0).path, Path::None);
+    let wanted = Wanted { expected: Expected::Exactly(Kind::Direct), relay_allowed: true };
+    let (outcome, reason) = judge(wanted, &found(0, 0, 0), &[], &[]);
+    assert_eq!(
+        (outcome, reason.as_deref()),
+        (Outcome::NotAsExpected, Some("no message of the nodes' own arrived"))
+    );
+}
+
+/// How a stranger finds its way is its own affair; through whose machine the bytes went is not.
+#[test]
+fn a_strangers_probes_are_not_looked_for() {
+    let of = |foreign| {
+        let mut forger = Forger::default();
+        let from_ns = forger.now() + 1;
+        relayed(&mut forger);
+        let window = Window { from_ns, to_ns: forger.now(), sent: [N; 2], arrived: [N; 2] };
+        let case = Case { foreign, probes: Vec::new(), ..case(APDF, Some(window)) };
+        let trace = forger.trace();
+        let verdict = verdict(&trace, &case).unwrap();
+        assert_eq!(verdict.kind, Some(Kind::Relay));
+        nodes(&trace, &case, &verdict).unwrap()
+    };
+    let shown = of(true);
+    assert_eq!(shown.len(), 1, "{shown:#?}");
+    assert!(shown[0].holds && shown[0].what == "the lab's bytes went through the relay machine");
+    assert!(of(false).len() > 1);
 }

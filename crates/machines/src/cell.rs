@@ -10,21 +10,22 @@ use natrig_lab::{
     App, Backend, Halt,
     assertions::Passage,
     cell::{self, BYTES, Beside, Reached, blank, bytes, millis},
+    foreign::both_report,
     proof::refuse,
     story::Diary,
     talk::Conversation,
-    verdict::Window,
+    verdict::{Intervention, Window},
 };
 use natrig_netmodel::seed_for;
 use natrig_record::{Cell, Outcome, Step, Verdict, What};
-use natrig_scenario::{Action, Machine, MachineFault, Moment, Scenario, Stun};
+use natrig_scenario::{Action, AppProof, Machine, MachineFault, Moment, Scenario, Stun};
 use natrig_vmm::AgentClient;
-use serde_json::json;
 
 use crate::{
     Lab, Rig, Trouble, Who,
     faults::{Faults, idle},
     gateway::{self, Listing, at_once, both},
+    intervention::intervene,
     lab::lock,
     life::{self, Life},
     memory,
@@ -57,6 +58,7 @@ impl Backend for Rig {
             passages: Vec::new(),
             last_deed: Instant::now(),
             unmet: None,
+            intervention: None,
             at_connect: None,
             share: Share::default(),
             cell: blank(scenario, evidence),
@@ -103,6 +105,8 @@ struct Run<'a> {
     last_deed: Instant,
     /// What went wrong with that while the lab's bytes were carried.
     unmet: Option<Trouble>,
+    /// What still arrived while ways were taken off, of nodes that cannot carry the lab's bytes.
+    intervention: Option<Intervention>,
     /// What the host had let the machines have when the initiator was told to connect.
     at_connect: Option<Share>,
     /// What it let them have since then, or since they were booted if it did not come so far.
@@ -114,6 +118,7 @@ impl Run<'_> {
     fn whole(&mut self, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Machines, events)?;
         let mut lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
+        self.cell.kernels = lab.kernels(self.rig)?;
         self.queued = lab.queued();
         self.entered += self.queued;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));
@@ -148,9 +153,10 @@ impl Run<'_> {
         let public = || start_public(lab, self.scenario, self.folder, self.halt, events);
         let (public, proven) = both(public, || {
             let others = life::prove_others(lab, self.scenario, self.folder)?;
-            self.cell.proofs = proof::measure(lab, self.scenario, |gateway| self.rig.held.depth(gateway))?;
+            self.cell.proofs =
+                proof::measure(lab, self.scenario, |gateway| self.rig.depth(self.scenario, gateway))?;
             refuse(&self.cell.proofs)?;
-            self.rig.held.hold(self.scenario);
+            self.rig.holds(self.scenario);
             Ok(gateway::flush(lab, self.scenario)?.with_others(others))
         });
         let mut gateways = proven?;
@@ -208,6 +214,7 @@ impl Run<'_> {
         let read = self.read(lab, connect, window, &tables);
         drop(tables);
         self.weigh(lab, &nodes)?;
+        self.cell.assertions.extend(nodes.stopped(self.halt)?);
         cell::add_talks(&mut self.cell, &talks);
         cell::conclude(&mut self.cell, self.scenario, reached, read).map_err(|(step, trouble)| {
             self.step = step;
@@ -247,29 +254,30 @@ impl Run<'_> {
     ) -> Result<(), Trouble> {
         let deadline = since + self.scenario.timeout;
         let [initiator, responder] = self.scenario.pair();
-        let [own, target] = [nodes.id(initiator)?, nodes.id(responder)?];
-        let [initiator, responder] = [&*nodes.on(initiator)?, &*nodes.on(responder)?];
-        initiator.command(&json!({"do": "connect", "peer": target}))?;
-        let first = initiator
+        let target = nodes.id(responder)?;
+        nodes.connect(initiator, responder)?;
+        let first = nodes
+            .on(initiator)?
             .wait_for("it was connected", deadline, self.halt, |event| event.tells_of_connection(target))?;
         if !first.is("connectFailed") {
             self.cell.connect_ms = Some(millis(first.at - since));
             self.faults(lab, gateways, Some(nodes), Moment::Connected, events)?;
         }
-        let last = initiator
-            .wait_for("it reported its final path", deadline, self.halt, |event| event.is_final(target))?;
+        let last = nodes.last_word(initiator, responder, deadline, self.halt)?;
         if last.is("connectFailed") {
             let why = last.text("reason").unwrap_or("it did not say why").to_owned();
-            return Err(Trouble::node(format!("{} could not connect: {why}", initiator.name()))
-                .lines(initiator.tail()));
+            return Err(Trouble::node(format!("{initiator} could not connect: {why}"))
+                .lines(nodes.on(initiator)?.tail()));
         }
         self.cell.settle_ms = Some(millis(last.at - since));
-        let other = responder.wait_for("it reported its final path", deadline, self.halt, |event| {
-            event.about("settled", own)
-        })?;
-        self.cell.claims = [(initiator, last), (responder, other)]
-            .map(|(node, event)| event.claim(node.name().name()))
-            .into();
+        let mut words = vec![(initiator, last)];
+        if nodes.company().is_none_or(|company| both_report(&company.app)) {
+            words.push((responder, nodes.settled(responder, initiator, deadline, self.halt)?));
+        }
+        // Who does not say which way it goes cannot be wrong about it.
+        let claims =
+            words.iter().filter(|(_, word)| nodes.company().is_none() || word.text("path").is_some());
+        self.cell.claims = claims.map(|(node, word)| word.claim(node.name())).collect();
         Ok(())
     }
 
@@ -282,6 +290,9 @@ impl Run<'_> {
         events: &Events,
     ) -> (Window, Option<Trouble>) {
         let pair = self.scenario.pair();
+        if nodes.company().is_some_and(|company| company.app.proof == AppProof::Delivered) {
+            return self.intervene(lab, gateways, nodes, events);
+        }
         let contents = pair.map(|peer| bytes(self.rig.seed, self.scenario, peer));
         // Not before: a machine that lost its power has lost its files.
         let parcels = Parcels::hand_over(nodes, &agents(lab), pair, contents);
@@ -291,8 +302,32 @@ impl Run<'_> {
         let Arrived { bytes: arrived, brought, missing } =
             parcels.arrived(nodes, &agents(lab), deadline, self.halt);
         let to_ns = lab.switch().time_of(Instant::now());
-        cell::claim_again(&mut self.cell, brought.each_ref().map(Option::as_ref));
+        if nodes.company().is_none() {
+            cell::claim_again(&mut self.cell, brought.each_ref().map(Option::as_ref));
+        }
         (Window { from_ns, to_ns, sent: [BYTES as u64; 2], arrived }, missing)
+    }
+
+    /// Takes ways off the wire and looks what still arrives, in place of carrying bytes.
+    fn intervene(
+        &mut self,
+        lab: &mut Lab,
+        gateways: &mut Listing,
+        nodes: &Nodes,
+        events: &Events,
+    ) -> (Window, Option<Trouble>) {
+        let from_ns = lab.switch().time_of(Instant::now());
+        self.unmet = self.faults(lab, gateways, Some(nodes), Moment::Carrying, events).err();
+        let found = intervene(lab, nodes, self.scenario, self.halt);
+        let window =
+            Window { from_ns, to_ns: lab.switch().time_of(Instant::now()), sent: [0; 2], arrived: [0; 2] };
+        match found {
+            Ok(found) => {
+                self.intervention = Some(found);
+                (window, None)
+            }
+            Err(trouble) => (window, Some(trouble)),
+        }
     }
 
     fn read(
@@ -304,6 +339,7 @@ impl Run<'_> {
     ) -> Result<Verdict, Trouble> {
         let connect_ns = lab.switch().time_of(connect);
         let mut case = cell::case(self.scenario, connect_ns, window, self.passages.clone());
+        case.intervention = self.intervention;
         case.tallies = lab.tallies()?;
         let beside = Beside {
             diary: lock(self.diary).clone().began(lab.switch().time_of(self.started)),

@@ -71,14 +71,16 @@ impl Run<'_> {
         let is_gateway = |machine| topology.gateways().iter().any(|place| place.machine == machine);
         let mut lab = Lab::boot_only(self.rig, self.scenario, is_gateway, self.folder, self.halt)?;
 
+        self.cell.kernels = lab.kernels(self.rig)?;
         self.queued = lab.queued();
         self.entered += self.queued;
 
         self.enter(Step::Proof)?;
         gateway::load(&lab, self.scenario, self.folder)?;
-        self.cell.proofs = proof::measure(&lab, self.scenario, |gateway| self.rig.held.depth(gateway))?;
+        self.cell.proofs =
+            proof::measure(&lab, self.scenario, |gateway| self.rig.depth(self.scenario, gateway))?;
         refuse(&self.cell.proofs)?;
-        self.rig.held.hold(self.scenario);
+        self.rig.holds(self.scenario);
         let proven = gateway::flush(&lab, self.scenario)?;
         lab.impair_in_gateways(&self.scenario.links)?;
         lab.set_up();

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -18,7 +18,12 @@ use natrig_wire::Switch;
 use rand::RngCore;
 
 use crate::{
-    Rig, Trouble, model::Model, netem::Netem, port_mapping::PortMapper, reuse::Console, rig::DEFAULT_MEMORY,
+    Rig, Trouble,
+    model::Model,
+    netem::Netem,
+    port_mapping::PortMapper,
+    reuse::Console,
+    rig::{DEFAULT_MEMORY, Kind},
     station::Stations,
 };
 
@@ -49,6 +54,8 @@ pub struct Lab {
     pub(crate) turn: Option<Turn>,
     /// How long it waited for other labs.
     pub(crate) queued: Duration,
+    /// The disk of its machines.
+    pub(crate) disk: PathBuf,
     _slots: Slots,
 }
 
@@ -58,8 +65,8 @@ pub struct Member {
     /// Which one.
     pub name: Name,
     machine: Machine,
-    /// In MiB.
-    pub(crate) memory: u32,
+    /// What it is a copy of.
+    pub(crate) kind: Kind,
     pub(crate) console: Console,
     /// The NAT engine, where it runs in a process.
     pub(crate) model: Mutex<Option<Model>>,
@@ -98,12 +105,13 @@ impl Lab {
         let topology = Topology::of(scenario);
         let hosts: Vec<&Host> = topology.hosts().iter().filter(|host| only(host.machine)).collect();
         let waiting = Instant::now();
+        let disk = rig.disk_of(scenario, &mut |_| ())?.path().to_owned();
         let slots = room(rig, hosts.len(), halt)?;
         let turn = turn(rig, halt)?;
         let queued = waiting.elapsed();
         let captures = folder.join("captures");
         fs::create_dir_all(&captures)?;
-        let (switch, mut cables) = wire(scenario, &topology, &captures, rig.seed)?;
+        let (switch, mut cables) = wire(scenario, &topology, &captures, rig)?;
         let mut cables_of = |host: &Host| -> Vec<OwnedFd> {
             host.nics
                 .iter()
@@ -118,9 +126,11 @@ impl Lab {
                 .into_iter()
                 .map(|host| {
                     let nics = cables_of(host);
-                    let memory = memory(scenario, host.machine);
+                    let kind = kind(scenario, host.machine);
+                    let disk = &disk;
                     scope.spawn(move || {
-                        start(rig, host, memory, nics, folder).map_err(|trouble| trouble.at(host.machine))
+                        start(rig, host, (kind, disk), nics, folder)
+                            .map_err(|trouble| trouble.at(host.machine))
                     })
                 })
                 .collect();
@@ -144,6 +154,7 @@ impl Lab {
             netem: Mutex::default(),
             turn: Some(turn),
             queued,
+            disk,
             _slots: slots,
         })
     }
@@ -238,6 +249,17 @@ impl Lab {
         self.impair_anew(name)
     }
 
+    /// The kernels of machines whose scenario names one, by machine.
+    pub(crate) fn kernels(&self, rig: &Rig) -> Result<BTreeMap<String, String>, Trouble> {
+        let named = self.members.iter().filter_map(|member| Some((member.name, member.kind.1.as_deref()?)));
+        named
+            .map(|(name, kernel)| {
+                let image = rig.image_of(Some(kernel), &mut |_| ())?;
+                Ok((name.to_string(), image.manifest().kernel.clone()))
+            })
+            .collect()
+    }
+
     /// The processor time that all machines have had so far, on the host.
     pub fn processor_time(&self) -> Result<Duration, Trouble> {
         self.members.iter().map(|member| Ok(member.machine.processor_time()?)).sum()
@@ -299,9 +321,10 @@ pub(crate) fn port(switch: &Switch, link: Link) -> Result<natrig_wire::Port, Tro
     switch.port(link.name()).ok_or_else(|| Trouble::lab(format!("the switch has no link `{link}`")))
 }
 
-/// The memory of a machine, in MiB.
-pub(crate) fn memory(scenario: &Scenario, machine: Name) -> u32 {
-    scenario.sizes.of(machine).unwrap_or(DEFAULT_MEMORY)
+/// What a machine is a copy of.
+pub(crate) fn kind(scenario: &Scenario, machine: Name) -> Kind {
+    let sizes = &scenario.sizes;
+    (sizes.memory(machine).unwrap_or(DEFAULT_MEMORY), sizes.kernel(machine).map(str::to_owned))
 }
 
 /// Segments and links, with the conditions and filters of the scenario in force.
@@ -309,10 +332,13 @@ fn wire(
     scenario: &Scenario,
     topology: &Topology,
     captures: &Path,
-    seed: u64,
+    rig: &Rig,
 ) -> Result<(Switch, Vec<(Link, OwnedFd)>), Trouble> {
     let mut builder = Switch::builder();
-    builder.seed(seed).capture_into(captures);
+    builder.seed(rig.seed).capture_into(captures);
+    if let Some(bytes) = rig.ring {
+        builder.keep_newest(bytes);
+    }
     let mut segments = BTreeMap::new();
     let mut cables = Vec::new();
     for (link, segment) in topology.links() {
@@ -347,7 +373,7 @@ pub(crate) fn plugged_in(
     let host = host.ok_or_else(|| Trouble::lab(format!("{name} is not in the topology")))?;
     let cables = host.nics.iter().map(|nic| Ok(lab.switch.replug(port(&lab.switch, nic.link)?)?));
     let cables = cables.collect::<Result<_, Trouble>>()?;
-    start(rig, host, memory(scenario, name), cables, folder)
+    start(rig, host, (kind(scenario, name), &lab.disk), cables, folder)
 }
 
 /// Puts a scenario's conditions and filters in force.
@@ -378,15 +404,21 @@ pub(crate) fn impair(switch: &Switch, impairments: &[Impairment]) -> Result<(), 
     Ok(())
 }
 
-fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path) -> Result<Member, Trouble> {
-    let template = rig.template(memory, &mut |_| ())?;
+fn start(
+    rig: &Rig,
+    host: &Host,
+    (kind, disk): (Kind, &Path),
+    nics: Vec<OwnedFd>,
+    folder: &Path,
+) -> Result<Member, Trouble> {
+    let template = rig.template(&kind, &mut |_| ())?;
     let console = log(folder, &format!("{}.console.log", host.machine))?;
     let said = Console::new(console.try_clone()?);
-    let spec = CloneSpec { nics, disk: Some(rig.disk.path().to_owned()), console };
+    let spec = CloneSpec { nics, disk: Some(disk.to_owned()), console };
     let machine = template.spawn(spec).map_err(|error| match error {
         // A template whose copies do not come up is of no use to anybody; the next run makes a new one.
         error @ natrig_vmm::Error::Boot { .. } => {
-            let hint = match rig.discard(memory) {
+            let hint = match rig.discard(&kind) {
                 Ok(()) => "the template was removed; run again".to_owned(),
                 Err(error) => format!("natrig clean, since the template could not be removed: {error}"),
             };
@@ -401,7 +433,7 @@ fn start(rig: &Rig, host: &Host, memory: u32, nics: Vec<OwnedFd>, folder: &Path)
     Ok(Member {
         name: host.machine,
         machine,
-        memory,
+        kind,
         console: said,
         model: Mutex::default(),
         port_mapper: Mutex::default(),

@@ -9,8 +9,10 @@
 mod cell;
 mod experimenter;
 mod faults;
+mod foreign;
 pub mod gateway;
 pub mod inquiry;
+mod intervention;
 mod lab;
 pub mod life;
 mod live;

@@ -1,20 +1,37 @@
 //! The lab's bytes on their way: handed to two nodes at once, and looked for at their other ends.
 
-use std::time::Instant;
+use std::{
+    sync::mpsc::Receiver,
+    time::{Duration, Instant},
+};
 
+use natrig_agent_proto::Start;
 use natrig_lab::{
     App, Halt,
     cell::{BYTES, alike},
     node::NodeEvent,
 };
-use natrig_scenario::Machine;
-use natrig_vmm::AgentClient;
-use serde_json::json;
+use natrig_scenario::{AppProof, Machine};
+use natrig_vmm::{AgentClient, Process, ProcessEvent};
 
-use crate::{Trouble, gateway::at_once, nodes::Nodes};
+use crate::{Trouble, gateway::at_once, lab::over, nodes::Nodes};
 
 /// Where the lab's bytes lie before they are sent.
 const OUTBOX: &str = "/run/natrig.bin";
+
+/// Where the lab puts those that it carried by itself.
+const ARRIVED: &str = "/run/natrig.arrived";
+
+/// How long a program of the lab may take to start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a wait looks whether the run is halted.
+const LOOK: Duration = Duration::from_millis(100);
+
+const KILL: i32 = 9;
+
+/// Where nodes that are not omerta-mesh may keep it; the rest of what they see is read-only.
+const FOREIGN: [&str; 2] = ["/run/", "/tmp/"];
 
 /// Finds the agent of a machine, which may be another one after a while.
 pub(crate) type Agents<'a> = dyn Fn(Machine) -> Result<AgentClient, Trouble> + Sync + 'a;
@@ -26,6 +43,19 @@ pub(crate) struct Parcels {
     since: Instant,
     /// What kept nodes from taking theirs.
     refused: Option<Trouble>,
+    /// Whom the lab sends them to by itself, in the machines of the first and of the second one; none where nodes do.
+    listeners: Vec<Running>,
+    _senders: Vec<Running>,
+}
+
+/// A program of the lab's own, killed when dropped.
+struct Running(Process, Receiver<ProcessEvent>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.signal(KILL);
+    }
 }
 
 /// What has come of it.
@@ -47,13 +77,75 @@ impl Parcels {
             Ok(agents(peer)?.write_file(OUTBOX, 0o644, content.clone())?)
         });
         let mut refused = outboxes.err();
+        let carries =
+            matches!(nodes.company().map(|company| &company.app.proof), Some(AppProof::Carry { .. }));
+        if carries && refused.is_none() {
+            return Self::by_the_lab(nodes, agents, pair, contents);
+        }
         let since = Instant::now();
         for [from, to] in [pair, [pair[1], pair[0]]] {
-            let send =
-                || nodes.on(from)?.command(&json!({"do": "send", "peer": nodes.id(to)?, "file": OUTBOX}));
-            refused = refused.or(send().err());
+            refused = refused.or(nodes.send(from, to, OUTBOX).err());
         }
-        Parcels { pair, contents, since, refused }
+        Parcels { pair, contents, since, refused, listeners: Vec::new(), _senders: Vec::new() }
+    }
+
+    /// Has the lab send them itself, to where nodes make a way to each other's machines.
+    fn by_the_lab(nodes: &Nodes, agents: &Agents<'_>, pair: [Machine; 2], contents: [Vec<u8>; 2]) -> Self {
+        let ways = [pair, [pair[1], pair[0]]].map(|[from, to]| {
+            let carries = nodes.company().map(|company| company.carries(from, (to, nodes.id(to)?)));
+            carries
+                .transpose()?
+                .flatten()
+                .ok_or_else(|| Trouble::lab("the app does not say where the bytes go"))
+        });
+        let started = || {
+            let [first, second] = ways;
+            let [first, second] = [first?, second?];
+            // Each listens where the other one's bytes are to come.
+            let listeners = at_once(pair, |peer| {
+                let [_, at] = if peer == pair[0] { &second } else { &first };
+                let listener = run(&agents(peer)?, ["carry", "listen", at, ARRIVED])?;
+                ready(&listener).map_err(|trouble| trouble.at(peer))?;
+                Ok(listener)
+            })?;
+            let since = Instant::now();
+            let senders = at_once(pair, |peer| {
+                let [to, _] = if peer == pair[0] { &first } else { &second };
+                run(&agents(peer)?, ["carry", "send", to, OUTBOX])
+            })?;
+            Ok::<_, Trouble>((listeners, since, senders))
+        };
+        match started() {
+            Ok((listeners, since, senders)) => {
+                Parcels { pair, contents, since, refused: None, listeners, _senders: senders }
+            }
+            Err(trouble) => Parcels {
+                pair,
+                contents,
+                since: Instant::now(),
+                refused: Some(trouble),
+                listeners: Vec::new(),
+                _senders: Vec::new(),
+            },
+        }
+    }
+
+    /// Waits for what the lab sent by itself.
+    fn arrived_by_the_lab(&self, agents: &Agents<'_>, deadline: Instant, halt: &Halt) -> Arrived {
+        let mut arrived = Arrived::default();
+        for (sender, content) in self.contents.iter().enumerate() {
+            let to = self.pair[1 - sender];
+            let waited = ended(&self.listeners[1 - sender], deadline, halt).and_then(|in_time| {
+                // How much came is told in any case.
+                let got = agents(to)?.read_file(ARRIVED, 2 * BYTES as u64).unwrap_or_default();
+                arrived.bytes[sender] = alike(&got, content);
+                let all = arrived.bytes[sender] == content.len() as u64;
+                let message = format!("{to}: time was up before the lab's bytes had come to it");
+                (in_time || all).then_some(()).ok_or_else(|| Trouble::node(message))
+            });
+            arrived.missing = arrived.missing.or(waited.err());
+        }
+        arrived
     }
 
     /// Before the first byte was handed over.
@@ -63,7 +155,13 @@ impl Parcels {
 
     /// Waits until all have arrived.
     pub fn arrived(&self, nodes: &Nodes, agents: &Agents<'_>, deadline: Instant, halt: &Halt) -> Arrived {
+        if !self.listeners.is_empty() {
+            return self.arrived_by_the_lab(agents, deadline, halt);
+        }
         let mut arrived = Arrived { missing: self.refused.clone(), ..Arrived::default() };
+        if nodes.company().is_some() && arrived.missing.is_some() {
+            return arrived;
+        }
         for (sender, content) in self.contents.iter().enumerate() {
             let [from, to] = [self.pair[sender], self.pair[1 - sender]];
             let waited = nodes.on(to).and_then(|receiver| {
@@ -78,7 +176,8 @@ impl Parcels {
                             brings.nth(seen).cloned()
                         })?;
                     seen += 1;
-                    let bytes = alike(&received(agents, to, &event)?, content);
+                    let folders: &[&str] = if nodes.company().is_some() { &FOREIGN } else { &[App::INBOX] };
+                    let bytes = alike(&received(agents, to, &event, folders)?, content);
                     arrived.bytes[sender] = arrived.bytes[sender].max(bytes);
                     arrived.brought[1 - sender] = Some(event.event);
                 }
@@ -90,12 +189,59 @@ impl Parcels {
     }
 }
 
+fn run<const N: usize>(agent: &AgentClient, argv: [&str; N]) -> Result<Running, Trouble> {
+    let argv = argv.map(str::to_owned).into();
+    let (process, events) = agent.start(Start { argv, ..Start::default() })?;
+    Ok(Running(process, events))
+}
+
+/// Waits until a listener listens.
+fn ready(Running(_, events): &Running) -> Result<(), Trouble> {
+    let mut said = Vec::new();
+    loop {
+        match events.recv_timeout(PATIENCE) {
+            Ok(ProcessEvent::Output { data, .. }) => {
+                said.extend(data);
+                if said.starts_with(b"ready\n") {
+                    return Ok(());
+                }
+            }
+            Ok(ProcessEvent::Exited { status, .. }) => {
+                return Err(Trouble::lab(format!("nobody can listen for the lab's bytes: {status}"))
+                    .lines([String::from_utf8_lossy(&said).trim().to_owned()]));
+            }
+            Ok(ProcessEvent::Lost { reason, .. }) => return Err(Trouble::lab(reason)),
+            Err(_) => {
+                return Err(Trouble::lab("who is to listen for the lab's bytes did not come up in time"));
+            }
+        }
+    }
+}
+
+/// Waits until a program has ended; says whether it has in time.
+fn ended(Running(_, events): &Running, deadline: Instant, halt: &Halt) -> Result<bool, Trouble> {
+    loop {
+        match events.recv_timeout(LOOK) {
+            Ok(ProcessEvent::Exited { .. }) => return Ok(true),
+            Ok(ProcessEvent::Lost { reason, .. }) => return Err(Trouble::lab(reason)),
+            Ok(ProcessEvent::Output { .. }) => {}
+            Err(_) if over(deadline, halt) => return Ok(false),
+            Err(_) => {}
+        }
+    }
+}
+
 /// What a message brought to a machine.
-fn received(agents: &Agents<'_>, machine: Machine, message: &NodeEvent) -> Result<Vec<u8>, Trouble> {
+fn received(
+    agents: &Agents<'_>,
+    machine: Machine,
+    message: &NodeEvent,
+    folders: &[&str],
+) -> Result<Vec<u8>, Trouble> {
     let wrong = |what: String| Trouble::node(format!("{machine}: {what}"));
     let file = message.text("file").ok_or_else(|| wrong("a messageReceived without its file".to_owned()))?;
-    if !file.starts_with(App::INBOX) {
-        return Err(wrong(format!("`{file}` is not in its inbox")));
+    if !folders.iter().any(|folder| file.starts_with(folder)) {
+        return Err(wrong(format!("`{file}` is not in {}", folders.join(" or "))));
     }
     Ok(agents(machine)?.read_file(file, 2 * BYTES as u64)?)
 }

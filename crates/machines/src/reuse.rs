@@ -103,9 +103,13 @@ impl Lab {
 pub struct Spare(Lab);
 
 impl Spare {
-    /// Whether the machines, their sizes and their cables are those of a scenario.
-    pub fn fits(&self, scenario: &Scenario) -> bool {
+    /// Whether the machines, their sizes, their disk and their cables are those of a scenario.
+    pub fn fits(&self, rig: &Rig, scenario: &Scenario) -> bool {
         let Spare(lab) = self;
+        // Why there is none is told by whoever boots machines with it.
+        if rig.disk_of(scenario, &mut |_| ()).is_ok_and(|disk| disk.path() != lab.disk) {
+            return false;
+        }
         let topology = Topology::of(scenario);
         topology.links().eq(lab.topology.links())
             && topology.attached() == lab.topology.attached()
@@ -114,7 +118,7 @@ impl Spare {
                 .iter()
                 .map(|host| host.machine)
                 .eq(lab.members.iter().map(|member| member.name))
-            && lab.members.iter().all(|member| member.memory == lab::memory(scenario, member.name))
+            && lab.members.iter().all(|member| member.kind == lab::kind(scenario, member.name))
     }
 
     /// Makes them those of another cell, whom they [fit](Self::fits).

@@ -7,13 +7,21 @@ use std::{
     time::Instant,
 };
 
-use natrig_lab::{Halt, proof::Held};
-use natrig_scenario::Scenario;
+use natrig_lab::{
+    Halt,
+    proof::{Depth, Held},
+};
+use natrig_scenario::{Gateway, Scenario};
 use natrig_vmm::{
     Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
 };
 
-use crate::{Lab, Trouble, lab::lock, reuse::Spare};
+use crate::{
+    Lab, Trouble,
+    foreign::Worlds,
+    lab::{self, lock},
+    reuse::Spare,
+};
 
 /// Memory of a machine whose scenario sets none, in MiB.
 pub const DEFAULT_MEMORY: u32 = 160;
@@ -38,6 +46,16 @@ pub enum RigError {
         path: PathBuf,
         /// Why it cannot be read.
         source: std::io::Error,
+    },
+    /// A node that is not omerta-mesh cannot run in a machine.
+    #[error("the app {name} ({file}): {source}")]
+    App {
+        /// What it is called.
+        name: String,
+        /// Where it stands.
+        file: String,
+        /// What is wrong with it.
+        source: natrig_vmm::Error,
     },
     /// QEMU, the image or a template.
     #[error(transparent)]
@@ -67,19 +85,31 @@ impl Programs {
     }
 }
 
+/// What a template is of: memory in MiB, and the package of its kernel, if it is another one.
+pub(crate) type Kind = (u32, Option<String>);
+
 /// Image, templates and disk, ready for labs. Clones share templates, and machines that wait for a cell.
 #[derive(Debug, Clone)]
 pub struct Rig {
     pub(crate) store: Store,
     pub(crate) qemu: Qemu,
     pub(crate) image: Image,
+    /// Those with other kernels, by the kernel's package.
+    images: Arc<Mutex<HashMap<String, Image>>>,
+    programs: Programs,
+    packages: PackageSource,
     pub(crate) choice: Choice,
+    /// With omerta-mesh.
     pub(crate) disk: AppDisk,
+    /// With other nodes.
+    pub(crate) worlds: Arc<Mutex<Worlds>>,
     pub(crate) seed: u64,
-    templates: Arc<Mutex<HashMap<u32, Template>>>,
+    templates: Arc<Mutex<HashMap<Kind, Template>>>,
     /// Machines that have served a cell and may serve another.
     idle: Arc<Mutex<Vec<Spare>>>,
     fresh: bool,
+    /// How many bytes of each capture are kept, if not all.
+    pub(crate) ring: Option<u64>,
     /// Gateways that were measured wholly and hold.
     pub(crate) held: Arc<Held>,
 }
@@ -94,22 +124,27 @@ impl Rig {
     ) -> Result<Self, RigError> {
         let store = Store::open_default()?;
         let qemu = Qemu::find()?;
-        let image = build_image(&store, programs, packages, progress)?;
+        let image = image_with(&store, programs, packages.clone(), None, progress)?;
         let choice = Accelerator::choose(&store, &qemu, &image, progress)?;
         let disk = AppDisk::build(&store, [("omerta-mesh", programs.node.as_path(), 0o755)])?;
         let rig = Rig {
             store,
             qemu,
             image,
+            images: Arc::default(),
+            programs: programs.clone(),
+            packages,
             choice,
             disk,
+            worlds: Arc::default(),
             seed,
             templates: Arc::default(),
             idle: Arc::default(),
             fresh: false,
+            ring: None,
             held: Arc::default(),
         };
-        rig.template(DEFAULT_MEMORY, progress)?;
+        rig.template(&(DEFAULT_MEMORY, None), progress)?;
         Ok(rig)
     }
 
@@ -118,18 +153,35 @@ impl Rig {
         self.fresh = true;
     }
 
+    /// Keeps of each capture the newest packets only, at most this many bytes of them: for labs that stay up.
+    pub fn keep_newest(&mut self, bytes: u64) {
+        self.ring = Some(bytes);
+    }
+
     /// The machines of a cell: those of an earlier one made new, where they fit and can be shown to be clean; else just
     /// booted.
     pub(crate) fn lab(&self, scenario: &Scenario, folder: &Path, halt: &Halt) -> Result<Lab, Trouble> {
         // One that does not fit makes room for one that does.
         let spare = lock(&self.idle).pop();
-        if let Some(spare) = spare.filter(|spare| spare.fits(scenario)) {
+        if let Some(spare) = spare.filter(|spare| spare.fits(self, scenario)) {
             match spare.renew(self, scenario, folder, halt) {
                 Ok(lab) => return Ok(lab),
                 Err(trouble) => tracing::info!("new machines for {}: {trouble}", scenario.id),
             }
         }
         Lab::boot(self, scenario, folder, halt)
+    }
+
+    /// How deep a gateway must be measured: wholly, unless it was and holds. Another kernel may do otherwise.
+    pub(crate) fn depth(&self, scenario: &Scenario, gateway: &Gateway) -> Depth {
+        if scenario.has_kernels() { Depth::Whole } else { self.held.depth(gateway) }
+    }
+
+    /// The gateways of a scenario hold.
+    pub(crate) fn holds(&self, scenario: &Scenario) {
+        if !scenario.has_kernels() {
+            self.held.hold(scenario);
+        }
     }
 
     /// Takes the machines of a cell that has ended well back, unless they cannot be shown to be clean.
@@ -149,36 +201,57 @@ impl Rig {
         drop(idle);
     }
 
-    /// Makes the templates of all sizes that scenarios set, so that no cell has to wait for one.
+    /// Makes the templates of all sizes that scenarios set, and the disks of their apps, so that no cell has to wait for one.
     pub fn ready_for(&self, scenarios: &[Scenario], progress: &mut dyn FnMut(&str)) -> Result<(), RigError> {
-        let sizes = scenarios
+        for scenario in scenarios {
+            self.disk_of(scenario, progress)?;
+        }
+        let kinds = scenarios
             .iter()
-            .flat_map(|scenario| scenario.layout().machines().map(|name| scenario.sizes.of(name)));
-        for memory_mb in sizes.flatten().collect::<BTreeSet<u32>>() {
-            self.template(memory_mb, progress)?;
+            .flat_map(|scenario| scenario.layout().machines().map(|name| lab::kind(scenario, name)));
+        for kind in kinds.collect::<BTreeSet<Kind>>() {
+            self.template(&kind, progress)?;
         }
         Ok(())
     }
 
-    /// The template of a size, made if there is none.
-    pub fn template(&self, memory_mb: u32, progress: &mut dyn FnMut(&str)) -> Result<Template, RigError> {
+    /// The template of a kind, made if there is none.
+    pub(crate) fn template(&self, kind: &Kind, progress: &mut dyn FnMut(&str)) -> Result<Template, RigError> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = templates.get(&memory_mb) {
+        if let Some(template) = templates.get(kind) {
             return Ok(template.clone());
         }
         let started = Instant::now();
-        let shape = Shape { memory_mb, nics: 2 };
+        let (memory_mb, kernel) = kind;
+        let image = self.image_of(kernel.as_deref(), progress)?;
+        let shape = Shape { memory_mb: *memory_mb, nics: 2 };
         let template =
-            Template::build(&self.store, &self.qemu, &self.image, self.choice.accelerator, shape, progress)?;
-        tracing::debug!(memory_mb, elapsed = ?started.elapsed(), "template ready");
-        templates.insert(memory_mb, template.clone());
+            Template::build(&self.store, &self.qemu, &image, self.choice.accelerator, shape, progress)?;
+        tracing::debug!(?kind, elapsed = ?started.elapsed(), "template ready");
+        templates.insert(kind.clone(), template.clone());
         Ok(template)
     }
 
+    /// The image with a kernel.
+    pub(crate) fn image_of(
+        &self,
+        kernel: Option<&str>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Image, RigError> {
+        let Some(kernel) = kernel else { return Ok(self.image.clone()) };
+        let mut images = lock(&self.images);
+        if let Some(image) = images.get(kernel) {
+            return Ok(image.clone());
+        }
+        let image = image_with(&self.store, &self.programs, self.packages.clone(), Some(kernel), progress)?;
+        images.insert(kernel.to_owned(), image.clone());
+        Ok(image)
+    }
+
     /// Forgets a template whose copies do not come up, and removes its files.
-    pub(crate) fn discard(&self, memory_mb: u32) -> Result<(), RigError> {
+    pub(crate) fn discard(&self, kind: &Kind) -> Result<(), RigError> {
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = templates.remove(&memory_mb) {
+        if let Some(template) = templates.remove(kind) {
             template.discard()?;
         }
         Ok(())
@@ -207,7 +280,19 @@ pub fn build_image(
     packages: PackageSource,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Image, RigError> {
+    image_with(store, programs, packages, None, progress)
+}
+
+/// Opens or makes the image with a kernel.
+fn image_with(
+    store: &Store,
+    programs: &Programs,
+    packages: PackageSource,
+    kernel: Option<&str>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Image, RigError> {
     let guest_program = std::fs::read(&programs.guest)
         .map_err(|source| RigError::Program { path: programs.guest.clone(), source })?;
-    Ok(Image::build(store, &ImageSpec { guest_program: &guest_program, packages }, progress)?)
+    let spec = ImageSpec { guest_program: &guest_program, packages, kernel };
+    Ok(Image::build(store, &spec, progress)?)
 }

@@ -5,7 +5,10 @@ mod rig;
 use std::time::{Duration, Instant};
 
 use natrig_lab::Halt;
-use natrig_machines::{Trouble, Who, node::Node};
+use natrig_machines::{
+    Trouble, Who,
+    node::{Node, Voice},
+};
 use natrig_scenario::Machine;
 use rig::{boot, scenario};
 
@@ -15,9 +18,15 @@ fn wait(script: &str, then: impl FnOnce(&natrig_machines::Lab)) -> Trouble {
     let lab = boot(&scenario("full-cone", "full-cone"), folder.path());
     let log = tempfile::tempfile().unwrap();
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let node =
-        Node::start(lab.agent(Machine::PEER1).unwrap(), Machine::PEER1, (argv, Vec::new()), log, |_| ())
-            .unwrap();
+    let node = Node::start(
+        lab.agent(Machine::PEER1).unwrap(),
+        Machine::PEER1,
+        (argv, Vec::new()),
+        Voice::Ours,
+        log,
+        |_| (),
+    )
+    .unwrap();
     then(&lab);
     let deadline = Instant::now() + Duration::from_secs(60);
     node.wait_for("it had started", deadline, &Halt::default(), |event| event.is("started")).unwrap_err()

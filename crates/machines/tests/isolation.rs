@@ -108,7 +108,7 @@ fn the_next_cell_in_the_same_machines_finds_nothing_of_the_one_before() {
     assert!(!first.frames().is_empty());
 
     let spare = lab.clean().unwrap();
-    assert!(spare.fits(&scenarios[1]));
+    assert!(spare.fits(rig::rig(), &scenarios[1]));
     let lab = spare.renew(rig::rig(), &scenarios[1], folders[1].path(), &Halt::default()).unwrap();
     assert_eq!(lab.served(), 1);
     // Looked at first: nothing but what the machines sent since may be there.

@@ -289,11 +289,32 @@ pub enum NatCommand {
         #[arg(value_name = "NAME|FILE")]
         profile: String,
     },
+    /// Measure gateways on several kernels, and say in what these differ
+    #[cfg(feature = "machines")]
+    Kernels(Box<KernelsArguments>),
+}
+
+/// Arguments of `nat kernels`.
+#[cfg(feature = "machines")]
+#[derive(Debug, Args)]
+pub struct KernelsArguments {
+    /// Packages of kernels, such as linux-image-6.1.0-47-cloud-amd64, or .deb files; the newest one is measured beside them
+    #[arg(required = true, value_name = "PACKAGE|FILE")]
+    pub kernels: Vec<String>,
+    /// The gateways [default: the five]
+    #[arg(long = "nat", value_name = "NAME", value_delimiter = ',')]
+    pub nats: Vec<String>,
+    /// Options.
+    #[command(flatten)]
+    pub options: RunOptions,
 }
 
 /// Options of everything that runs scenarios.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
+    /// Run this app instead of omerta-mesh: docs/apps.md
+    #[arg(long, value_name = "FILE")]
+    pub app: Option<PathBuf>,
     /// Run on virtual machines, or in the simulator
     #[arg(long, value_name = "WHICH", default_value_t = BackendName::default())]
     pub backend: BackendName,
@@ -524,12 +545,18 @@ pub struct UpArguments {
     /// The cell, where the file has several
     #[arg(long, value_name = "ID")]
     pub only: Option<String>,
+    /// Run this app instead of omerta-mesh: docs/apps.md
+    #[arg(long, value_name = "FILE")]
+    pub app: Option<PathBuf>,
     /// Which lab.
     #[command(flatten)]
     pub lab: LabName,
     /// Leave captures and logs in this folder instead of natrig-runs/TIME
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Keep only the newest packets of each capture, so many mebibytes
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ring: Option<u32>,
     /// How it is watched.
     #[command(flatten)]
     pub web: crate::web::WebOptions,

@@ -37,6 +37,7 @@ pub fn compare(arguments: CompareArguments) -> Result<u8, Failure> {
     let mut runs = Vec::new();
     for backend in [BackendName::Vm, BackendName::Sim] {
         let options = RunOptions {
+            app: None,
             shard: None,
             backend,
             out: Some(folder.join(backend.to_string())),

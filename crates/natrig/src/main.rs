@@ -18,6 +18,8 @@ mod init;
 mod interrupt;
 #[cfg(feature = "machines")]
 mod keep;
+#[cfg(feature = "machines")]
+mod kernels;
 mod list;
 mod manual;
 mod matrix;

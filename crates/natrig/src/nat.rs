@@ -23,7 +23,7 @@ use crate::{cli::NatCommand, failure::Failure, output::print};
 /// The largest file that is read.
 const MAX_BYTES: u64 = 256 * 1024;
 
-/// Lists, shows or explains gateway profiles.
+/// Lists, shows, explains or measures gateway profiles.
 pub fn nat(what: NatCommand) -> Result<u8, Failure> {
     let text = match what {
         NatCommand::List { json: false } => {
@@ -35,6 +35,8 @@ pub fn nat(what: NatCommand) -> Result<u8, Failure> {
         NatCommand::Show { profile, nft: true, .. } => rulesets(&find(&profile)?)?,
         NatCommand::Show { profile, .. } => find(&profile)?.to_yaml(),
         NatCommand::Explain { profile } => find(&profile)?.explain(),
+        #[cfg(feature = "machines")]
+        NatCommand::Kernels(arguments) => return crate::kernels::compare(&arguments),
     };
     print(&text)?;
     Ok(0)

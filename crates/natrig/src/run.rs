@@ -4,7 +4,7 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Instant, SystemTime},
@@ -17,7 +17,7 @@ use natrig_lab::{
 };
 use natrig_record::{Cell, Event, Evidence, Outcome, Results, RunInfo, Sink, What};
 use natrig_report::{Progress, Style, Told};
-use natrig_scenario::Scenario;
+use natrig_scenario::{App, Scenario};
 
 #[cfg(feature = "machines")]
 use crate::virtualize;
@@ -52,6 +52,17 @@ pub(crate) fn pick(scenarios: Vec<Scenario>, only: &[String]) -> Result<Vec<Scen
     Ok(scenarios.into_iter().filter(|scenario| only.is_empty() || only.contains(&scenario.id)).collect())
 }
 
+/// The same scenarios with another node, if one is named.
+pub(crate) fn with_app(scenarios: Vec<Scenario>, file: Option<&Path>) -> Result<Vec<Scenario>, Failure> {
+    let Some(file) = file else { return Ok(scenarios) };
+    let app = Arc::new(App::load(file)?);
+    let with = |scenario: Scenario| match app.suits(&scenario) {
+        Ok(()) => Ok(Scenario { app: Some(Arc::clone(&app)), ..scenario }),
+        Err(unfit) => Err(Failure::Usage(format!("{}: {unfit}\nhint: {}", scenario.id, unfit.remedy()))),
+    };
+    scenarios.into_iter().map(with).collect()
+}
+
 /// What is tried in the cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -63,6 +74,7 @@ pub(crate) enum Subject {
 
 /// Runs cells, shows them and leaves the results in a folder; the exit code is theirs.
 pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOptions) -> Result<u8, Failure> {
+    let scenarios = with_app(scenarios, options.app.as_deref())?;
     let scenarios = match options.shard {
         Some(shard) => shard.of(scenarios),
         None => scenarios,
@@ -82,7 +94,7 @@ pub(crate) fn run(scenarios: Vec<Scenario>, subject: Subject, options: RunOption
     Ok(if results.interrupted { interrupt::CODE } else { results.totals.exit_code() })
 }
 
-fn told(options: &RunOptions) -> Told {
+pub(crate) fn told(options: &RunOptions) -> Told {
     match (options.quiet, options.verbose) {
         (true, _) => Told::Failures,
         (_, true) => Told::Everything,
@@ -309,7 +321,7 @@ fn shorten(cell: &Cell, evidence: &Path, limits: Limits) -> Result<(), Failure> 
     }
     Ok(())
 }
-fn show(results: &Results, json: bool) -> Result<(), Failure> {
+pub(crate) fn show(results: &Results, json: bool) -> Result<(), Failure> {
     let style = Style::of(&std::io::stdout());
     let text = if json {
         serde_json::to_string_pretty(results).map_err(natrig_report::WriteError::from)?

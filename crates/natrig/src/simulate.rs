@@ -13,6 +13,12 @@ use crate::{
 /// Runs scenarios; nothing must be there before.
 pub fn run(run: &Conduct<'_>) -> Result<Results, Failure> {
     refuse_what_is_for_machines(run)?;
+    if let Some(app) = run.scenarios.iter().find_map(|scenario| scenario.app.as_ref()) {
+        return Err(Failure::Usage(format!(
+            "the simulator knows no other node than omerta-mesh, and {} is one\nhint: --backend vm",
+            app.name
+        )));
+    }
     let jobs = jobs(run.options.jobs, usize::MAX, run.count())?;
     let mut simulator = Simulator::new(run.seed);
     for name in &run.options.trace {

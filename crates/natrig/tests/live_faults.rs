@@ -18,9 +18,13 @@ struct Lab(Place);
 
 impl Lab {
     fn up(file: &str) -> Self {
+        Self::up_with(file, &[])
+    }
+
+    fn up_with(file: &str, options: &[&str]) -> Self {
         let lab = Lab(Place::new());
         let mut up = lab.command("up", &["--out", "out"]);
-        assert_code(&up.arg(scenario(file)).output().unwrap(), 0);
+        assert_code(&up.args(options).arg(scenario(file)).output().unwrap(), 0);
         lab
     }
 
@@ -185,6 +189,36 @@ fn a_link_is_watched_while_something_passes() {
     let mut watching = watching.stdout(Stdio::null()).spawn().unwrap();
     assert_code(&lab.ask("down", &[]), 0);
     assert!(watching.wait().unwrap().success());
+}
+
+/// More passes than is kept; who watches sees all of it, and what is kept can be read.
+#[test]
+#[ignore = "long: make test-full"]
+fn a_lab_that_stays_up_keeps_the_newest_packets() {
+    let lab = Lab::up_with("seed/scenario-direct.yaml", &["--ring", "1"]);
+    let file = lab.0.work().join("watched.pcapng");
+    let mut watching = Running::start(lab.command("capture", &["peer1.lan", "-w", file.to_str().unwrap()]));
+    let pings = || caught(&file).iter().filter(|record| is_ping(record)).count();
+    watching.until("the capture is watched", || {
+        lab.answers("peer1", RELAY);
+        pings() > 0
+    });
+    let before = pings();
+    // Each is captured as it leaves and as its answer comes: 2.8 MB.
+    let flood = ["peer1", "--", "sh", "-c", "ping -q -c 1000 -i 0.005 -s 1400 192.168.100.3"];
+    assert_code(&lab.ask("exec", &flood), 0);
+    watching.until("all of it has been seen", || pings() >= before + 1000);
+    watching.signal(Signal::INT);
+    watching.wait();
+
+    let captures = lab.0.work().join("out/captures");
+    let length = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
+    let [newer, older] =
+        ["peer1.lan.pcapng", "older/peer1.lan.pcapng"].map(|name| length(&captures.join(name)));
+    assert!(older > 0 && newer + older < 1_300_000, "{newer} and {older} bytes");
+    assert_code(&lab.ask("down", &[]), 0);
+    let trace = natrig_capture::Trace::read_folder(&captures).unwrap();
+    assert!(trace.frames().len() > 200, "{} frames", trace.frames().len());
 }
 
 #[test]

@@ -118,6 +118,9 @@ pub struct Cell {
     /// frequent first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_the_way: Vec<String>,
+    /// The kernels of machines whose scenario names one, by machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernels: BTreeMap<String, String>,
     /// The proof of each gateway.
     pub proofs: Vec<Proof>,
     /// What the captures must show beside the path, gateways first.

@@ -1,11 +1,14 @@
 //! The parts of a scenario that change the lab: sizes, links, filters, faults, the node's options.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use natrig_netmodel::netem::{self, Unlike};
 
 use crate::{
-    Filter, Flow, Impairment, Layout, Link, Machine, Mistake, NodeOptions, Sizes, Stun, Where,
+    Filter, Flow, Impairment, Layout, Link, Machine, Make, Mistake, NodeOptions, Sizes, Stun, Where,
     conditions::{self, Told},
     fields::{self, Fields, Mistakes},
     network, quantity, seen,
@@ -14,29 +17,84 @@ use crate::{
 
 const MEMORY: std::ops::RangeInclusive<u32> = 64..=65_536;
 
-/// Reads `machines:`.
-pub(crate) fn sizes(node: &Node, mistakes: &mut Mistakes) -> Sizes {
-    let known = ["gateway", "peer", "relay"];
-    let Some(machines) = Fields::open(node, "`machines`", &known, mistakes) else {
-        return Sizes::default();
+/// Reads `machines:`, by role or by name.
+pub(crate) fn sizes(node: &Node, file: &str, layouts: &[Layout], mistakes: &mut Mistakes) -> Sizes {
+    let mut sizes = Sizes::default();
+    let Value::Map(entries) = &node.value else {
+        mistakes.wanted::<()>(node, "`machines`", "a mapping of machines to what they are made of");
+        return sizes;
     };
-    let mut memory = |role: &str| {
-        let role = machines.find(role)?;
-        let size = Fields::open(role, "a machine", &["memory"], mistakes)?;
-        let node = size.need("memory", "such as `memory: 256 MB`", mistakes)?;
-        match quantity::mebibytes(&node.value) {
-            Some(mebibytes) if MEMORY.contains(&mebibytes) => Some(mebibytes),
-            Some(_) => mistakes.add(
-                Mistake::new(node.at.clone(), "no machine can have this much memory, or this little")
-                    .hint("from 64 MB to 64 GB"),
-            ),
-            None => mistakes.add(
-                Mistake::new(node.at.clone(), "`memory` must be a size with its unit")
-                    .hint("whole megabytes, such as `256 MB` or `1 GB`"),
-            ),
+    for (key, value) in entries {
+        let make = make(value, file, mistakes);
+        let named = key.text.parse::<Machine>().ok();
+        match key.text.as_str() {
+            "gateway" => sizes.gateway = make,
+            "peer" => sizes.peer = make,
+            // The first of them is called so too.
+            "relay" => sizes.relay = make,
+            _ => match named.filter(|name| layouts.iter().any(|layout| layout.has(*name))) {
+                Some(name) => {
+                    sizes.of.insert(name, make);
+                }
+                None => {
+                    let there =
+                        layouts.iter().flat_map(|layout| layout.machines()).map(|name| name.to_string());
+                    let roles = ["gateway", "peer", "relay"].map(str::to_owned);
+                    let known: BTreeSet<String> = there.chain(roles).collect();
+                    mistakes.0.push(
+                        Mistake::new(
+                            key.at.clone(),
+                            format!("`machines` has no key `{}`", fields::shorten(&key.text)),
+                        )
+                        .hint(fields::meant(&key.text, known.iter().map(String::as_str))),
+                    );
+                }
+            },
         }
+    }
+    sizes
+}
+
+fn make(node: &Node, file: &str, mistakes: &mut Mistakes) -> Make {
+    let Some(fields) = Fields::open(node, "a machine", &["memory", "kernel"], mistakes) else {
+        return Make::default();
     };
-    Sizes { gateway: memory("gateway"), peer: memory("peer"), relay: memory("relay") }
+    if fields.find("memory").is_none() && fields.find("kernel").is_none() && !fields.is_strange() {
+        mistakes.0.push(
+            Mistake::new(fields.at(), "a machine lacks `memory`, or a `kernel`")
+                .hint("such as `memory: 256 MB`"),
+        );
+    }
+    let memory = fields.find("memory").and_then(|node| match quantity::mebibytes(&node.value) {
+        Some(mebibytes) if MEMORY.contains(&mebibytes) => Some(mebibytes),
+        Some(_) => mistakes.add(
+            Mistake::new(node.at.clone(), "no machine can have this much memory, or this little")
+                .hint("from 64 MB to 64 GB"),
+        ),
+        None => mistakes.add(
+            Mistake::new(node.at.clone(), "`memory` must be a size with its unit")
+                .hint("whole megabytes, such as `256 MB` or `1 GB`"),
+        ),
+    });
+    let kernel = fields.find("kernel").and_then(|node| kernel(node, file, mistakes));
+    Make { memory, kernel }
+}
+
+/// Reads the package of a kernel; a file lies beside the scenario.
+fn kernel(node: &Node, file: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let text = fields::text(node, "`kernel`", mistakes)?;
+    if text.ends_with(".deb") {
+        let path = Path::new(file).parent().unwrap_or(Path::new("")).join(text);
+        return Some(path.to_string_lossy().into_owned());
+    }
+    let plain = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
+    if text.starts_with("linux-image-") && plain {
+        return Some(text.to_owned());
+    }
+    mistakes.add(
+        Mistake::new(node.at.clone(), format!("`{}` is no package of a kernel", fields::shorten(text)))
+            .hint("such as `linux-image-6.1.0-47-cloud-amd64`, or a `.deb` file"),
+    )
 }
 
 /// Reads `links:`.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod cast;
 mod conditions;
 pub mod coverage;
@@ -32,10 +33,11 @@ mod topology;
 mod truth;
 mod yaml;
 
+pub use app::{App, AppPackage, AppProof, Brought, Deed, Part, Pattern, Role, Sign, Stop, Template, Unfit};
 pub use matrix::Matrix;
 pub use model::{
-    Action, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Moment, NodeFault,
-    NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun, Where,
+    Action, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Make, Moment,
+    NodeFault, NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun, Where,
 };
 pub use nat::{Engine, Gateway, Nat};
 pub use network::Network;

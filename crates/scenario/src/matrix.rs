@@ -56,6 +56,7 @@ impl Matrix {
                     talks: Vec::new(),
                     port_mapping: BTreeMap::new(),
                     node,
+                    app: None,
                     attached: BTreeSet::new(),
                 });
             }

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    sync::Arc,
     time::Duration,
 };
 
 use natrig_netmodel::Conditions;
 use natrig_record::Kind;
 
-use crate::{Gateway, Layout, Link, Machine, Nat, PortMapping, Seen, Segment, Site, Talk};
+use crate::{App, Gateway, Layout, Link, Machine, Nat, PortMapping, Seen, Segment, Site, Talk};
 
 /// One experiment: a pair of peers and whoever else is there, what happens on the way, and what must come of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +39,7 @@ pub struct Scenario {
     pub timeout: Duration,
     /// How long the lab's bytes may take.
     pub carry: Duration,
-    /// Memory of the machines, where the scenario sets it.
+    /// What the machines are made of, where the scenario says so.
     pub sizes: Sizes,
     /// Links that are not perfect, from the start.
     pub links: Vec<Impairment>,
@@ -52,6 +53,8 @@ pub struct Scenario {
     pub port_mapping: BTreeMap<Site, PortMapping>,
     /// How the node under test is started.
     pub node: NodeOptions,
+    /// The node under test, where it is not omerta-mesh.
+    pub app: Option<Arc<App>>,
     /// Segments with a cable to somewhere outside the lab; no file can say so, only who keeps a lab up.
     pub attached: BTreeSet<Segment>,
 }
@@ -60,6 +63,11 @@ impl Scenario {
     /// Its machines and their cables.
     pub fn layout(&self) -> Layout {
         Layout::of(&self.nats, &self.peers, self.relays)
+    }
+
+    /// Whether some machines have a kernel of their own.
+    pub fn has_kernels(&self) -> bool {
+        self.layout().machines().any(|machine| self.sizes.kernel(machine).is_some())
     }
 
     /// The peers whose path is judged, the one that dials first: those of sites 1 and 2, or two in the one LAN that there is.
@@ -192,24 +200,45 @@ impl fmt::Display for Expected {
     }
 }
 
-/// Memory in MiB, by the role of a machine; none leaves it to the backend.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What machines are made of, where a scenario says so; the backend knows what to take otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Each gateway's.
-    pub gateway: Option<u32>,
-    /// Each peer's.
-    pub peer: Option<u32>,
-    /// The relay's.
-    pub relay: Option<u32>,
+    /// Each gateway.
+    pub gateway: Make,
+    /// Each peer.
+    pub peer: Make,
+    /// Each public machine.
+    pub relay: Make,
+    /// Single machines, which count before their role.
+    pub of: BTreeMap<Machine, Make>,
+}
+
+/// What a machine is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Make {
+    /// Its memory, in MiB.
+    pub memory: Option<u32>,
+    /// The Debian package of its kernel: a name, or the path of a `.deb` file.
+    pub kernel: Option<String>,
 }
 
 impl Sizes {
-    /// What the scenario sets for a machine.
-    pub fn of(&self, machine: Machine) -> Option<u32> {
+    /// The memory of a machine, in MiB, where it is set.
+    pub fn memory(&self, machine: Machine) -> Option<u32> {
+        self.of.get(&machine).and_then(|make| make.memory).or(self.role(machine).memory)
+    }
+
+    /// The kernel of a machine, where it is set.
+    pub fn kernel(&self, machine: Machine) -> Option<&str> {
+        let own = self.of.get(&machine).and_then(|make| make.kernel.as_deref());
+        own.or(self.role(machine).kernel.as_deref())
+    }
+
+    fn role(&self, machine: Machine) -> &Make {
         match machine {
-            Machine::Nat(_) | Machine::Cgn(_) => self.gateway,
-            Machine::Peer(..) => self.peer,
-            Machine::Relay(_) => self.relay,
+            Machine::Nat(_) | Machine::Cgn(_) => &self.gateway,
+            Machine::Peer(..) => &self.peer,
+            Machine::Relay(_) => &self.relay,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +13,9 @@ use natrig_nat::Preset;
 use natrig_record::Kind;
 
 use crate::{
-    Expected, Layout, Machine, Mistake, Nat, Priority, Problem, Scenario, Side, Site, Truth, cast, faults,
+    App, Expected, Layout, Machine, Mistake, Nat, Priority, Problem, Scenario, Side, Site, Truth,
+    app::Apps,
+    cast, faults,
     fields::{self, Fields, Mistakes},
     id, lab, port_mapping, quantity,
     site::{self, Choice},
@@ -29,7 +32,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 const MOST_CELLS: usize = 1000;
 
 /// The keys of a file.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "name",
     "id",
     "priority",
@@ -55,6 +58,7 @@ const KEYS: [&str; 26] = [
     "faults",
     "talks",
     "node",
+    "app",
     "cells",
 ];
 
@@ -77,9 +81,13 @@ impl Scenario {
     /// Reads the scenarios of a text that goes by a file's name.
     pub fn parse(file: &str, text: &str) -> Result<Vec<Scenario>, Problem> {
         let mut mistakes = Mistakes::default();
+        let mut apps = Apps::default();
         let scenarios = yaml::parse(text)
             .map_err(|mistake| Problem::invalid(file, text, vec![mistake]))
-            .map(|root| all(file, &root, &mut mistakes))?;
+            .map(|root| all(file, &root, &mut apps, &mut mistakes))?;
+        if let Some(problem) = apps.problem {
+            return Err(problem);
+        }
         match scenarios {
             Some(scenarios) if mistakes.0.is_empty() => Ok(scenarios),
             _ => Err(Problem::invalid(file, text, mistakes.0)),
@@ -113,7 +121,7 @@ pub fn bounded(path: &Path) -> io::Result<String> {
     })
 }
 
-fn all(file: &str, root: &Node, mistakes: &mut Mistakes) -> Option<Vec<Scenario>> {
+fn all(file: &str, root: &Node, apps: &mut Apps, mistakes: &mut Mistakes) -> Option<Vec<Scenario>> {
     if let Value::Null = root.value {
         return mistakes.add(
             Mistake::new(root.at.clone(), "the file holds no scenario")
@@ -123,13 +131,13 @@ fn all(file: &str, root: &Node, mistakes: &mut Mistakes) -> Option<Vec<Scenario>
     let top = Fields::open(root, "a scenario", &KEYS, mistakes)?;
     let mut scenarios = Vec::new();
     match top.find("cells") {
-        None => Layers { row: None, top: &top }.expand(file, &mut scenarios, mistakes),
+        None => Layers { row: None, top: &top }.expand(file, apps, &mut scenarios, mistakes),
         Some(rows) => {
             let row_keys = KEYS.map(|key| if key == "cells" { "name" } else { key });
             for row in fields::list(rows, "`cells`", mistakes)? {
                 if let Some(row) = Fields::open(row, "a cell", &row_keys, mistakes) {
                     let layers = Layers { row: Some(&row), top: &top };
-                    layers.expand(file, &mut scenarios, mistakes);
+                    layers.expand(file, apps, &mut scenarios, mistakes);
                 }
             }
         }
@@ -156,7 +164,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Reads the row and adds a scenario for each pair of its NATs.
-    fn expand(&self, file: &str, scenarios: &mut Vec<Scenario>, mistakes: &mut Mistakes) {
+    fn expand(&self, file: &str, apps: &mut Apps, scenarios: &mut Vec<Scenario>, mistakes: &mut Mistakes) {
         let before = mistakes.0.len();
         let names = self.names(mistakes);
         let nat = |side: &str, mistakes: &mut Mistakes| {
@@ -195,7 +203,6 @@ impl<'a> Layers<'a> {
             Some(node) => limit(node, "carry", mistakes),
             None => Some(DEFAULT_CARRY),
         };
-        let sizes = self.find("machines").map(|node| lab::sizes(node, mistakes));
         let spans: Vec<Vec<Nat>> = match (&nats, &more) {
             ([Some(nat1), Some(nat2)], Some(more)) => {
                 nat1.pairs(nat2).map(|pair| [pair, more.clone()].concat()).collect()
@@ -210,6 +217,7 @@ impl<'a> Layers<'a> {
         let crowd = peers.as_deref().unwrap_or(&[Site::MOST_PEERS; Site::MOST]);
         let public = relays.unwrap_or(Machine::MOST_PUBLIC);
         let layouts: Vec<Layout> = spans.iter().map(|nats| Layout::of(nats, crowd, public)).collect();
+        let sizes = self.find("machines").map(|node| lab::sizes(node, file, &layouts, mistakes));
         let links = self.find("links").map(|node| lab::links(node, &layouts, mistakes));
         let filters = self.find("filters").map(|node| lab::filters(node, &layouts, mistakes));
         let faults = self.find("faults").map(|node| faults::faults(node, &layouts, mistakes));
@@ -218,6 +226,7 @@ impl<'a> Layers<'a> {
             self.find("port_mapping").map(|node| port_mapping::read(node, &spans, broken, mistakes));
         let talks = self.find("talks").map(|node| talk::talks(node, &layouts, mistakes));
         let node = self.find("node").map(|node| lab::node(node, &layouts, mistakes));
+        let app = self.find("app").and_then(|node| app(node, file, apps, mistakes));
 
         let (
             Some(names),
@@ -264,13 +273,14 @@ impl<'a> Layers<'a> {
                 expected: Expected::HolePunch,
                 timeout,
                 carry,
-                sizes: sizes.unwrap_or_default(),
+                sizes: sizes.clone().unwrap_or_default(),
                 links: links.clone().unwrap_or_default(),
                 filters: filters.clone().unwrap_or_default(),
                 faults: faults.clone().unwrap_or_default(),
                 talks: talks.clone().unwrap_or_default(),
                 port_mapping: port_mapping.clone().unwrap_or_default(),
                 node: node.clone(),
+                app: app.clone(),
                 attached: BTreeSet::new(),
             };
             scenario.expected = match expected {
@@ -295,6 +305,12 @@ impl<'a> Layers<'a> {
                     }
                 }
             };
+            if let Some(app) = &scenario.app
+                && let Err(unfit) = app.suits(&scenario)
+            {
+                mistakes.0.push(Mistake::new(at(), unfit.to_string()).hint(unfit.remedy()));
+                return;
+            }
             scenarios.push(scenario);
         }
     }
@@ -384,6 +400,14 @@ pub(crate) fn preset(node: &Node, mistakes: &mut Mistakes) -> Option<Preset> {
         let hint = fields::meant(text, Preset::ALL.iter().map(|preset| preset.name()));
         mistakes.add(Mistake::new(node.at.clone(), message).hint(hint))
     })
+}
+
+/// Reads an app that stands here, or the file that is named.
+fn app(node: &Node, file: &str, apps: &mut Apps, mistakes: &mut Mistakes) -> Option<Arc<App>> {
+    match &node.value {
+        Value::Map(_) => App::read(node, file, mistakes).map(Arc::new),
+        _ => apps.load(file, fields::text(node, "`app`", mistakes)?),
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -27,7 +27,7 @@ fn main() -> Anything<()> {
     let store = Store::open_default()?;
     let qemu = Qemu::find()?;
     let began = Instant::now();
-    let spec = ImageSpec { guest_program: &guest_program, packages: PackageSource::Apt };
+    let spec = ImageSpec { guest_program: &guest_program, packages: PackageSource::Apt, kernel: None };
     let image = Image::build(&store, &spec, &mut progress)?;
     println!(
         "image       {:>7.2?}  {} MB, kernel {}, {} modules",

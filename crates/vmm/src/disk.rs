@@ -1,6 +1,7 @@
 //! The read-only disk with the program under test.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{BufWriter, Cursor, Write},
     path::{Component, Path, PathBuf},
@@ -15,6 +16,7 @@ use backhand::{
 use crate::{
     Error, Result, Store,
     error::Doing,
+    image::tree::{Node, Tree},
     store::{self, Fingerprint, NewFile, sha256},
 };
 
@@ -36,14 +38,40 @@ impl AppDisk {
         store: &Store,
         files: impl IntoIterator<Item = (&'a str, &'a Path, u16)>,
     ) -> Result<Self> {
-        let mut fingerprint = Fingerprint::new("app disk 1").with(DISK_BYTES.to_be_bytes());
         let mut contents = Vec::new();
-        let mut bytes = 0;
         for (inside, outside, mode) in files {
             let content = std::fs::read(outside).on("read", outside)?;
-            fingerprint = fingerprint.with(inside).with(mode.to_be_bytes()).with(sha256(&content));
-            bytes += content.len() as u64;
-            contents.push((plain(inside)?, mode, content));
+            contents.push((plain(inside)?, Entry::File(mode, Cow::Owned(content))));
+        }
+        Self::of(store, contents)
+    }
+
+    /// Puts a whole file tree on a disk, with the folders that others are to be mounted at.
+    pub(crate) fn of_tree(store: &Store, tree: &Tree, folders: &[&str]) -> Result<Self> {
+        let folders = folders.iter().map(|folder| (PathBuf::from(folder), Entry::Folder));
+        let nodes = tree.nodes().map(|(path, node)| {
+            let entry = match node {
+                Node::File(mode, content) => Entry::File(*mode, Cow::Borrowed(content.as_slice())),
+                Node::Link(target) => Entry::Link(target),
+            };
+            (PathBuf::from(path), entry)
+        });
+        Self::of(store, folders.chain(nodes).collect())
+    }
+
+    fn of(store: &Store, contents: Vec<(PathBuf, Entry<'_>)>) -> Result<Self> {
+        let mut fingerprint = Fingerprint::new("app disk 2").with(DISK_BYTES.to_be_bytes());
+        let mut bytes = 0;
+        for (path, entry) in &contents {
+            fingerprint = fingerprint.with(path.to_string_lossy().as_bytes());
+            fingerprint = match entry {
+                Entry::File(mode, content) => {
+                    bytes += content.len() as u64;
+                    fingerprint.with("file").with(mode.to_be_bytes()).with(sha256(content))
+                }
+                Entry::Link(target) => fingerprint.with("link").with(target),
+                Entry::Folder => fingerprint.with("folder"),
+            };
         }
         // Tables and padding take far less than a sixteenth.
         if bytes > DISK_BYTES / 16 * 15 {
@@ -96,7 +124,15 @@ fn plain(inside: &str) -> Result<PathBuf> {
         .ok_or_else(|| Error::Image(format!("{inside:?} is no path on the app's disk")))
 }
 
-fn write(disk: &File, contents: Vec<(PathBuf, u16, Vec<u8>)>) -> Result<(), BackhandError> {
+/// What stands at a path of a disk.
+enum Entry<'a> {
+    /// Its permissions and its content.
+    File(u16, Cow<'a, [u8]>),
+    Link(&'a str),
+    Folder,
+}
+
+fn write(disk: &File, contents: Vec<(PathBuf, Entry<'_>)>) -> Result<(), BackhandError> {
     let mut writer = FilesystemWriter::default();
     writer.set_kind(Kind::new_v4(&Stored));
     writer.set_compressor(FilesystemCompressor::new(Compressor::Gzip, None)?);
@@ -104,11 +140,15 @@ fn write(disk: &File, contents: Vec<(PathBuf, u16, Vec<u8>)>) -> Result<(), Back
     writer.set_root_mode(0o755);
     writer.set_time(0);
     let header = |mode| NodeHeader::new(mode, 0, 0, 0);
-    for (path, mode, content) in contents {
+    for (path, entry) in &contents {
         if let Some(parent) = path.parent().filter(|parent| parent.file_name().is_some()) {
             writer.push_dir_all(parent, header(0o755))?;
         }
-        writer.push_file(Cursor::new(content), &path, header(mode))?;
+        match entry {
+            Entry::File(mode, content) => writer.push_file(Cursor::new(content), path, header(*mode))?,
+            Entry::Link(target) => writer.push_symlink(target, path, header(0o777))?,
+            Entry::Folder => writer.push_dir_all(path, header(0o755))?,
+        }
     }
     let mut output = BufWriter::new(disk);
     writer.write(&mut output)?;

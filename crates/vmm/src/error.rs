@@ -48,6 +48,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A program of somebody else cannot run in a guest as it is.
+    #[error("{what}\nhint: {hint}")]
+    App {
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A package holds something else than expected.
     #[error("guest image: {0}")]
     Image(String),

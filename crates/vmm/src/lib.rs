@@ -30,6 +30,7 @@ mod slots;
 mod spawn;
 mod store;
 mod template;
+mod world;
 
 pub use accelerator::{Accelerator, Choice};
 pub use agent::{AgentClient, AgentError, Output, Process, ProcessEvent};
@@ -41,3 +42,4 @@ pub use qemu::Qemu;
 pub use slots::{Slots, Turn};
 pub use store::Store;
 pub use template::{Shape, Template};
+pub use world::{World, WorldFile, WorldSpec};

@@ -24,8 +24,8 @@ use crate::{
 /// How long a guest may take to boot. Emulated on a busy host it has been seen to need 8 s.
 const BOOT_PATIENCE: Duration = Duration::from_secs(90);
 
-/// How many templates are kept: of the few sizes that a lab has, for the last builds of the guest program.
-const KEPT: usize = 6;
+/// How many templates are kept: of the few sizes and kernels that a lab has, for the last builds of the guest program.
+const KEPT: usize = 10;
 
 /// Raised when templates made by an older version of this crate are of no use any more.
 const FORMAT: &str = "1";

@@ -161,7 +161,7 @@ fn an_image_is_listed_with_what_is_in_it_and_can_be_removed() {
     assert!(place("nf_tables") < place("nft_masq"), "what is needed comes first");
     assert!(place("nft_masq").is_some());
 
-    let other = ImageSpec { guest_program: b"another program", packages };
+    let other = ImageSpec { guest_program: b"another program", packages, kernel: None };
     let other = Image::build(&store, &other, &mut |_| {}).unwrap();
     assert_ne!(other.id(), made.id());
     made.remove().unwrap();
@@ -188,7 +188,11 @@ fn a_folder_without_a_program_that_guests_need_is_refused_by_name() {
             fs::copy(entry.path(), some.path().join(entry.file_name())).unwrap();
         }
     }
-    let spec = ImageSpec { guest_program: b"", packages: PackageSource::Folder(some.path().to_owned()) };
+    let spec = ImageSpec {
+        guest_program: b"",
+        packages: PackageSource::Folder(some.path().to_owned()),
+        kernel: None,
+    };
     let error = Image::build(&store, &spec, &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Image(_)));
     assert!(error.to_string().contains("conntrack"), "{error}");

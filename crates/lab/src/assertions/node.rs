@@ -15,6 +15,11 @@ const SIDES: [&str; 2] = ["the initiator", "the responder"];
 /// What nodes have to show for a kind of path.
 pub(super) fn shown(trace: &Trace, wires: &Wires<'_>, case: &Case, verdict: &Verdict) -> Vec<Assertion> {
     let Some(kind) = verdict.kind else { return Vec::new() };
+    if case.foreign {
+        // How it finds its way is its own affair; whose machine the bytes went through is not.
+        let relayed = case.window.filter(|_| kind == Kind::Relay && case.intervention.is_none());
+        return relayed.map(|window| relayed_by(trace, wires, case, window)).into_iter().collect();
+    }
     let mut shown = Vec::new();
     if matches!(kind, Kind::Reversal | Kind::Punch | Kind::Birthday) {
         shown.push(Assertion {
@@ -32,7 +37,7 @@ pub(super) fn shown(trace: &Trace, wires: &Wires<'_>, case: &Case, verdict: &Ver
     }
     if kind == Kind::Relay {
         shown.push(tried(case, verdict));
-        shown.extend(case.window.map(|window| relayed(trace, wires, case, window)));
+        shown.extend(case.window.map(|window| relayed_by(trace, wires, case, window)));
         shown.extend(case.window.and_then(|window| passed_on(trace, wires, case, window)));
     }
     shown
@@ -138,7 +143,7 @@ fn tried(case: &Case, verdict: &Verdict) -> Assertion {
 }
 
 /// The lab's bytes went to and from the relay machine, and no other.
-fn relayed(trace: &Trace, wires: &Wires<'_>, case: &Case, window: Window) -> Assertion {
+fn relayed_by(trace: &Trace, wires: &Wires<'_>, case: &Case, window: Window) -> Assertion {
     let relays: Vec<_> = case.relays.iter().filter_map(|name| trace.link(name)).collect();
     let mut legs = [[0_u64; 2]; 2];
     for (way, frame) in wires.ways() {

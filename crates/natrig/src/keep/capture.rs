@@ -1,13 +1,14 @@
 //! What passes over a link of a lab, as it passes.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, IsTerminal, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use natrig_capture::Blocks;
+use natrig_capture::{Blocks, OLDER};
 
 use super::client::{folder_of, is_up};
 use crate::{cli::CaptureArguments, failure::Failure};
@@ -30,8 +31,15 @@ pub fn capture(arguments: &CaptureArguments) -> Result<u8, Failure> {
         let path = path.to_owned();
         move |source| Failure::File { what, path, source }
     };
-    let file = File::open(&path).map_err(wrong("read", &path))?;
-    let mut blocks = Blocks::new(BufReader::new(file));
+    let open = |path: &Path| -> io::Result<_> {
+        let file = File::open(path)?;
+        let inode = file.metadata()?.ino();
+        Ok((inode, Blocks::new(BufReader::new(file))))
+    };
+    // Of a ring, the beginning lies in its older generation.
+    let older = folder.join(OLDER).join(path.file_name().unwrap_or_default());
+    let first = if arguments.from_start && older.exists() { &older } else { &path };
+    let (mut inode, mut blocks) = open(first).map_err(wrong("read", first))?;
     let mut out: Box<dyn Write> = match stdout {
         true => Box::new(io::stdout()),
         false => Box::new(File::create(&arguments.write).map_err(wrong("make", &arguments.write))?),
@@ -51,11 +59,19 @@ pub fn capture(arguments: &CaptureArguments) -> Result<u8, Failure> {
             }
             None => {
                 old = false;
-                // The lab's end is the capture's; what came before it is written by then.
-                if !is_up(&arguments.lab.name) && blocks.is_at_end().map_err(wrong("read", &path))? {
+                // Asked first: what was written before is read then.
+                let goes_on = is_up(&arguments.lab.name);
+                let another = fs::metadata(&path).is_ok_and(|there| there.ino() != inode);
+                if !blocks.is_at_end().map_err(wrong("read", &path))? {
+                    // More came just now.
+                } else if another {
+                    (inode, blocks) = open(&path).map_err(wrong("read", &path))?;
+                } else if !goes_on {
+                    // The lab's end is the capture's.
                     return Ok(0);
+                } else {
+                    std::thread::sleep(LOOK);
                 }
-                std::thread::sleep(LOOK);
             }
         }
     }

@@ -36,12 +36,18 @@ pub fn up(arguments: UpArguments) -> Result<u8, Failure> {
     if let Some(out) = &arguments.out {
         command.arg("--out").arg(out);
     }
+    if let Some(ring) = arguments.ring {
+        command.arg("--ring").arg(ring.to_string());
+    }
     if let Some(address) = &arguments.web.web {
         command.arg(format!("--web={address}"));
     }
     if let Some(token) = &arguments.web.web_token {
         // Not as an argument, which other users can read for as long as there is a lab.
         command.env(web::TOKEN, token);
+    }
+    if let Some(app) = &arguments.app {
+        command.arg("--app").arg(app);
     }
     for Attach { segment, device } in &arguments.attach {
         command.arg("--attach").arg(format!("{segment}={device}"));

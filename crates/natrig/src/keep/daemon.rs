@@ -32,6 +32,7 @@ use crate::{
     folder,
     interrupt::{self, Interrupt},
     plan, prepare,
+    run::with_app,
 };
 
 /// The line on stdout after which the parent may go.
@@ -55,7 +56,10 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     let interrupt = Interrupt::watch();
     let stands = end_with_parent();
     let shown = Shown::open(&arguments.web, &arguments.lab.name)?;
-    let rig = prepare::rig(None, rand::random(), &mut |message| say(message))?;
+    let mut rig = prepare::rig(None, rand::random(), &mut |message| say(message))?;
+    if let Some(mebibytes) = arguments.ring {
+        rig.keep_newest(u64::from(mebibytes) << 20);
+    }
     let folder = folder::create(arguments.out.as_deref())?;
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let halt = interrupt.orderly().clone();
@@ -120,7 +124,7 @@ fn claim(name: &str) -> Result<UnixListener, Failure> {
 }
 
 fn pick(arguments: &UpArguments) -> Result<Scenario, Failure> {
-    let scenarios = Scenario::load(&arguments.file)?;
+    let scenarios = with_app(Scenario::load(&arguments.file)?, arguments.app.as_deref())?;
     let known: Vec<String> = scenarios.iter().map(|scenario| scenario.id.clone()).collect();
     let mut wanted = scenarios
         .into_iter()

@@ -124,6 +124,11 @@ struct Run<'s> {
 impl<'s> Run<'s> {
     fn whole(&mut self) -> Result<(), Trouble> {
         self.progress.enter(Step::Machines, Duration::ZERO)?;
+        if let Some(app) = &self.scenario.app {
+            let message =
+                format!("the simulator knows no other node than omerta-mesh, and {} is one", app.name);
+            return Err(Trouble::lab(message).hint("apps run on machines: --backend vm"));
+        }
         let mut stage = Stage::new(self.simulator, self.scenario, self.seed, |_| true, self.around)?;
         let result = self.within(&mut stage);
         let ended = stage.end();

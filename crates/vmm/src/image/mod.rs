@@ -2,9 +2,9 @@
 
 mod archive;
 mod modules;
-mod packages;
+pub(crate) mod packages;
 mod programs;
-mod tree;
+pub(crate) mod tree;
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use modules::Modules;
 use tree::Tree;
 
 /// How many images are kept: those for the last builds of the guest program.
-const KEPT: usize = 4;
+const KEPT: usize = 8;
 
 /// How images are made is part of what they are made of: a change here makes other images.
 const RECIPE: [&str; 5] = [
@@ -43,6 +43,8 @@ pub struct ImageSpec<'a> {
     pub guest_program: &'a [u8],
     /// Where Debian's packages come from.
     pub packages: PackageSource,
+    /// The package of the kernel, by name or as a `.deb` file; the newest cloud kernel, if none is named.
+    pub kernel: Option<&'a str>,
 }
 
 /// A kernel and an initial file system for guests, in the cache.
@@ -84,13 +86,13 @@ impl Image {
             hashes.fold(key, Fingerprint::with).finish()
         };
         // Most often there is nothing to do, and no need to look at the packages themselves.
-        if let Some(packages) = packages::known(store, &spec.packages)?
+        if let Some(packages) = packages::known(store, &spec.packages, spec.kernel)?
             && let Some(image) = Self::open(&folder, &id(&packages))?
         {
             store::touch(&image.kernel);
             return Ok(image);
         }
-        let fetched = packages::obtain(store, &spec.packages, progress)?;
+        let fetched = packages::obtain(store, &spec.packages, spec.kernel, progress)?;
         let packages: Vec<Package> = fetched.iter().map(|fetched| fetched.package.clone()).collect();
         let id = id(&packages);
         let _lock = store.lock("images")?;
@@ -179,7 +181,7 @@ fn manifest_path(folder: &Path, id: &str) -> PathBuf {
 fn make(folder: &Path, id: &str, packages: &[packages::Fetched], guest_program: &[u8]) -> Result<()> {
     let mut tree = Tree::default();
     for package in packages {
-        tree.unpack(&package.path)?;
+        tree.unpack(&package.path, tree::of_images)?;
     }
     let (release, kernel) = kernel(&tree)?;
     let modules = Modules::of(&tree, &release).select()?;
@@ -233,7 +235,8 @@ const ACCOUNTS: [(&str, &str); 2] = [
 ];
 
 /// What the guest program is also called, beside `/init`.
-const GUEST_APPLETS: [&str; 4] = ["stun-server", "prober", "nat-model", "mapping-mirror"];
+const GUEST_APPLETS: [&str; 6] =
+    ["stun-server", "prober", "nat-model", "mapping-mirror", "in-world", "carry"];
 
 fn kernel(tree: &Tree) -> Result<(String, &[u8])> {
     let mut kernels = tree

@@ -73,6 +73,7 @@ const REQUIRED: &[&str] = &[
 /// Modules that some kernels do without.
 const OPTIONAL: &[&str] = &[
     "virtio_mmio",
+    "wireguard",
     "nft_synproxy",
     "nft_osf",
     "nft_xfrm",

@@ -15,8 +15,8 @@ use crate::{
     store::{self, Fingerprint, sha256},
 };
 
-/// What is asked of apt. Of what these depend on, libraries and the kernel itself are taken.
-const REQUESTED: [&str; 12] = [
+/// What is asked of apt for images. Of what these depend on, libraries and the kernel itself are taken.
+const OF_IMAGES: [&str; 12] = [
     "linux-image-cloud-amd64",
     "nftables",
     "iproute2",
@@ -66,45 +66,138 @@ pub struct Package {
 
 /// A package and its file.
 #[derive(Debug, Clone)]
-pub(super) struct Fetched {
-    pub(super) package: Package,
-    pub(super) path: PathBuf,
+pub(crate) struct Fetched {
+    pub(crate) package: Package,
+    pub(crate) path: PathBuf,
+}
+
+/// Packages that are asked for together, with a folder of their own in the cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    names: Vec<String>,
+    folder: String,
+    /// Whose they are, for messages.
+    whose: &'static str,
+    /// Whether all that they depend on is taken, and not only what guests need.
+    whole: bool,
+    /// Whether a kernel must be among them.
+    with_kernel: bool,
+}
+
+impl Wanted {
+    /// Those of images, with this kernel in place of the newest.
+    fn of_images(kernel: Option<&str>) -> Self {
+        let [newest, rest @ ..] = OF_IMAGES;
+        let first = match kernel {
+            None => Some(newest),
+            // It comes as a file.
+            Some(file) if is_file(file) => None,
+            Some(name) => Some(name),
+        };
+        let folder = match kernel {
+            None => "packages".to_owned(),
+            // What one kernel does not need, another one does.
+            Some(kernel) => {
+                format!("packages-{}", &Fingerprint::new("kernel").with(kernel).finish()[..16])
+            }
+        };
+        let names = first.into_iter().chain(rest).map(str::to_owned).collect();
+        Wanted { names, folder, whose: "the guest", whole: false, with_kernel: first.is_some() }
+    }
+
+    /// Those of an app, with all that they depend on.
+    pub(crate) fn of_app(names: &[String]) -> Self {
+        let key = names.iter().fold(Fingerprint::new("app packages"), Fingerprint::with);
+        let folder = format!("app-packages-{}", &key.finish()[..16]);
+        Wanted { names: names.to_vec(), folder, whose: "the app", whole: true, with_kernel: false }
+    }
+
+    fn remedy(&self) -> &'static str {
+        if self.whole {
+            "is the name right? `apt-cache policy NAME` says whether your sources have it; an app file may also name .deb files"
+        } else {
+            "Debian's main archive has them all: see /etc/apt/sources.list*, then sudo apt-get update; natrig image build --packages FOLDER takes .deb files from a folder"
+        }
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.whole
+            || is_kernel(name)
+            || (self.names.iter().any(|asked| asked == name) && !name.starts_with("linux-image"))
+            || (name.starts_with("lib") && !name.contains("-modules") && !name.ends_with("-bin"))
+    }
 }
 
 pub(super) fn obtain(
     store: &Store,
     source: &PackageSource,
+    kernel: Option<&str>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<Fetched>> {
-    match source {
-        PackageSource::Folder(folder) => read_folder(folder),
-        PackageSource::Apt => Cache::open(store)?.obtain(false, progress),
-        PackageSource::AptRefresh => Cache::open(store)?.obtain(true, progress),
+    let wanted = Wanted::of_images(kernel);
+    let mut fetched = match source {
+        PackageSource::Folder(folder) => read_folder(folder)?,
+        PackageSource::Apt => Cache::open(store, &wanted)?.obtain(false, progress)?,
+        PackageSource::AptRefresh => Cache::open(store, &wanted)?.obtain(true, progress)?,
+    };
+    let Some(kernel) = kernel else { return Ok(fetched) };
+    if is_file(kernel) {
+        fetched.retain(|one| !is_kernel(&one.package.name));
+        fetched.push(read_package(kernel.into())?);
+    } else if matches!(source, PackageSource::Folder(_)) {
+        fetched.retain(|one| !is_kernel(&one.package.name) || one.package.name == kernel);
     }
+    match fetched.iter().any(|one| is_kernel(&one.package.name)) {
+        true => Ok(fetched),
+        false => Err(Error::Packages {
+            reason: format!("no kernel is in {kernel}"),
+            hint: "kernels are packages such as linux-image-6.1.0-47-cloud-amd64; `apt-cache search linux-image` lists them".to_owned(),
+        }),
+    }
+}
+
+/// Whether a kernel is named as a file.
+fn is_file(kernel: &str) -> bool {
+    kernel.ends_with(".deb")
+}
+
+/// Packages of an app, from apt unless they are in the cache.
+pub(crate) fn of_app(
+    store: &Store,
+    names: &[String],
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<Fetched>> {
+    Cache::open(store, &Wanted::of_app(names))?.obtain(false, progress)
 }
 
 /// What [`obtain`] would give, if that is known without looking at the packages.
-pub(super) fn known(store: &Store, source: &PackageSource) -> Result<Option<Vec<Package>>> {
-    if *source != PackageSource::Apt {
+pub(super) fn known(
+    store: &Store,
+    source: &PackageSource,
+    kernel: Option<&str>,
+) -> Result<Option<Vec<Package>>> {
+    if *source != PackageSource::Apt || kernel.is_some_and(is_file) {
         return Ok(None);
     }
-    let listed = listed(&store.folder("packages")?);
+    let wanted = Wanted::of_images(kernel);
+    let listed = listed(&store.folder(&wanted.folder)?, &wanted);
     Ok(listed.map(|listed| listed.into_iter().map(|listed| listed.package).collect()))
 }
 
-fn list_path(folder: &Path) -> PathBuf {
+fn list_path(folder: &Path, wanted: &Wanted) -> PathBuf {
     // Another version of this crate may want others.
-    let wanted = REQUESTED.iter().fold(Fingerprint::new("packages"), Fingerprint::with);
-    folder.join(format!("{}.json", wanted.finish()))
+    let names = wanted.names.iter().fold(Fingerprint::new("packages"), Fingerprint::with);
+    folder.join(format!("{}.json", names.finish()))
 }
 
-fn listed(folder: &Path) -> Option<Vec<Listed>> {
-    let list = fs::read(list_path(folder)).ok()?;
+fn listed(folder: &Path, wanted: &Wanted) -> Option<Vec<Listed>> {
+    let list = fs::read(list_path(folder, wanted)).ok()?;
     serde_json::from_slice(&list).ok()
 }
 
 /// The packages that were fetched before.
-struct Cache {
+struct Cache<'a> {
+    wanted: &'a Wanted,
     folder: PathBuf,
     _lock: store::Lock,
 }
@@ -117,21 +210,21 @@ struct Listed {
     file: String,
 }
 
-impl Cache {
-    fn open(store: &Store) -> Result<Self> {
-        let lock = store.lock("packages")?;
-        let folder = store.folder("packages")?;
+impl<'a> Cache<'a> {
+    fn open(store: &Store, wanted: &'a Wanted) -> Result<Self> {
+        let lock = store.lock(&wanted.folder)?;
+        let folder = store.folder(&wanted.folder)?;
         store::sweep(&folder)?;
-        Ok(Self { folder, _lock: lock })
+        Ok(Self { wanted, folder, _lock: lock })
     }
 
     fn obtain(&self, refresh: bool, progress: &mut dyn FnMut(&str)) -> Result<Vec<Fetched>> {
-        if let Some(listed) = listed(&self.folder).filter(|_| !refresh)
+        if let Some(listed) = listed(&self.folder, self.wanted).filter(|_| !refresh)
             && let Some(fetched) = self.look_up(&listed)?
         {
             return Ok(fetched);
         }
-        progress("asking apt for the guest's packages");
+        progress(&format!("asking apt for the packages of {}", self.wanted.whose));
         // The system's lists first; where they are missing or name what is gone, lists of our own.
         let listed = self.fetch(&Apt::system(), progress).or_else(|first| {
             progress("fetching apt's lists into the cache");
@@ -146,7 +239,7 @@ impl Cache {
             })
         })?;
         let text = serde_json::to_vec_pretty(&listed).map_err(std::io::Error::from);
-        let list = list_path(&self.folder);
+        let list = list_path(&self.folder, self.wanted);
         store::write_file(&list, &text.on("write", &list)?)?;
         self.drop_others(&listed)?;
         self.look_up(&listed)?.ok_or_else(|| Error::Packages {
@@ -171,14 +264,14 @@ impl Cache {
     }
 
     fn fetch(&self, apt: &Apt, progress: &mut dyn FnMut(&str)) -> Result<Vec<Listed>> {
-        let listed = apt.resolve(&self.folder)?;
+        let listed = apt.resolve(&self.folder, self.wanted)?;
         let missing: Vec<String> = listed
             .iter()
             .filter(|listed| !self.folder.join(&listed.file).exists())
             .map(|listed| format!("{}={}", listed.package.name, listed.package.version))
             .collect();
         if !missing.is_empty() {
-            progress(&format!("fetching {} packages for the guest", missing.len()));
+            progress(&format!("fetching {} packages for {}", missing.len(), self.wanted.whose));
             apt.download(&self.folder, &missing)?;
         }
         // A file that was there under the right name may be damaged: away with it, so that the next try fetches it.
@@ -246,7 +339,7 @@ impl Apt {
     }
 
     /// Which packages are wanted, as apt would choose them for an empty system.
-    fn resolve(&self, folder: &Path) -> Result<Vec<Listed>> {
+    fn resolve(&self, folder: &Path, wanted: &Wanted) -> Result<Vec<Listed>> {
         let mut words = vec![
             "-o",
             "Dir::State::status=/dev/null",
@@ -257,28 +350,28 @@ impl Apt {
             "--no-install-recommends",
             "install",
         ];
-        words.extend(REQUESTED);
+        words.extend(wanted.names.iter().map(String::as_str));
         let output = self.run(folder, &words)?;
         if !output.status.success() {
             return Err(Error::Packages {
                 reason: format!(
                     "apt cannot install {}: {}",
-                    REQUESTED.join(", "),
+                    wanted.names.join(", "),
                     complaint(output.status, &output.stderr)
                 ),
-                hint: "Debian's main archive has them all: see /etc/apt/sources.list*, then sudo apt-get update; natrig image build --packages FOLDER takes .deb files from a folder".to_owned(),
+                hint: wanted.remedy().to_owned(),
             });
         }
         let listed: Vec<Listed> = String::from_utf8_lossy(&output.stdout)
             .lines()
             .filter_map(parse_uri)
-            .filter(|listed| wanted(&listed.package.name))
+            .filter(|listed| wanted.takes(&listed.package.name))
             .collect();
-        if listed.iter().any(|listed| is_kernel(&listed.package.name)) {
+        if !wanted.with_kernel || listed.iter().any(|listed| is_kernel(&listed.package.name)) {
             return Ok(listed);
         }
         Err(Error::Packages {
-            reason: "apt offers no kernel for linux-image-cloud-amd64".to_owned(),
+            reason: format!("apt offers no kernel for {}", wanted.names[0]),
             hint: "only hosts with Debian's own archive for amd64 have it; natrig image build --packages FOLDER takes .deb files from a folder".to_owned(),
         })
     }
@@ -318,13 +411,6 @@ fn is_kernel(name: &str) -> bool {
         .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// Libraries and the kernel of what apt would install, and what was asked for.
-fn wanted(name: &str) -> bool {
-    is_kernel(name)
-        || (REQUESTED.contains(&name) && !name.starts_with("linux-image"))
-        || (name.starts_with("lib") && !name.contains("-modules") && !name.ends_with("-bin"))
-}
-
 /// Reads a line of `--print-uris`: `'URI' NAME_VERSION_ARCH.deb SIZE SHA256:HEX`.
 fn parse_uri(line: &str) -> Option<Listed> {
     let mut words = line.rsplit(' ');
@@ -355,14 +441,14 @@ fn read_folder(folder: &Path) -> Result<Vec<Fetched>> {
             reason: format!("{} holds no .deb files", folder.display()),
             hint: format!(
                 "on a host with a network: apt-get download {} and the libraries they depend on",
-                REQUESTED.join(" ")
+                OF_IMAGES.join(" ")
             ),
         });
     }
     files.into_iter().map(read_package).collect()
 }
 
-fn read_package(path: PathBuf) -> Result<Fetched> {
+pub(crate) fn read_package(path: PathBuf) -> Result<Fetched> {
     let content = fs::read(&path).on("read", &path)?;
     let output = Command::new("dpkg-deb")
         .args(["--show", "--showformat=${Package} ${Version}"])
@@ -408,11 +494,12 @@ mod tests {
     #[test]
     fn of_the_dependencies_only_libraries_and_the_kernel_are_wanted() {
         for name in ["linux-image-6.1.0-56-cloud-amd64", "nftables", "libc6", "libnftables1"] {
-            assert!(wanted(name), "{name}");
+            assert!(Wanted::of_images(None).takes(name), "{name}");
         }
         for name in ["linux-image-cloud-amd64", "udev", "coreutils", "libpam-modules-bin", "initramfs-tools"]
         {
-            assert!(!wanted(name), "{name}");
+            assert!(!Wanted::of_images(None).takes(name), "{name}");
+            assert!(Wanted::of_app(&[]).takes(name), "{name}");
         }
     }
 

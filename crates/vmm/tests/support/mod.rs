@@ -50,7 +50,7 @@ pub fn store() -> Store {
 }
 
 pub fn image(store: &Store, packages: PackageSource) -> Image {
-    let spec = ImageSpec { guest_program: &GUEST, packages };
+    let spec = ImageSpec { guest_program: &GUEST, packages, kernel: None };
     Image::build(store, &spec, &mut |line| eprintln!("{line}")).unwrap()
 }
 
