@@ -18,11 +18,9 @@ from aioice.stun import TransactionError
 
 CONNECT_TIMEOUT = 30
 SIGNALLING_RETRY = 2
-# So long before its answer the answering side's checks begin, for its NAT to be open when those of the other side come. aioice takes
-# the first pair that works, and where they meet a closed NAT that is the relayed one.
+# So long before its answer the answering side's checks begin, for its NAT to be open when those of the other side come. aioice nominates
+# the first pair that works, and where they meet a closed NAT that is a relayed one.
 HEAD_START = 0.5
-# aioice nominates aggressively: a check that was on its way when the first pair was nominated can still replace that one.
-SETTLE_TIME = 3
 
 CHUNK_SIZE = 1000
 WINDOW = 32
@@ -117,7 +115,6 @@ class Node:
         task = asyncio.create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-        return task
 
     async def run(self):
         loop = asyncio.get_running_loop()
@@ -186,6 +183,8 @@ class Node:
                     answer = functools.partial(self.signal, to=peer, kind="answer", **description)
                     asyncio.get_running_loop().call_later(HEAD_START, answer)
                     remote = offer
+                # It is not. But then aioice nominates one pair, instead of each that it checks, of which the two sides may take two.
+                ice.remote_is_lite = True
                 ice.remote_username = remote["username"]
                 ice.remote_password = remote["password"]
                 for candidate in remote["candidates"]:
@@ -198,16 +197,10 @@ class Node:
             return
         say(f"connected peer={peer} path={path_of(ice)}")
         files = self.files[peer] = Files(ice, peer)
-        settled = self.start(self.settle(ice, peer))
         try:
             await files.receive()
         except ConnectionError as error:
-            settled.cancel()
             say(f"lost peer={peer}: {error}")
-
-    async def settle(self, ice, peer):
-        await asyncio.sleep(SETTLE_TIME)
-        say(f"settled peer={peer} path={path_of(ice)}")
 
     async def ask(self, peer, offer):
         """Sends an offer, and returns the answer to it."""
