@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{fs, path::Path, thread};
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use natrig_capture::Trace;
 use natrig_record::{About, Cell, Kind, Outcome, Path as WirePath, Results, Step, Totals};
@@ -194,10 +199,14 @@ fn two_runs_at_once_do_not_meet() {
     }
 }
 
+/// Runs of dozens of cells go one after the other: side by side their machines wait more for processors than protocols' timers bear.
+static LONG: Mutex<()> = Mutex::new(());
+
 /// Relays that are killed, bootstrap nodes that are offline, each way that a punch can go: what the simulator is held to as well.
 #[test]
 #[ignore = "long: make test-full"]
 fn the_meshs_scenarios_are_as_expected_on_machines() {
+    let _alone = LONG.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Place::new();
     let files = [
         "announcements",
@@ -214,7 +223,7 @@ fn the_meshs_scenarios_are_as_expected_on_machines() {
         "topologies",
     ]
     .map(|name| format!("mesh/{name}.yaml"));
-    let words = ["run", "--jobs", "3"];
+    let words = ["run", "--jobs", "4"];
     let (results, _) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
     assert_eq!(results.totals.as_expected, 82);
 }
@@ -244,10 +253,11 @@ fn what_befalls_machines_is_survived() {
 #[test]
 #[ignore = "long: make test-full"]
 fn all_that_befalls_machines_is_survived() {
+    let _alone = LONG.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Place::new();
     let files = ["clocks", "crashes", "latency", "loss", "netem", "order", "partitions", "rate", "recovery"]
         .map(|name| format!("faults/{name}.yaml"));
-    let words = ["run", "--jobs", "3"];
+    let words = ["run", "--jobs", "4"];
     let (results, said) = results(&place, &words, &files.each_ref().map(String::as_str), 0);
     assert_eq!(results.totals.as_expected, 52, "{said}");
 }
