@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+pub mod world;
 
 use serde::{Deserialize, Serialize};
 

@@ -74,15 +74,15 @@ impl Folder {
 
     /// Puts the captures away in place of those that were put away before, and begins new ones.
     fn turn_over(&mut self) -> Result<(), FolderError> {
-        let Extent { files } = self.flush()?;
+        let files: Vec<_> = self.flush_newer().collect::<Result<_, _>>()?;
         let older = self.folder.join(OLDER);
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| FolderError::Write { path, source }
         };
         std::fs::create_dir_all(&older).map_err(failed(&older))?;
-        let written = files.into_iter().filter(|(path, _)| path.parent() == Some(&self.folder));
-        self.older = written
+        self.older = files
+            .into_iter()
             .map(|(path, length)| {
                 let to = older.join(path.file_name().unwrap_or_default());
                 std::fs::rename(&path, &to).map_err(failed(&path))?;
@@ -113,10 +113,16 @@ impl Folder {
 
     /// Hands everything on to the files, so that a reader sees it, and tells how far they reach.
     pub fn flush(&mut self) -> Result<Extent, FolderError> {
+        let mut files = self.older.clone();
+        for file in self.flush_newer() {
+            files.push(file?);
+        }
+        Ok(Extent { files })
+    }
+
+    fn flush_newer(&mut self) -> impl Iterator<Item = Result<(PathBuf, u64), FolderError>> {
         // The capture of drops names all links in their order, so it is read first.
-        let files = std::iter::once(&mut self.dropped).chain(&mut self.links).map(Capture::flush);
-        let files = self.older.iter().cloned().map(Ok).chain(files);
-        Ok(Extent { files: files.collect::<Result<_, _>>()? })
+        std::iter::once(&mut self.dropped).chain(&mut self.links).map(Capture::flush)
     }
 }
 

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::folder::is_older;
-use crate::folder::what;
+use crate::folder::{is_older, what};
 use crate::{Direction, DropReason, Extent, LinkId, ReadError, Reader, Sighting, What};
 
 /// All frames that the links of one switch saw, in the order of their entry.

@@ -4,6 +4,7 @@
 
 use std::{fs, os::unix::process::CommandExt, process::Command};
 
+use natrig_agent_proto::world::{BUSYBOX, MOUNTED};
 use rustix::{
     mount::{MountPropagationFlags, mount_bind_recursive, mount_change},
     process::{chdir, chroot},
@@ -12,12 +13,6 @@ use rustix::{
 
 /// Where the disk is.
 const WORLD: &str = "/app";
-
-/// What is the guest's in it.
-const MOUNTED: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
-
-/// What serves scripts there, where no package brings it: the place is an empty file then.
-const BUSYBOX: &str = "usr/bin/busybox";
 
 /// Becomes the program; an error is all that it can return with.
 pub fn run(arguments: &[String]) -> Result<(), String> {

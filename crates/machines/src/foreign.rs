@@ -27,9 +27,6 @@ pub(crate) type Worlds = Vec<(Arc<App>, natrig_vmm::AppDisk)>;
 /// How often it is looked whether somebody listens at a port.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long the look takes at most.
-const ANSWER: Duration = Duration::from_secs(10);
-
 /// An app in a lab: what its nodes are told is filled in from here.
 #[derive(Debug)]
 pub(crate) struct Company {
@@ -141,11 +138,7 @@ pub(crate) fn started(
 
 fn listens(agent: &AgentClient, udp: bool, port: u16) -> Result<bool, Trouble> {
     let of = format!("sport = :{port}");
-    let words = ["ss", "-Hnl", if udp { "-u" } else { "-t" }, &of];
-    let output = agent.run(&words, &[], ANSWER)?;
-    if !output.status.success() {
-        expect(agent, &words)?;
-    }
+    let output = expect(agent, &["ss", "-Hnl", if udp { "-u" } else { "-t" }, &of])?;
     Ok(!output.stdout.is_empty())
 }
 
@@ -192,18 +185,12 @@ fn world(app: &App) -> WorldSpec {
             natrig_scenario::AppPackage::File(path) => spec.package_files.push(path.clone()),
         }
     }
-    let deeds = match &app.proof {
-        AppProof::Send(send) => vec![&app.connect, send],
-        AppProof::Carry { .. } | AppProof::Delivered => vec![&app.connect],
-    };
-    let run = deeds.into_iter().filter_map(|deed| match deed {
+    let run = app.deeds().filter_map(|deed| match deed {
         Deed::Run(words) => words.first(),
         Deed::Input(_) => None,
     });
-    let commands = app.public.iter().map(|(_, part)| part).chain([&app.peer]);
-    let programs = commands.filter_map(|part| part.command.first()).chain(run);
+    let programs = app.parts().filter_map(|part| part.command.first()).chain(run);
     // One that is known only in a lab cannot be looked at before.
-    spec.programs =
-        programs.filter(|word| word.places().next().is_none()).map(|word| word.to_string()).collect();
+    spec.programs = programs.filter_map(|word| word.fill(|_| None).ok()).collect();
     spec
 }

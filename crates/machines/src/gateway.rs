@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::Path,
+    sync::mpsc::Receiver,
     time::{Duration, Instant},
 };
 
@@ -71,21 +72,27 @@ pub fn start_stun(lab: &Lab) -> Result<Process, Trouble> {
     let [primary, other] = lab.topology().stun().map(|address| address.to_string());
     let argv = vec!["stun-server".to_owned(), primary, other];
     let (process, events) = lab.agent(Machine::RELAY)?.start(Start { argv, ..Start::default() })?;
+    ready(&events, "the STUN server")?;
+    Ok(process)
+}
+
+/// Waits until a program of the lab's own has said `ready`.
+pub(crate) fn ready(events: &Receiver<ProcessEvent>, who: &str) -> Result<(), Trouble> {
     let mut said = Vec::new();
     loop {
         match events.recv_timeout(PATIENCE) {
             Ok(ProcessEvent::Output { data, .. }) => {
                 said.extend(data);
                 if said.starts_with(b"ready\n") {
-                    return Ok(process);
+                    return Ok(());
                 }
             }
             Ok(ProcessEvent::Exited { status, .. }) => {
-                return Err(Trouble::lab(format!("the STUN server ended with {status}"))
+                return Err(Trouble::lab(format!("{who} ended with {status}"))
                     .lines([String::from_utf8_lossy(&said).into_owned()]));
             }
             Ok(ProcessEvent::Lost { reason, .. }) => return Err(Trouble::lab(reason)),
-            Err(_) => return Err(Trouble::lab("the STUN server did not come up in time")),
+            Err(_) => return Err(Trouble::lab(format!("{who} did not come up in time"))),
         }
     }
 }

@@ -14,16 +14,18 @@ use natrig_lab::{
 use natrig_scenario::{AppProof, Machine};
 use natrig_vmm::{AgentClient, Process, ProcessEvent};
 
-use crate::{Trouble, gateway::at_once, lab::over, nodes::Nodes};
+use crate::{
+    Trouble,
+    gateway::{at_once, ready},
+    lab::over,
+    nodes::Nodes,
+};
 
 /// Where the lab's bytes lie before they are sent.
 const OUTBOX: &str = "/run/natrig.bin";
 
 /// Where the lab puts those that it carried by itself.
 const ARRIVED: &str = "/run/natrig.arrived";
-
-/// How long a program of the lab may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a wait looks whether the run is halted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -105,7 +107,8 @@ impl Parcels {
             let listeners = at_once(pair, |peer| {
                 let [_, at] = if peer == pair[0] { &second } else { &first };
                 let listener = run(&agents(peer)?, ["carry", "listen", at, ARRIVED])?;
-                ready(&listener).map_err(|trouble| trouble.at(peer))?;
+                ready(&listener.1, "who is to listen for the lab's bytes")
+                    .map_err(|trouble| trouble.at(peer))?;
                 Ok(listener)
             })?;
             let since = Instant::now();
@@ -193,29 +196,6 @@ fn run<const N: usize>(agent: &AgentClient, argv: [&str; N]) -> Result<Running, 
     let argv = argv.map(str::to_owned).into();
     let (process, events) = agent.start(Start { argv, ..Start::default() })?;
     Ok(Running(process, events))
-}
-
-/// Waits until a listener listens.
-fn ready(Running(_, events): &Running) -> Result<(), Trouble> {
-    let mut said = Vec::new();
-    loop {
-        match events.recv_timeout(PATIENCE) {
-            Ok(ProcessEvent::Output { data, .. }) => {
-                said.extend(data);
-                if said.starts_with(b"ready\n") {
-                    return Ok(());
-                }
-            }
-            Ok(ProcessEvent::Exited { status, .. }) => {
-                return Err(Trouble::lab(format!("nobody can listen for the lab's bytes: {status}"))
-                    .lines([String::from_utf8_lossy(&said).trim().to_owned()]));
-            }
-            Ok(ProcessEvent::Lost { reason, .. }) => return Err(Trouble::lab(reason)),
-            Err(_) => {
-                return Err(Trouble::lab("who is to listen for the lab's bytes did not come up in time"));
-            }
-        }
-    }
 }
 
 /// Waits until a program has ended; says whether it has in time.

@@ -18,6 +18,7 @@ use crate::{
     error::Doing,
     image::tree::{Node, Tree},
     store::{self, Fingerprint, NewFile, sha256},
+    world::WORLDS,
 };
 
 /// The size of every such disk: a template's guest has seen it once and for all. Files are sparse, so it costs nothing.
@@ -94,13 +95,10 @@ impl AppDisk {
         Ok(Self { path })
     }
 
-    /// Removes all disks from the cache. Running copies do not notice.
+    /// Removes all disks from the cache, and the unpacked packages of apps. Running copies do not notice.
     pub fn remove_all(store: &Store) -> Result<()> {
-        let folder = store.folder("disks")?;
-        for entry in std::fs::read_dir(&folder).on("list", &folder)? {
-            crate::store::remove(&entry.on("list", &folder)?.path())?;
-        }
-        Ok(())
+        store.empty("disks")?;
+        store.empty(WORLDS)
     }
 
     /// Where it is.

@@ -64,6 +64,15 @@ impl Store {
         Ok(folder)
     }
 
+    /// Removes all that is in a folder of that name. Whoever has something of it open does not notice.
+    pub(crate) fn empty(&self, name: &str) -> Result<()> {
+        let folder = self.folder(name)?;
+        for entry in fs::read_dir(&folder).on("list", &folder)? {
+            remove(&entry.on("list", &folder)?.path())?;
+        }
+        Ok(())
+    }
+
     /// Waits until this process alone holds the lock of that name.
     pub(crate) fn lock(&self, name: &str) -> Result<Lock> {
         let path = self.lock_path(name)?;

@@ -188,11 +188,7 @@ impl Template {
 
     /// Removes all templates that no process is making.
     pub fn remove_all(store: &Store) -> Result<()> {
-        let folder = store.folder("templates")?;
-        for entry in fs::read_dir(&folder).on("list", &folder)? {
-            store::remove(&entry.on("list", &folder)?.path())?;
-        }
-        Ok(())
+        store.empty("templates")
     }
 }
 

@@ -282,20 +282,25 @@ impl App {
     }
 
     fn templates(&self) -> impl Iterator<Item = &Template> {
-        let commands = self.public.iter().map(|(_, part)| part).chain([&self.peer]);
-        let deeds = [
-            Some(&self.connect),
-            match &self.proof {
-                AppProof::Send(deed) => Some(deed),
-                AppProof::Carry { .. } | AppProof::Delivered => None,
-            },
-        ];
         let carry = match &self.proof {
             AppProof::Carry { to, .. } => Some(to),
             AppProof::Send(_) | AppProof::Delivered => None,
         };
-        let words = deeds.into_iter().flatten().flat_map(Deed::templates);
-        commands.flat_map(|part| &part.command).chain(words).chain(carry)
+        self.parts().flat_map(|part| &part.command).chain(self.deeds().flat_map(Deed::templates)).chain(carry)
+    }
+
+    /// All that it runs, on public machines and on peers.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.public.iter().map(|(_, part)| part).chain([&self.peer])
+    }
+
+    /// All that its nodes are told to do.
+    pub fn deeds(&self) -> impl Iterator<Item = &Deed> {
+        let send = match &self.proof {
+            AppProof::Send(send) => Some(send),
+            AppProof::Carry { .. } | AppProof::Delivered => None,
+        };
+        std::iter::once(&self.connect).chain(send)
     }
 
     /// What runs on a public machine as its node; none if nothing runs there.

@@ -12,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use natrig_agent_proto::world::{BUSYBOX, MOUNTED};
+
 use crate::{
     AppDisk, Error, Result, Store,
     error::Doing,
@@ -23,16 +25,11 @@ use crate::{
 };
 use closure::Source;
 
-/// Folders of the guest that are seen in it, too.
-const MOUNTED: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
-
 /// What the guest's own busybox serves, where no package does. The guest mounts it there.
 const SMALL_PROGRAMS: [&str; 28] = [
     "[", "cat", "cp", "cut", "date", "dd", "echo", "env", "expr", "false", "grep", "head", "kill", "ls",
     "mkdir", "mv", "nc", "printf", "ps", "rm", "sed", "seq", "sh", "sleep", "tail", "test", "tr", "true",
 ];
-
-const BUSYBOX: &str = "usr/bin/busybox";
 
 /// Where programs without a slash are looked for, by `PATH`.
 const PATH: [&str; 4] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"];
@@ -112,7 +109,7 @@ fn packaged(store: &Store, spec: &WorldSpec, progress: &mut dyn FnMut(&str)) -> 
         return Ok(tree);
     }
     let key = fetched.iter().fold(Fingerprint::new("world 1"), |key, one| key.with(&one.package.sha256));
-    let folder = store.folder("worlds")?;
+    let folder = store.folder(WORLDS)?;
     let kept = folder.join(format!("{}.tar", key.finish()));
     if let Ok(file) = fs::File::open(&kept) {
         tree.read(std::io::BufReader::new(file), of_apps).on("read", &kept)?;
@@ -125,6 +122,9 @@ fn packaged(store: &Store, spec: &WorldSpec, progress: &mut dyn FnMut(&str)) -> 
     store::prune(&folder, KEPT)?;
     Ok(tree)
 }
+
+/// Where unpacked packages are kept.
+pub(crate) const WORLDS: &str = "worlds";
 
 /// How many unpacked sets of packages are kept.
 const KEPT: usize = 4;

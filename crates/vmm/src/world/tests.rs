@@ -140,3 +140,13 @@ fn what_cannot_run_says_why() {
         cases.iter().map(|(name, spec)| format!("{name}\n{}\n", place.refusal(spec))).collect();
     insta::assert_snapshot!("refusals", said.join("\n"));
 }
+
+#[test]
+fn what_was_unpacked_goes_with_the_disks() {
+    let place = Place::new();
+    let kept = place.store.folder(WORLDS).unwrap().join("x.tar");
+    std::fs::write(&kept, b"").unwrap();
+    let disk = place.build(&starts("sh", Vec::new())).unwrap();
+    AppDisk::remove_all(&place.store).unwrap();
+    assert!(!kept.exists() && !disk.path().exists());
+}
