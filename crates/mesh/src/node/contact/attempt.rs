@@ -30,7 +30,7 @@ const MIN_ASK: Duration = Duration::from_millis(800);
 const MAX_COORDINATORS: usize = 4;
 /// From a failed attempt to the next; twice as long after each.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
-/// From the loss of a direct path to the attempt at another.
+/// From the loss of a direct path to the attempt at another. What took it away may last: the next ones follow after 4, 8, 16 s and so on.
 const SOON: Duration = Duration::from_secs(2);
 const MAX_RETRY: Duration = Duration::from_secs(1800);
 
@@ -54,6 +54,8 @@ pub(super) struct Attempt {
     /// Whether a search floods our gateway.
     pub question: Option<Question>,
     failures: u32,
+    /// Whether there was, or may be by now, what earlier attempts did not find.
+    is_hopeful: bool,
     pub retry_at: Option<Instant>,
 }
 
@@ -68,6 +70,7 @@ impl Contact {
     pub(in crate::node) fn retry_soon(&mut self, now: Instant) {
         if self.role == Role::Initiator && self.is_over() {
             self.attempt.failures = 0;
+            self.attempt.is_hopeful = true;
             self.attempt.has_searched = false;
             self.attempt.retry_at = Some(now + SOON);
         }
@@ -372,7 +375,8 @@ impl Node {
         let jitter = self.rng.random_range(0.8..1.2);
         if let Some(contact) = self.contact(id).filter(|contact| contact.role == Role::Initiator) {
             let attempt = &mut contact.attempt;
-            let delay = FIRST_RETRY.saturating_mul(2u32.saturating_pow(attempt.failures)).min(MAX_RETRY);
+            let first = if attempt.is_hopeful { 2 * SOON } else { FIRST_RETRY };
+            let delay = first.saturating_mul(2u32.saturating_pow(attempt.failures)).min(MAX_RETRY);
             attempt.failures = attempt.failures.saturating_add(1);
             attempt.retry_at = Some(now + delay.mul_f64(jitter));
         }
