@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+pub mod tenant;
 pub mod world;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub const VERSION: u32 = 3;
 
 /// The name of the virtio-serial port.
 pub const PORT: &str = "natrig.agent";
+
+/// The serial number of the disk with the program under test.
+pub const APP_DISK: &str = "natrig-app";
 
 /// Numbers a request and its reply.
 pub type RequestId = u64;
@@ -48,7 +52,7 @@ pub enum ToGuest {
 /// What the agent sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToHost {
-    /// The agent is up; sent once by PID 1 after boot, before a template is saved.
+    /// The agent is up; sent once after boot, before a template is saved.
     Ready(Hello),
     /// Answers a request.
     Reply {

@@ -8,11 +8,11 @@ use std::{
         fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::fs::{OpenOptionsExt, PermissionsExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use natrig_agent_proto::{Exit, Hello, ProcessId, Reply, Request, Start, ToGuest, ToHost, VERSION};
+use natrig_agent_proto::{APP_DISK, Exit, Hello, ProcessId, Reply, Request, Start, ToGuest, ToHost, VERSION};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     mount::{MountFlags, mount},
@@ -26,8 +26,7 @@ use crate::{
     process::{Channel, Process, boottime_ns},
 };
 
-/// The disk with the program under test, and where it is mounted.
-const APP_DISK: &str = "/dev/vda";
+/// Where the disk with the program under test is mounted.
 const APP: &str = "/app";
 
 const BLKFLSBUF: libc::Ioctl = 0x1261;
@@ -42,16 +41,15 @@ pub(crate) struct Agent {
     nics: Vec<u32>,
     processes: BTreeMap<ProcessId, Process>,
     last_process: ProcessId,
-    /// How the machine was before anything was done to it.
-    pristine: Pristine,
+    /// How the machine was before anything was done to it, where all of it is the agent's.
+    pristine: Option<Pristine>,
     /// Becomes readable when a child has ended.
     children: OwnedFd,
 }
 
 impl Agent {
-    pub(crate) fn new(port: Port, nics: Vec<u32>) -> Result<Self, String> {
+    pub(crate) fn new(port: Port, nics: Vec<u32>, pristine: Option<Pristine>) -> Result<Self, String> {
         let children = watch_children().map_err(|error| format!("cannot watch children: {error}"))?;
-        let pristine = Pristine::look()?;
         Ok(Self { port, nics, processes: BTreeMap::new(), last_process: 0, pristine, children })
     }
 
@@ -144,7 +142,9 @@ impl Agent {
             Request::Identify(identity) => identity::take(&identity)?,
             Request::Network(network) => {
                 network::set_up(&network, &self.nics)?;
-                network.nics.iter().try_for_each(|nic| self.pristine.named(&nic.name))?;
+                if let Some(pristine) = &mut self.pristine {
+                    network.nics.iter().try_for_each(|nic| pristine.named(&nic.name))?;
+                }
             }
             Request::MountApp => mount_app()?,
             Request::Start(start) => return self.start(&start),
@@ -172,6 +172,9 @@ impl Agent {
 
     /// Ends every other process and makes the machine what it was after its boot.
     fn reset(&mut self) -> Result<(), String> {
+        if self.pristine.is_none() {
+            return Err("a machine with services of its own serves one cell only".to_owned());
+        }
         let deadline = Instant::now() + LAST_BREATH;
         let late = |deadline| Instant::now() > deadline;
         loop {
@@ -197,7 +200,7 @@ impl Agent {
             }
         }
         group::remove_all().map_err(|error| format!("control groups: {error}"))?;
-        self.pristine.restore(&self.nics)
+        self.pristine.as_mut().map_or(Ok(()), |pristine| pristine.restore(&self.nics))
     }
 
     /// Takes note of children that have ended; as PID 1, also of those whose parents have. Says whether there are more.
@@ -266,16 +269,30 @@ fn kill_others() -> Result<(), String> {
 }
 
 fn mount_app() -> Result<(), String> {
-    let disk = File::open(APP_DISK).map_err(|error| format!("cannot open {APP_DISK}: {error}"))?;
+    let path = app_disk().map_err(|error| format!("cannot find the app's disk: {error}"))?;
+    let path = path.display();
+    let disk = File::open(path.to_string()).map_err(|error| format!("cannot open {path}: {error}"))?;
     // The template's kernel has read another disk here.
     // SAFETY: this request takes no argument.
     let flushed = unsafe { libc::ioctl(disk.as_raw_fd(), BLKFLSBUF, 0) };
     if flushed != 0 {
         let error = std::io::Error::last_os_error();
-        return Err(format!("cannot flush what is cached of {APP_DISK}: {error}"));
+        return Err(format!("cannot flush what is cached of {path}: {error}"));
     }
-    mount(APP_DISK, APP, "squashfs", MountFlags::RDONLY, None)
-        .map_err(|error| format!("cannot mount {APP_DISK} at {APP}: {error}"))
+    mount(path.to_string(), APP, "squashfs", MountFlags::RDONLY, None)
+        .map_err(|error| format!("cannot mount {path} at {APP}: {error}"))
+}
+
+/// The disk with the program under test, by its serial number: a distribution's machine has others.
+fn app_disk() -> std::io::Result<PathBuf> {
+    for entry in fs::read_dir("/sys/block")? {
+        let entry = entry?;
+        let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
+        if serial.trim_end() == APP_DISK {
+            return Ok(Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    Err(std::io::Error::other(format!("none has the serial number {APP_DISK}")))
 }
 
 fn write_file(path: &str, mode: u32, data: &[u8]) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::fd::AsRawFd};
 
-use natrig_agent_proto::Identity;
+use natrig_agent_proto::{Identity, tenant::MACHINE};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 /// Less than this could be guessed.
@@ -34,9 +34,20 @@ pub(crate) fn take(identity: &Identity) -> Result<(), String> {
         ("/etc/hostname", format!("{name}\n")),
         ("/etc/hosts", format!("127.0.0.1 localhost {name}\n")),
     ] {
-        fs::write(path, content).map_err(|error| format!("cannot write {path}: {error}"))?;
+        for root in roots() {
+            let path = format!("{root}{path}");
+            fs::write(&path, &content).map_err(|error| format!("cannot write {path}: {error}"))?;
+        }
     }
     Ok(())
+}
+
+/// The root folders of the agent and of its machine, which are one where it is PID 1.
+fn roots() -> &'static [&'static str] {
+    match std::process::id() {
+        1 => &[""],
+        _ => &["", MACHINE],
+    }
 }
 
 /// Adds fresh bytes to the kernel's pool, with credit, and makes the generator draw on it at once.

@@ -12,10 +12,10 @@ use rustix::{
     system::{RebootCommand, finit_module, reboot},
 };
 
-use crate::{agent::Agent, group, network, port::Port};
+use crate::{agent::Agent, group, network, port::Port, pristine::Pristine, standalone};
 
 /// The modules of this image, each after what it depends on.
-const MODULES: &str = "/etc/natrig/modules";
+pub(crate) const MODULES: &str = "/etc/natrig/modules";
 
 /// Sets the guest up and serves the host until that goes away, then powers off.
 pub(crate) fn run() -> ! {
@@ -53,13 +53,14 @@ fn serve() -> Result<(), String> {
     }
     group::count_memory().map_err(|error| format!("cannot have memory counted: {error}"))?;
     load_modules().map_err(|error| format!("cannot read {MODULES}: {error}"))?;
-    for (setting, value) in SETTINGS {
-        write_setting(setting, value);
-    }
+    settle();
     network::loopback_up().map_err(|error| format!("cannot bring up lo: {error}"))?;
     let nics = network::nics().map_err(|error| format!("cannot list the NICs: {error}"))?;
+    if standalone::is_meant() {
+        return standalone::run(&nics);
+    }
     let port = Port::open().map_err(|error| format!("cannot open the host's port: {error}"))?;
-    Agent::new(port, nics)?.serve()
+    Agent::new(port, nics, Some(Pristine::look()?))?.serve()
 }
 
 /// Machines of a lab speak IPv4; without the first two, every one of them sends IPv6 router solicitations into the
@@ -70,6 +71,13 @@ const SETTINGS: [(&str, &str); 3] = [
     ("net/ipv6/conf/default/disable_ipv6", "1"),
     ("kernel/randomize_va_space", "0"),
 ];
+
+/// Sets what all machines of a lab have in common.
+pub(crate) fn settle() {
+    for (setting, value) in SETTINGS {
+        write_setting(setting, value);
+    }
+}
 
 fn write_setting(name: &str, value: &str) {
     if let Err(error) = fs::write(Path::new("/proc/sys").join(name), value) {

@@ -19,10 +19,14 @@ mod pristine;
 mod prober;
 mod process;
 mod settings;
+mod standalone;
 mod stun_server;
+mod tenant;
 mod watch;
 
 use std::{path::Path, process::ExitCode};
+
+use natrig_agent_proto::tenant as shared;
 
 type Applet = fn(Vec<String>) -> ExitCode;
 
@@ -33,8 +37,10 @@ const APPLETS: &[(&str, Applet)] = &[
     ("in-world", |arguments| told(in_world::run(&arguments))),
     ("mapping-mirror", |arguments| told(mapping_mirror::run(&arguments))),
     ("nat-model", |arguments| told(nat_model::run(&arguments))),
+    (shared::OUTSIDE, |arguments| told(tenant::outside(&arguments))),
     ("prober", |arguments| told(prober::run(&arguments))),
     ("stun-server", |arguments| told(stun_server::run(&arguments))),
+    (shared::APPLET, |arguments| told(tenant::run(&arguments))),
 ];
 
 fn main() -> ExitCode {

@@ -37,6 +37,17 @@ pub(crate) fn nics() -> io::Result<Vec<u32>> {
     Ok(indices)
 }
 
+/// What an interface is called by now.
+pub(crate) fn name_of(index: u32) -> io::Result<String> {
+    for entry in fs::read_dir("/sys/class/net")? {
+        let path = entry?.path();
+        if fs::read_to_string(path.join("ifindex"))?.trim() == index.to_string() {
+            return Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    Err(io::Error::other("there is no such interface"))
+}
+
 pub(crate) fn loopback_up() -> io::Result<()> {
     let mut batch = Batch::default();
     batch.add("lo".to_owned(), up(LOOPBACK), 0);

@@ -28,7 +28,7 @@ const MOST_INPUT: usize = 16 << 20;
 /// How much is read at once.
 const CHUNK: usize = 32 << 10;
 
-const PATH: &str = "/usr/local/bin:/usr/bin:/usr/sbin:/app/bin:/app";
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin:/app/bin:/app";
 
 /// Ends the input of a terminal.
 const END_OF_TRANSMISSION: u8 = 4;

@@ -118,7 +118,7 @@ impl Run<'_> {
     fn whole(&mut self, events: &Events) -> Result<(), Trouble> {
         self.enter(Step::Machines, events)?;
         let mut lab = self.rig.lab(self.scenario, self.folder, self.halt)?;
-        self.cell.kernels = lab.kernels(self.rig)?;
+        self.cell.kernels = lab.kernels()?;
         self.queued = lab.queued();
         self.entered += self.queued;
         self.cell.figures.insert("own_memory_mib".to_owned(), lab.own_memory()? as f64 / f64::from(1 << 20));

@@ -71,7 +71,7 @@ impl Run<'_> {
         let is_gateway = |machine| topology.gateways().iter().any(|place| place.machine == machine);
         let mut lab = Lab::boot_only(self.rig, self.scenario, is_gateway, self.folder, self.halt)?;
 
-        self.cell.kernels = lab.kernels(self.rig)?;
+        self.cell.kernels = lab.kernels()?;
         self.queued = lab.queued();
         self.entered += self.queued;
 

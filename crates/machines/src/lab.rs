@@ -18,12 +18,7 @@ use natrig_wire::Switch;
 use rand::RngCore;
 
 use crate::{
-    Rig, Trouble,
-    model::Model,
-    netem::Netem,
-    port_mapping::PortMapper,
-    reuse::Console,
-    rig::{DEFAULT_MEMORY, Kind},
+    Rig, Trouble, kind::Kind, model::Model, netem::Netem, port_mapping::PortMapper, reuse::Console,
     station::Stations,
 };
 
@@ -32,6 +27,9 @@ const QUEUE: Duration = Duration::from_secs(600);
 
 /// How often a lab that waits for others looks whether the run is halted.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Where a kernel tells its release.
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
 
 /// Connections a gateway can track; a guest's own default overflows in a birthday search.
 const CONNTRACK_MAX: &str = "65536";
@@ -249,15 +247,20 @@ impl Lab {
         self.impair_anew(name)
     }
 
-    /// The kernels of machines whose scenario names one, by machine.
-    pub(crate) fn kernels(&self, rig: &Rig) -> Result<BTreeMap<String, String>, Trouble> {
-        let named = self.members.iter().filter_map(|member| Some((member.name, member.kind.1.as_deref()?)));
+    /// The kernels of machines that boot something else than the usual image, by machine.
+    pub(crate) fn kernels(&self) -> Result<BTreeMap<String, String>, Trouble> {
+        let named = self.members.iter().filter(|member| member.kind.base.is_some());
         named
-            .map(|(name, kernel)| {
-                let image = rig.image_of(Some(kernel), &mut |_| ())?;
-                Ok((name.to_string(), image.manifest().kernel.clone()))
+            .map(|member| {
+                let release = member.agent().read_file(RELEASE, 256)?;
+                Ok((member.name.to_string(), String::from_utf8_lossy(&release).trim_end().to_owned()))
             })
             .collect()
+    }
+
+    /// Whether some machines are a distribution's, which serve one cell only.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.members.iter().any(|member| member.kind.is_cloud())
     }
 
     /// The processor time that all machines have had so far, on the host.
@@ -323,8 +326,7 @@ pub(crate) fn port(switch: &Switch, link: Link) -> Result<natrig_wire::Port, Tro
 
 /// What a machine is a copy of.
 pub(crate) fn kind(scenario: &Scenario, machine: Name) -> Kind {
-    let sizes = &scenario.sizes;
-    (sizes.memory(machine).unwrap_or(DEFAULT_MEMORY), sizes.kernel(machine).map(str::to_owned))
+    Kind::of(scenario, machine)
 }
 
 /// Segments and links, with the conditions and filters of the scenario in force.

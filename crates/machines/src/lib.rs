@@ -7,12 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod cell;
+pub mod cloud;
 mod experimenter;
+mod export;
 mod faults;
 mod foreign;
 pub mod gateway;
 pub mod inquiry;
 mod intervention;
+mod kind;
 mod lab;
 pub mod life;
 mod live;
@@ -32,6 +35,7 @@ mod tables;
 mod talkers;
 
 pub use experimenter::Experimenter;
+pub use export::{command_line, export};
 pub use lab::{Lab, Member};
 pub use live::{Live, State};
 pub use natrig_lab::{Trouble, Who};

@@ -30,6 +30,7 @@ use crate::{
     Lab, Rig, Trouble,
     faults::{Faults, idle},
     gateway::{self, Listing},
+    kind::Kind,
     lab::lock,
     life::{self, Life},
     nodes::{Events, Nodes, start_public},
@@ -176,6 +177,11 @@ impl Live {
     pub fn agent(&self, machine: Machine) -> Result<AgentClient, Trouble> {
         let agent = lock(&self.seen).agents.get(&machine).cloned();
         agent.ok_or_else(|| off(machine))
+    }
+
+    /// A command as the agent starts it in a machine's own file system.
+    pub fn command(&self, machine: Machine, argv: Vec<String>) -> Vec<String> {
+        Kind::of(&self.scenario, machine).command(argv)
     }
 
     /// What is broken, and which way nodes reach each other.

@@ -410,6 +410,7 @@ fn begin(
     (folder, halt, events): (&Path, &Halt, &Events),
 ) -> Result<(Node, Part), Trouble> {
     let env = App.environment(scenario);
+    let argv = lab.member(machine)?.kind.command(argv);
     let log = machine.to_string();
     let node = start(lab, machine, (argv.clone(), env.clone()), Voice::Ours, (folder, &log), events)?;
     let id = identity(&node, Instant::now() + READY, halt)?;

@@ -11,20 +11,20 @@ use natrig_lab::{
     Halt,
     proof::{Depth, Held},
 };
-use natrig_scenario::{Gateway, Scenario};
+use natrig_scenario::{Base, Gateway, Scenario};
 use natrig_vmm::{
-    Accelerator, AppDisk, Choice, Image, ImageSpec, PackageSource, Qemu, Shape, Store, Template,
+    Accelerator, AppDisk, Choice, CloudSpec, Image, ImageSpec, Origin, PackageSource, Qemu, Shape, Store,
+    Template,
 };
 
 use crate::{
     Lab, Trouble,
+    cloud::{self, CloudError},
     foreign::Worlds,
+    kind::Kind,
     lab::{self, lock},
     reuse::Spare,
 };
-
-/// Memory of a machine whose scenario sets none, in MiB.
-pub const DEFAULT_MEMORY: u32 = 160;
 
 /// The programs that go into guests; files beside natrig's own.
 #[derive(Debug, Clone)]
@@ -57,6 +57,9 @@ pub enum RigError {
         /// What is wrong with it.
         source: natrig_vmm::Error,
     },
+    /// A distribution's image cannot be had.
+    #[error(transparent)]
+    Image(#[from] CloudError),
     /// QEMU, the image or a template.
     #[error(transparent)]
     Machines(#[from] natrig_vmm::Error),
@@ -84,9 +87,6 @@ impl Programs {
         Ok(programs)
     }
 }
-
-/// What a template is of: memory in MiB, and the package of its kernel, if it is another one.
-pub(crate) type Kind = (u32, Option<String>);
 
 /// Image, templates and disk, ready for labs. Clones share templates, and machines that wait for a cell.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ impl Rig {
             ring: None,
             held: Arc::default(),
         };
-        rig.template(&(DEFAULT_MEMORY, None), progress)?;
+        rig.template(&Kind::usual(), progress)?;
         Ok(rig)
     }
 
@@ -186,7 +186,7 @@ impl Rig {
 
     /// Takes the machines of a cell that has ended well back, unless they cannot be shown to be clean.
     pub(crate) fn take_back(&self, lab: Lab) {
-        if self.fresh {
+        if self.fresh || lab.has_tenants() {
             return;
         }
         match lab.clean() {
@@ -222,23 +222,27 @@ impl Rig {
             return Ok(template.clone());
         }
         let started = Instant::now();
-        let (memory_mb, kernel) = kind;
-        let image = self.image_of(kernel.as_deref(), progress)?;
-        let shape = Shape { memory_mb: *memory_mb, nics: 2 };
-        let template =
-            Template::build(&self.store, &self.qemu, &image, self.choice.accelerator, shape, progress)?;
+        let shape = Shape { memory_mb: kind.memory_mb, nics: 2 };
+        let build = |origin: Origin<'_>, progress: &mut dyn FnMut(&str)| {
+            Template::build(&self.store, &self.qemu, origin, self.choice.accelerator, shape, progress)
+        };
+        let template = match &kind.base {
+            None => build(Origin::Micro(&self.image), progress)?,
+            Some(Base::Kernel(kernel)) => build(Origin::Micro(&self.image_of(kernel, progress)?), progress)?,
+            Some(Base::Image { image, cloud_init }) => {
+                let image = cloud::image(&self.store, image)?;
+                let user_data = cloud::told(cloud_init.as_deref(), kind.role)?;
+                let spec = CloudSpec { image: &image, user_data: &user_data, guests: &self.image };
+                build(Origin::Cloud(spec), progress)?
+            }
+        };
         tracing::debug!(?kind, elapsed = ?started.elapsed(), "template ready");
         templates.insert(kind.clone(), template.clone());
         Ok(template)
     }
 
     /// The image with a kernel.
-    pub(crate) fn image_of(
-        &self,
-        kernel: Option<&str>,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Image, RigError> {
-        let Some(kernel) = kernel else { return Ok(self.image.clone()) };
+    fn image_of(&self, kernel: &str, progress: &mut dyn FnMut(&str)) -> Result<Image, RigError> {
         let mut images = lock(&self.images);
         if let Some(image) = images.get(kernel) {
             return Ok(image.clone());

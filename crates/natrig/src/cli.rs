@@ -184,6 +184,46 @@ The link `dropped` has what was lost on all links."
     },
 }
 
+/// Arguments of `image fetch`.
+#[cfg(feature = "machines")]
+#[derive(Debug, Args)]
+pub struct FetchArguments {
+    /// The name of a recipe (`natrig image recipes`), or a recipe of your own (.yaml)
+    pub recipe: String,
+    /// The SHA-256 that the image must have
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// A file with the publisher's keys, as gpgv reads it
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+    /// Take what TLS brings, where the publisher signs nothing
+    #[arg(long)]
+    pub unsigned: bool,
+}
+
+/// Arguments of `image export`.
+#[cfg(feature = "machines")]
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// Where to
+    pub folder: PathBuf,
+    /// What the disk's gateway is, unless its boot parameters say otherwise (`natrig nat list`)
+    #[arg(long, value_name = "PROFILE", default_value = "port-restrict")]
+    pub nat: String,
+    /// Its outside address, or several with commas between them
+    #[arg(long, value_name = "ADDRESS/LENGTH", default_value = "203.0.113.2/24")]
+    pub wan: String,
+    /// The router beyond
+    #[arg(long, value_name = "ADDRESS")]
+    pub via: Option<std::net::Ipv4Addr>,
+    /// Its inside address
+    #[arg(long, value_name = "ADDRESS/LENGTH", default_value = "192.168.1.1/24")]
+    pub lan: String,
+    /// What tc's netem does to what leaves by the WAN, such as delay:50ms,loss:1%
+    #[arg(long, value_name = "WORDS")]
+    pub netem: Option<String>,
+}
+
 /// What to do with images.
 #[cfg(feature = "machines")]
 #[derive(Debug, Subcommand)]
@@ -196,7 +236,13 @@ pub enum ImageCommand {
     },
     /// List images
     Ls,
-    /// Remove images, by the start of their ID
+    /// List the distributions whose images natrig has recipes for
+    Recipes,
+    /// Fetch a distribution's image and lock its hash
+    Fetch(FetchArguments),
+    /// Write the gateway's image for QEMU, libvirt or a PC: a kernel with its initial file system, and a disk that boots them
+    Export(ExportArguments),
+    /// Remove images, by the start of their ID or by their name
     Rm {
         /// Which; all with `--all`
         ids: Vec<String>,

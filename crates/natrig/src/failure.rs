@@ -14,6 +14,10 @@ pub enum Failure {
     #[cfg(feature = "machines")]
     #[error(transparent)]
     Rig(#[from] natrig_machines::RigError),
+    /// An image of a distribution.
+    #[cfg(feature = "machines")]
+    #[error(transparent)]
+    Image(#[from] natrig_machines::cloud::CloudError),
     /// The cache.
     #[cfg(feature = "machines")]
     #[error(transparent)]

@@ -125,6 +125,14 @@ fn a_scenario_that_needs_a_kernel_is_a_lab_error() {
     let said = stdout(&output);
     assert!(said.contains("LAB ERROR") && said.contains("the simulator has no kernel"), "{said}");
     assert!(said.contains("engine: kernel") && said.contains("--backend vm"), "{said}");
+    for machine in ["{kernel: linux-image-6.1.0-47-cloud-amd64}", "{image: debian-12}"] {
+        let text =
+            format!("name: x\nnat1: public\nnat2: public\nexpected: direct\nmachines: {{peer: {machine}}}\n");
+        fs::write(place.work().join("kernel.yaml"), text).unwrap();
+        let output = alone(&place, &["run", "--backend", "sim", "kernel.yaml"]).output().unwrap();
+        assert_code(&output, 2);
+        assert!(stdout(&output).contains("`machines` names one that is to be booted"), "{}", stdout(&output));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 use natrig_netmodel::netem::{self, Unlike};
 
 use crate::{
-    Filter, Flow, Impairment, Layout, Link, Machine, Make, Mistake, NodeOptions, Sizes, Stun, Where,
+    Base, Filter, Flow, Impairment, Layout, Link, Machine, Make, Mistake, NodeOptions, Sizes, Stun, Where,
     conditions::{self, Told},
     fields::{self, Fields, Mistakes},
     network, quantity, seen,
@@ -56,12 +56,13 @@ pub(crate) fn sizes(node: &Node, file: &str, layouts: &[Layout], mistakes: &mut 
 }
 
 fn make(node: &Node, file: &str, mistakes: &mut Mistakes) -> Make {
-    let Some(fields) = Fields::open(node, "a machine", &["memory", "kernel"], mistakes) else {
+    const KEYS: [&str; 4] = ["memory", "kernel", "image", "cloud_init"];
+    let Some(fields) = Fields::open(node, "a machine", &KEYS, mistakes) else {
         return Make::default();
     };
-    if fields.find("memory").is_none() && fields.find("kernel").is_none() && !fields.is_strange() {
+    if KEYS.iter().all(|key| fields.find(key).is_none()) && !fields.is_strange() {
         mistakes.0.push(
-            Mistake::new(fields.at(), "a machine lacks `memory`, or a `kernel`")
+            Mistake::new(fields.at(), "a machine lacks `memory`, a `kernel` or an `image`")
                 .hint("such as `memory: 256 MB`"),
         );
     }
@@ -76,16 +77,62 @@ fn make(node: &Node, file: &str, mistakes: &mut Mistakes) -> Make {
                 .hint("whole megabytes, such as `256 MB` or `1 GB`"),
         ),
     });
-    let kernel = fields.find("kernel").and_then(|node| kernel(node, file, mistakes));
-    Make { memory, kernel }
+    Make { memory, base: base(&fields, file, mistakes) }
+}
+
+/// Reads what a machine boots.
+fn base(fields: &Fields<'_>, file: &str, mistakes: &mut Mistakes) -> Option<Base> {
+    let told = fields.find("cloud_init");
+    let Some(image) = fields.find("image") else {
+        if let Some(told) = told {
+            mistakes.0.push(
+                Mistake::new(told.at.clone(), "only a machine with an `image` of its own has cloud-init")
+                    .hint("such as `image: debian-12`"),
+            );
+        }
+        return fields.find("kernel").and_then(|node| kernel(node, file, mistakes)).map(Base::Kernel);
+    };
+    if let Some(kernel) = fields.find("kernel") {
+        return mistakes.add(
+            Mistake::new(kernel.at.clone(), "a machine has an `image` or a `kernel`, not both")
+                .hint("a distribution's image boots its own kernel"),
+        );
+    }
+    let cloud_init = match told {
+        None => None,
+        Some(node) => Some(beside(file, fields::text(node, "`cloud_init`", mistakes)?)),
+    };
+    Some(Base::Image { image: self::image(image, file, mistakes)?, cloud_init })
+}
+
+/// Reads an image: the name of a recipe, or a file that lies beside the scenario.
+fn image(node: &Node, file: &str, mistakes: &mut Mistakes) -> Option<String> {
+    let text = fields::text(node, "`image`", mistakes)?;
+    if text.contains('/') || IMAGE_FILES.iter().any(|ending| text.ends_with(ending)) {
+        return Some(beside(file, text));
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
+        return Some(text.to_owned());
+    }
+    mistakes.add(Mistake::new(node.at.clone(), format!("`{}` is no image", fields::shorten(text))).hint(
+        "the name of a recipe (`natrig image recipes`), a recipe (.yaml), or a disk (.qcow2, .img, .raw)",
+    ))
+}
+
+/// How the names of files end that machines are made of.
+const IMAGE_FILES: [&str; 4] = [".qcow2", ".img", ".raw", ".yaml"];
+
+/// The path of a file that is named in another one.
+fn beside(file: &str, path: &str) -> String {
+    Path::new(file).parent().unwrap_or(Path::new("")).join(path).to_string_lossy().into_owned()
 }
 
 /// Reads the package of a kernel; a file lies beside the scenario.
 fn kernel(node: &Node, file: &str, mistakes: &mut Mistakes) -> Option<String> {
     let text = fields::text(node, "`kernel`", mistakes)?;
     if text.ends_with(".deb") {
-        let path = Path::new(file).parent().unwrap_or(Path::new("")).join(text);
-        return Some(path.to_string_lossy().into_owned());
+        return Some(beside(file, text));
     }
     let plain = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
     if text.starts_with("linux-image-") && plain {

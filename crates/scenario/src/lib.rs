@@ -26,6 +26,7 @@ mod problem;
 mod profile;
 mod quantity;
 mod read;
+mod recipe;
 mod seen;
 mod site;
 mod talk;
@@ -36,8 +37,8 @@ mod yaml;
 pub use app::{App, AppPackage, AppProof, Brought, Deed, Part, Pattern, Role, Sign, Stop, Template, Unfit};
 pub use matrix::Matrix;
 pub use model::{
-    Action, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Make, Moment,
-    NodeFault, NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun, Where,
+    Action, Base, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Make,
+    Moment, NodeFault, NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun, Where,
 };
 pub use nat::{Engine, Gateway, Nat};
 pub use network::Network;
@@ -45,6 +46,7 @@ pub use port_mapping::{MappingFault, MappingProtocol, PortMapping};
 pub use problem::{Mistake, Problem};
 pub use profile::{gateways, profile};
 pub use read::{bounded, load_all};
+pub use recipe::{Recipe, Signature, Signs};
 pub use seen::Seen;
 pub use talk::Talk;
 pub use topology::{Layout, Link, Machine, Segment, Site};

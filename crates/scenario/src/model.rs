@@ -65,9 +65,9 @@ impl Scenario {
         Layout::of(&self.nats, &self.peers, self.relays)
     }
 
-    /// Whether some machines have a kernel of their own.
+    /// Whether some machines have a kernel of their own, which may do otherwise than the usual one.
     pub fn has_kernels(&self) -> bool {
-        self.layout().machines().any(|machine| self.sizes.kernel(machine).is_some())
+        self.layout().machines().any(|machine| self.sizes.base(machine).is_some())
     }
 
     /// The peers whose path is judged, the one that dials first: those of sites 1 and 2, or two in the one LAN that there is.
@@ -218,8 +218,22 @@ pub struct Sizes {
 pub struct Make {
     /// Its memory, in MiB.
     pub memory: Option<u32>,
-    /// The Debian package of its kernel: a name, or the path of a `.deb` file.
-    pub kernel: Option<String>,
+    /// What it boots, if not the usual image with the usual kernel.
+    pub base: Option<Base>,
+}
+
+/// What a machine boots.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Base {
+    /// The usual image with another kernel: the name of a Debian package, or the path of a `.deb` file.
+    Kernel(String),
+    /// The disk of a distribution.
+    Image {
+        /// The name of a recipe, or the path of a recipe or of a disk.
+        image: String,
+        /// The path of what cloud-init is told, if not what machines of that role are told.
+        cloud_init: Option<String>,
+    },
 }
 
 impl Sizes {
@@ -228,10 +242,10 @@ impl Sizes {
         self.of.get(&machine).and_then(|make| make.memory).or(self.role(machine).memory)
     }
 
-    /// The kernel of a machine, where it is set.
-    pub fn kernel(&self, machine: Machine) -> Option<&str> {
-        let own = self.of.get(&machine).and_then(|make| make.kernel.as_deref());
-        own.or(self.role(machine).kernel.as_deref())
+    /// What a machine boots, where it is set.
+    pub fn base(&self, machine: Machine) -> Option<&Base> {
+        let own = self.of.get(&machine).and_then(|make| make.base.as_ref());
+        own.or(self.role(machine).base.as_ref())
     }
 
     fn role(&self, machine: Machine) -> &Make {

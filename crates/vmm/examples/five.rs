@@ -11,7 +11,7 @@ use std::{
 
 use natrig_agent_proto::{Identity, Network, Nic, Request, Route};
 use natrig_vmm::{
-    Accelerator, CloneSpec, Image, ImageSpec, Machine, PackageSource, Qemu, Shape, Store, Template,
+    Accelerator, CloneSpec, Image, ImageSpec, Machine, Origin, PackageSource, Qemu, Shape, Store, Template,
 };
 
 type Anything<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -40,7 +40,8 @@ fn main() -> Anything<()> {
     println!("accelerator     {}  {}", choice.accelerator, choice.reason);
     let began = Instant::now();
     let shape = Shape::default();
-    let template = Template::build(&store, &qemu, &image, choice.accelerator, shape, &mut progress)?;
+    let template =
+        Template::build(&store, &qemu, Origin::Micro(&image), choice.accelerator, shape, &mut progress)?;
     match template.boot_time() {
         Some(boot) => println!("template    {:>7.2?}  of that boot {boot:.2?}", began.elapsed()),
         None => println!("template    {:>7.2?}  from the cache", began.elapsed()),

@@ -56,6 +56,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A distribution's image is not what a machine can be made of.
+    #[error("{what}\nhint: {hint}")]
+    Cloud {
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A package holds something else than expected.
     #[error("guest image: {0}")]
     Image(String),

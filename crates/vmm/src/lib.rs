@@ -20,8 +20,10 @@
 
 mod accelerator;
 mod agent;
+mod cloud;
 mod disk;
 mod error;
+mod export;
 mod image;
 mod machine;
 mod qemu;
@@ -34,12 +36,14 @@ mod world;
 
 pub use accelerator::{Accelerator, Choice};
 pub use agent::{AgentClient, AgentError, Output, Process, ProcessEvent};
+pub use cloud::{CloudImage, CloudSpec, Published, QEMU_IMG, Shelf, Shelved, Signed, Trust};
 pub use disk::{AppDisk, DISK_BYTES};
 pub use error::{Error, Result};
+pub use export::{Exported, export};
 pub use image::{Image, ImageSpec, Manifest, Package, PackageSource};
 pub use machine::{CloneSpec, Machine};
-pub use qemu::Qemu;
+pub use qemu::{Format, Qemu};
 pub use slots::{Slots, Turn};
 pub use store::Store;
-pub use template::{Shape, Template};
+pub use template::{Origin, Shape, Template};
 pub use world::{World, WorldFile, WorldSpec};

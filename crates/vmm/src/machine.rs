@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::{
     Accelerator, AgentClient, Error, Qemu, Result, Shape,
     error::Doing,
-    qemu::{self, Role, Wiring},
+    qemu::{self, Format, Role, SystemWiring, Wiring},
     qmp::Qmp,
     spawn,
 };
@@ -60,10 +60,20 @@ pub(crate) struct Launch<'a> {
     pub(crate) role: Role<'a>,
     pub(crate) memory: File,
     pub(crate) disk: File,
+    pub(crate) system: Option<System>,
     pub(crate) nics: Vec<OwnedFd>,
     pub(crate) console: File,
     /// Further descriptors that it is told of over QMP.
     pub(crate) inherited: Vec<OwnedFd>,
+}
+
+/// The disks of a machine that boots a distribution.
+#[derive(Debug)]
+pub(crate) struct System {
+    /// The layers of its root disk, the lowest first; the machine writes to the last.
+    pub(crate) layers: Vec<(Format, File)>,
+    /// What cloud-init and the agent come from.
+    pub(crate) seed: File,
 }
 
 impl Machine {
@@ -90,9 +100,15 @@ impl Machine {
         let stderr = console.try_clone().doing(started)?;
 
         let numbers: Vec<i32> = nics.iter().map(AsRawFd::as_raw_fd).collect();
+        let layers: Vec<(Format, i32)> = (launch.system.iter())
+            .flat_map(|system| system.layers.iter().map(|(format, file)| (*format, file.as_raw_fd())))
+            .collect();
+        let system = launch.system.as_ref();
+        let system = system.map(|system| SystemWiring { layers: &layers, seed: system.seed.as_raw_fd() });
         let wiring = Wiring {
             memory: launch.memory.as_raw_fd(),
             disk: launch.disk.as_raw_fd(),
+            system,
             qmp: qmp_theirs.as_raw_fd(),
             agent: agent_theirs.as_raw_fd(),
             console: console.as_raw_fd(),
@@ -107,6 +123,9 @@ impl Machine {
         let mut inherited = nics;
         inherited.extend(launch.inherited);
         inherited.extend([launch.memory, launch.disk, console].map(OwnedFd::from));
+        if let Some(System { layers, seed }) = launch.system {
+            inherited.extend(layers.into_iter().map(|(_, file)| file).chain([seed]).map(OwnedFd::from));
+        }
         inherited.extend([qmp_theirs, agent_theirs].map(OwnedFd::from));
         let child = spawn::spawn(command, inherited).doing(started)?;
 

@@ -6,6 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::json;
+
 use crate::{Accelerator, Error, Result, Shape};
 
 /// The program looked for in `PATH`.
@@ -78,10 +80,39 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 pub(crate) struct Wiring<'a> {
     pub(crate) memory: i32,
     pub(crate) disk: i32,
+    pub(crate) system: Option<SystemWiring<'a>>,
     pub(crate) qmp: i32,
     pub(crate) agent: i32,
     pub(crate) console: i32,
     pub(crate) nics: &'a [i32],
+}
+
+/// The disks of a machine that boots a distribution.
+#[derive(Debug)]
+pub(crate) struct SystemWiring<'a> {
+    /// The layers of its root disk, the lowest first; the machine writes to the last.
+    pub(crate) layers: &'a [(Format, i32)],
+    pub(crate) seed: i32,
+}
+
+/// How a disk is written in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// As it is.
+    Raw,
+    /// In clusters, as QEMU does it.
+    Qcow2,
+}
+
+impl Format {
+    /// What QEMU calls it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+        }
+    }
 }
 
 /// What a machine is for: its devices are the same either way.
@@ -89,6 +120,8 @@ pub(crate) struct Wiring<'a> {
 pub(crate) enum Role<'a> {
     /// Boots, to be saved: its memory file is what it writes to.
     Original { kernel: &'a Path, initrd: &'a Path },
+    /// Boots from its disk, to be saved.
+    FromDisk,
     /// Comes from a saved machine: it writes to pages of its own.
     Clone,
 }
@@ -102,7 +135,7 @@ pub(crate) fn arguments(
 ) -> Vec<OsString> {
     let memory = shape.memory_mb;
     let share = match role {
-        Role::Original { .. } => "on",
+        Role::Original { .. } | Role::FromDisk => "on",
         Role::Clone => "off",
     };
     let mut line = Arguments::default();
@@ -130,8 +163,9 @@ pub(crate) fn arguments(
     ));
     line.words("-object rng-random,id=rng,filename=/dev/urandom -device virtio-rng-pci,rng=rng");
     line.words(&format!(
-        "-drive if=none,id=disk,format=raw,read-only=on,file.locking=off,file=/proc/self/fd/{} -device virtio-blk-pci,drive=disk",
-        wiring.disk
+        "-drive if=none,id=disk,format=raw,read-only=on,file.locking=off,file=/proc/self/fd/{} -device virtio-blk-pci,drive=disk,serial={}",
+        wiring.disk,
+        natrig_agent_proto::APP_DISK
     ));
     for (index, fd) in wiring.nics.iter().enumerate() {
         line.words(&format!("-netdev stream,id=n{index},server=off,addr.type=fd,addr.str={fd}"));
@@ -145,9 +179,40 @@ pub(crate) fn arguments(
             line.pair("-initrd", initrd);
             line.pair("-append", KERNEL_COMMAND_LINE);
         }
+        Role::FromDisk => {}
         Role::Clone => line.words("-incoming defer"),
     }
+    // Last, so that the devices of other machines stay where they are.
+    if let Some(system) = &wiring.system {
+        line.words(&format!("-blockdev {}", layered(system.layers)));
+        line.words("-device virtio-blk-pci,drive=root,bootindex=0");
+        line.words(&format!(
+            "-drive if=none,id=seed,format=raw,read-only=on,file.locking=off,file=/proc/self/fd/{} -device virtio-blk-pci,drive=seed,serial={}",
+            system.seed,
+            natrig_agent_proto::tenant::DISK
+        ));
+    }
     line.0
+}
+
+/// A disk in layers: the last one, that below it, and so on.
+fn layered(layers: &[(Format, i32)]) -> serde_json::Value {
+    let mut below = serde_json::Value::Null;
+    for (number, (format, fd)) in layers.iter().enumerate() {
+        let file = json!({ "driver": "file", "filename": format!("/proc/self/fd/{fd}"), "locking": "off" });
+        let mut node = json!({ "driver": format.word(), "file": file });
+        // A layer says nothing of what is below it: whatever a file may name there is not looked for.
+        if *format == Format::Qcow2 {
+            node["backing"] = below;
+        }
+        if number + 1 == layers.len() {
+            node["node-name"] = json!("root");
+        } else {
+            node["read-only"] = json!(true);
+        }
+        below = node;
+    }
+    below
 }
 
 /// The board, without what no guest of ours uses.
@@ -162,9 +227,11 @@ const KERNEL_COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 rdinit=/init mitigations=off nokaslr no_timer_check random.trust_cpu=on";
 
 /// Everything about a machine that does not show in its shape; a template made with another one is of no use.
-pub(crate) fn layout(accelerator: Accelerator, shape: Shape) -> String {
+pub(crate) fn layout(accelerator: Accelerator, shape: Shape, with_system: bool) -> String {
     let nics: Vec<i32> = (0..i32::from(shape.nics)).collect();
-    let wiring = Wiring { memory: 0, disk: 0, qmp: 0, agent: 0, console: 0, nics: &nics };
+    let layers = [(Format::Raw, 0), (Format::Qcow2, 0)];
+    let system = with_system.then_some(SystemWiring { layers: &layers, seed: 0 });
+    let wiring = Wiring { memory: 0, disk: 0, system, qmp: 0, agent: 0, console: 0, nics: &nics };
     let role = Role::Original { kernel: Path::new(""), initrd: Path::new("") };
     format!("{:?}", arguments(accelerator, shape, role, &wiring))
 }
@@ -197,12 +264,25 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_lies_on_those_below_it() {
+        let disk = layered(&[(Format::Raw, 3), (Format::Qcow2, 4), (Format::Qcow2, 5)]);
+        assert_eq!(disk["file"]["filename"], "/proc/self/fd/5");
+        assert_eq!((&disk["node-name"], &disk["read-only"]), (&json!("root"), &json!(null)));
+        assert_eq!(disk["backing"]["file"]["filename"], "/proc/self/fd/4");
+        let lowest = &disk["backing"]["backing"];
+        assert_eq!((&lowest["driver"], &lowest["read-only"]), (&json!("raw"), &json!(true)));
+        assert!(!disk.to_string().contains(' '));
+        assert_eq!(layered(&[(Format::Qcow2, 3)])["backing"], json!(null));
+    }
+
+    #[test]
     fn another_shape_is_another_layout() {
         let shape = Shape::default();
         let larger = Shape { memory_mb: shape.memory_mb + 1, ..shape };
-        let layout = |shape| super::layout(Accelerator::Tcg, shape);
+        let layout = |shape| super::layout(Accelerator::Tcg, shape, false);
         assert_eq!(layout(shape), layout(shape));
         assert_ne!(layout(shape), layout(larger));
-        assert_ne!(layout(shape), super::layout(Accelerator::Kvm, shape));
+        assert_ne!(layout(shape), super::layout(Accelerator::Kvm, shape, false));
+        assert_ne!(layout(shape), super::layout(Accelerator::Tcg, shape, true));
     }
 }

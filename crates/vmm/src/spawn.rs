@@ -31,9 +31,14 @@ static FORKING_THREAD: LazyLock<io::Result<mpsc::Sender<Job>>> = LazyLock::new(|
 });
 
 /// Runs a program to its end and takes what it writes; it is killed when this process ends.
-pub(crate) fn output(mut command: Command) -> io::Result<Output> {
+pub(crate) fn output(command: Command) -> io::Result<Output> {
+    output_with(command, Vec::new())
+}
+
+/// The same, with files that it finds under the numbers they have here.
+pub(crate) fn output_with(mut command: Command, inherited: Vec<OwnedFd>) -> io::Result<Output> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    spawn(command, Vec::new())?.wait_with_output()
+    spawn(command, inherited)?.wait_with_output()
 }
 
 /// Starts a child that keeps `inherited` open under the numbers they have here, and is killed when this process ends.

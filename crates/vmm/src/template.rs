@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom, Write},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    Accelerator, CloneSpec, DISK_BYTES, Error, Image, Machine, Qemu, Result, Store,
+    Accelerator, CloneSpec, CloudImage, CloudSpec, DISK_BYTES, Error, Format, Image, Machine, Qemu, Result,
+    Store, cloud,
     error::Doing,
-    machine::{Launch, PATIENCE},
+    machine::{Launch, PATIENCE, System},
     qemu::{self, Role},
     store::{self, Fingerprint, NewFile},
 };
@@ -52,16 +53,34 @@ pub struct Template {
     inner: Arc<Inner>,
 }
 
+/// What a machine boots from, to be saved.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A kernel with an initial file system that is all it has.
+    Micro(&'a Image),
+    /// The disk of a distribution.
+    Cloud(CloudSpec<'a>),
+}
+
 #[derive(Debug)]
 struct Inner {
     qemu: Qemu,
     accelerator: Accelerator,
     shape: Shape,
     files: Files,
-    /// The memory as it was when this template was opened, even if its file has been replaced since.
+    saved: Saved,
+    /// The distribution's disk below that of the template.
+    cloud: Option<CloudImage>,
+    boot: Option<Duration>,
+}
+
+/// A template's files as they were when it was opened, even if they have been replaced since.
+#[derive(Debug)]
+struct Saved {
     memory: File,
     state: File,
-    boot: Option<Duration>,
+    /// Of a distribution's machine: what it had written to its disk, and its seed.
+    system: Option<[File; 2]>,
 }
 
 /// What is written beside memory and state, last of all: without it there is no template.
@@ -72,30 +91,41 @@ struct Seal {
     memory_hash: String,
     state_bytes: u64,
     state_hash: String,
+    /// Of a distribution's machine: the hashes of its disk and its seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    system: Option<[String; 2]>,
 }
 
 impl Template {
-    /// Opens the template for this image, QEMU, accelerator and shape; boots and saves one where there is none, or where
+    /// Opens the template for this origin, QEMU, accelerator and shape; boots and saves one where there is none, or where
     /// its files are damaged.
     pub fn build(
         store: &Store,
         qemu: &Qemu,
-        image: &Image,
+        origin: Origin<'_>,
         accelerator: Accelerator,
         shape: Shape,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
+        let (cloud, slow) = match origin {
+            Origin::Micro(_) => (None, ""),
+            Origin::Cloud(spec) => (Some(spec.image), ", which takes minutes where it is emulated"),
+        };
         let key = Fingerprint::new("template")
             .with(FORMAT)
-            .with(image.id())
             .with(qemu.version())
             .with(accelerator.host_part())
-            .with(qemu::layout(accelerator, shape))
-            .finish();
+            .with(qemu::layout(accelerator, shape, cloud.is_some()));
+        let key = match origin {
+            Origin::Micro(image) => key.with(image.id()),
+            Origin::Cloud(spec) => spec.fingerprint(key),
+        };
+        let key = key.finish();
         let files = Files::new(&store.folder("templates")?, &key);
         let opened = |files: Files, boot| -> Result<Option<Self>> {
-            Ok(files.open()?.map(|(memory, state)| Self {
-                inner: Arc::new(Inner { qemu: qemu.clone(), accelerator, shape, files, memory, state, boot }),
+            let cloud = cloud.cloned();
+            Ok(files.open(cloud.is_some())?.map(|saved| Self {
+                inner: Arc::new(Inner { qemu: qemu.clone(), accelerator, shape, files, saved, cloud, boot }),
             }))
         };
         if let Some(template) = opened(files.clone(), None)? {
@@ -109,9 +139,9 @@ impl Template {
         }
         files.remove()?;
         let megabytes = shape.memory_mb;
-        progress(&format!("booting a guest with {megabytes} MB once, to be copied from then on"));
+        progress(&format!("booting a guest with {megabytes} MB once, to be copied from then on{slow}"));
         let began = Instant::now();
-        let boot = files.make(qemu, image, accelerator, shape)?;
+        let boot = files.make(qemu, origin, accelerator, shape)?;
         store::prune(files.folder(), KEPT)?;
         tracing::info!(
             boot_ms = boot.as_millis(),
@@ -132,17 +162,19 @@ impl Template {
             Some(path) => File::open(path).on("open", path)?,
             None => empty_disk(inner.files.folder())?,
         };
-        let state = reopen(&inner.state)?;
+        let state = reopen(&inner.saved.state)?;
         let number = std::os::fd::AsRawFd::as_raw_fd(&state);
         let console = console_tail(&spec.console)?;
+        let system = inner.system_of_a_copy()?;
         let machine = Machine::launch(
             &inner.qemu,
             Launch {
                 accelerator: inner.accelerator,
                 shape: inner.shape,
                 role: Role::Clone,
-                memory: inner.memory.try_clone().doing(|| "cannot open a template".to_owned())?,
+                memory: inner.saved.memory.try_clone().doing(|| "cannot open a template".to_owned())?,
                 disk,
+                system,
                 nics: spec.nics,
                 console: spec.console,
                 inherited: vec![OwnedFd::from(state)],
@@ -192,25 +224,45 @@ impl Template {
     }
 }
 
+impl Inner {
+    /// The disks of a copy: its own layer above that of the template.
+    fn system_of_a_copy(&self) -> Result<Option<System>> {
+        let (Some(cloud), Some([disk, seed])) = (&self.cloud, &self.saved.system) else { return Ok(None) };
+        let opened = |file: &File| file.try_clone().doing(|| "cannot open a template".to_owned());
+        let lowest = File::open(cloud.path()).on("open", cloud.path())?;
+        let own = opened(cloud.layer(self.files.folder())?.file())?;
+        let layers = vec![(cloud.format(), lowest), (Format::Qcow2, opened(disk)?), (Format::Qcow2, own)];
+        Ok(Some(System { layers, seed: opened(seed)? }))
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Files {
     seal: PathBuf,
     memory: PathBuf,
     state: PathBuf,
+    disk: PathBuf,
+    seed: PathBuf,
 }
 
 impl Files {
     fn new(folder: &Path, key: &str) -> Self {
         let file = |ending| folder.join(format!("{key}.{ending}"));
-        Self { seal: file("json"), memory: file("memory"), state: file("state") }
+        Self {
+            seal: file("json"),
+            memory: file("memory"),
+            state: file("state"),
+            disk: file("disk"),
+            seed: file("seed"),
+        }
     }
 
     fn folder(&self) -> &Path {
         self.seal.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Memory and state, if they are there as they were saved.
-    fn open(&self) -> Result<Option<(File, File)>> {
+    /// What was saved, if it is there as it was.
+    fn open(&self, with_system: bool) -> Result<Option<Saved>> {
         let Ok(seal) = fs::read(&self.seal) else {
             return Ok(None);
         };
@@ -218,26 +270,39 @@ impl Files {
             tracing::warn!(file = %self.seal.display(), "a damaged template is made anew");
             return Ok(None);
         };
-        let whole = |path: &Path, bytes: u64, hash: &str| -> Option<File> {
+        let whole = |path: &Path, bytes: Option<u64>, hash: &str| -> Option<File> {
             let file = File::open(path).ok()?;
-            let sound = file.metadata().ok()?.len() == bytes && content_hash(&file).ok()? == hash;
+            let length = file.metadata().ok()?.len();
+            let sound = bytes.is_none_or(|bytes| bytes == length) && content_hash(&file).ok()? == hash;
             if !sound {
                 tracing::warn!(file = %path.display(), "a damaged template is made anew");
             }
             sound.then_some(file)
         };
-        let memory = whole(&self.memory, seal.memory_bytes, &seal.memory_hash);
-        let state = whole(&self.state, seal.state_bytes, &seal.state_hash);
+        let memory = whole(&self.memory, Some(seal.memory_bytes), &seal.memory_hash);
+        let state = whole(&self.state, Some(seal.state_bytes), &seal.state_hash);
+        let system = seal.system.and_then(|[disk, seed]| {
+            Some([whole(&self.disk, None, &disk)?, whole(&self.seed, None, &seed)?])
+        });
         store::touch(&self.seal);
-        Ok(memory.zip(state))
+        let whole = system.is_some() == with_system;
+        Ok(memory.zip(state).filter(|_| whole).map(|(memory, state)| Saved { memory, state, system }))
     }
 
     fn remove(&self) -> Result<()> {
-        [&self.seal, &self.memory, &self.state].into_iter().try_for_each(|path| store::remove(path))
+        [&self.seal, &self.memory, &self.state, &self.disk, &self.seed]
+            .into_iter()
+            .try_for_each(|path| store::remove(path))
     }
 
     /// Boots a guest and saves it; says how long it took to boot.
-    fn make(&self, qemu: &Qemu, image: &Image, accelerator: Accelerator, shape: Shape) -> Result<Duration> {
+    fn make(
+        &self,
+        qemu: &Qemu,
+        origin: Origin<'_>,
+        accelerator: Accelerator,
+        shape: Shape,
+    ) -> Result<Duration> {
         store::sweep(self.folder())?;
         let memory = NewFile::create(self.folder())?;
         let bytes = u64::from(shape.memory_mb) << 20;
@@ -254,7 +319,18 @@ impl Files {
         }
 
         let began = Instant::now();
-        let machine = boot(qemu, image, accelerator, shape, memory.file(), BOOT_PATIENCE)?;
+        let (machine, system) = match origin {
+            Origin::Micro(image) => {
+                (boot(qemu, image, accelerator, shape, memory.file(), BOOT_PATIENCE)?, None)
+            }
+            Origin::Cloud(spec) => {
+                let layer = spec.image.layer(self.folder())?;
+                let seed = self.seed(&spec)?;
+                let machine =
+                    boot_cloud(qemu, &spec, accelerator, shape, memory.file(), [layer.file(), seed.file()])?;
+                (machine, Some([layer, seed]))
+            }
+        };
         let boot = began.elapsed();
         save(&machine, state.file())?;
         machine.kill()?;
@@ -265,12 +341,32 @@ impl Files {
             memory_hash: content_hash(memory.file()).on("read", &self.memory)?,
             state_bytes: state.file().metadata().on("read", &self.state)?.len(),
             state_hash: content_hash(state.file()).on("read", &self.state)?,
+            system: match &system {
+                None => None,
+                Some([disk, seed]) => Some([
+                    content_hash(disk.file()).on("read", &self.disk)?,
+                    content_hash(seed.file()).on("read", &self.seed)?,
+                ]),
+            },
         };
         memory.publish(&self.memory)?;
         state.publish(&self.state)?;
+        if let Some([disk, seed]) = system {
+            disk.publish(&self.disk)?;
+            seed.publish(&self.seed)?;
+        }
         let seal = serde_json::to_vec_pretty(&seal).map_err(std::io::Error::from);
         store::write_file(&self.seal, &seal.on("write", &self.seal)?)?;
         Ok(boot)
+    }
+
+    /// The disk with what a distribution's machine is told, and the agent.
+    fn seed(&self, spec: &CloudSpec<'_>) -> Result<NewFile> {
+        let initrd = spec.guests.initrd();
+        let content = cloud::seed::make(spec.user_data, &fs::read(initrd).on("read", initrd)?)?;
+        let seed = NewFile::create(self.folder())?;
+        seed.file().write_all(&content).on("write", &self.seed)?;
+        Ok(seed)
     }
 }
 
@@ -283,7 +379,40 @@ pub(crate) fn boot(
     memory: &File,
     within: Duration,
 ) -> Result<Machine> {
-    let console = NewFile::create(image.folder())?;
+    let role = Role::Original { kernel: image.kernel(), initrd: image.initrd() };
+    boot_with(qemu, image.folder(), accelerator, shape, memory, (role, None), within)
+}
+
+/// Boots a distribution until it is through with cloud-init and the agent has moved in.
+fn boot_cloud(
+    qemu: &Qemu,
+    spec: &CloudSpec<'_>,
+    accelerator: Accelerator,
+    shape: Shape,
+    memory: &File,
+    [layer, seed]: [&File; 2],
+) -> Result<Machine> {
+    let opened = |file: &File| file.try_clone().doing(|| "cannot open a disk".to_owned());
+    let image = spec.image;
+    let lowest = File::open(image.path()).on("open", image.path())?;
+    let layers = vec![(image.format(), lowest), (Format::Qcow2, opened(layer)?)];
+    let disks = (Role::FromDisk, Some(System { layers, seed: opened(seed)? }));
+    let within = cloud::BOOT_PATIENCE;
+    let machine = boot_with(qemu, spec.guests.folder(), accelerator, shape, memory, disks, within)?;
+    cloud::hold_boot(&machine)?;
+    Ok(machine)
+}
+
+fn boot_with(
+    qemu: &Qemu,
+    folder: &Path,
+    accelerator: Accelerator,
+    shape: Shape,
+    memory: &File,
+    (role, system): (Role<'_>, Option<System>),
+    within: Duration,
+) -> Result<Machine> {
+    let console = NewFile::create(folder)?;
     let reader = console.file().try_clone().doing(|| "cannot read a console".to_owned())?;
     let tail = console_tail(&reader)?;
     let machine = Machine::launch(
@@ -291,9 +420,10 @@ pub(crate) fn boot(
         Launch {
             accelerator,
             shape,
-            role: Role::Original { kernel: image.kernel(), initrd: image.initrd() },
+            role,
             memory: memory.try_clone().doing(|| "cannot keep a guest's memory".to_owned())?,
-            disk: empty_disk(image.folder())?,
+            disk: empty_disk(folder)?,
+            system,
             nics: Vec::new(),
             console: reader.try_clone().doing(|| "cannot keep a console".to_owned())?,
             inherited: Vec::new(),
@@ -373,7 +503,7 @@ fn console_tail(console: &File) -> Result<impl Fn() -> String + use<>> {
 }
 
 /// A hash that tells damage, not malice. Holes of a sparse file are skipped, not read.
-fn content_hash(file: &File) -> std::io::Result<String> {
+pub(crate) fn content_hash(file: &File) -> std::io::Result<String> {
     let mut file = file.try_clone()?;
     let length = file.metadata()?.len();
     let mut hash = Xxh3::new();

@@ -321,9 +321,11 @@ fn execute(
     argv: Vec<String>,
     terminal: Option<(u16, u16)>,
 ) -> io::Result<()> {
-    let agent = machine(served, name).and_then(|machine| served.live.agent(machine).map_err(told));
-    let agent = match agent {
-        Ok(agent) => agent,
+    let found = machine(served, name).and_then(|machine| {
+        Ok((served.live.agent(machine).map_err(told)?, served.live.command(machine, argv)))
+    });
+    let (agent, argv) = match found {
+        Ok(found) => found,
         Err(message) => return channel.send(&Answer::Refused(message)),
     };
     let mut back = channel.try_clone()?;

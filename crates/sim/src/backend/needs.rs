@@ -17,6 +17,9 @@ pub fn needs_a_kernel(scenario: &Scenario) -> Result<(), Trouble> {
     if let Some(gateway) = gateways.find(|gateway| gateway.fixed && gateway.engine == Engine::Kernel) {
         return refused(format!("`{}` is to be made by one (`engine: kernel`)", gateway.profile.name));
     }
+    if scenario.has_kernels() {
+        return refused("`machines` names one that is to be booted (`kernel` or `image`)".to_owned());
+    }
     if !scenario.port_mapping.is_empty() {
         return refused("`port_mapping` is miniupnpd's, in the kernel of a gateway".to_owned());
     }

@@ -14,27 +14,35 @@ const LINK: u32 = 0o120_000;
 
 /// Files to be, by their path without a leading slash.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     folders: BTreeSet<String>,
     entries: BTreeMap<String, (u32, Vec<u8>)>,
 }
 
 impl Archive {
-    pub(super) fn folder(&mut self, path: &str) {
+    pub(crate) fn folder(&mut self, path: &str) {
         self.parents(path);
         self.folders.insert(path.to_owned());
     }
 
-    pub(super) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.entry(path, FILE | mode, content);
     }
 
-    pub(super) fn link(&mut self, path: &str, target: &str) {
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.entry(path, LINK | 0o777, target.as_bytes());
     }
 
-    pub(super) fn contains(&self, path: &str) -> bool {
+    pub(crate) fn contains(&self, path: &str) -> bool {
         self.entries.contains_key(path)
+    }
+
+    /// Puts there what an archive has.
+    pub(crate) fn node(&mut self, path: &str, mode: u32, content: Vec<u8>) {
+        match mode & 0o170_000 {
+            FOLDER => self.folder(path),
+            _ => self.entry(path, mode, &content),
+        }
     }
 
     fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
@@ -49,7 +57,7 @@ impl Archive {
     }
 
     /// The whole archive, the same bytes for the same content.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         let folders = self.folders.into_iter().map(|path| (path, (FOLDER | 0o755, Vec::new())));
         let mut output = Vec::new();
         for (number, (path, (mode, content))) in folders.chain(self.entries).enumerate() {

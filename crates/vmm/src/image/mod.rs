@@ -1,6 +1,6 @@
 //! Guest images: a Debian kernel, a few of Debian's programs, and the guest program.
 
-mod archive;
+pub(crate) mod archive;
 mod modules;
 pub(crate) mod packages;
 mod programs;
@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use natrig_agent_proto::tenant;
 use serde::{Deserialize, Serialize};
 
 pub use packages::{Package, PackageSource};
@@ -190,7 +191,7 @@ fn make(folder: &Path, id: &str, packages: &[packages::Fetched], guest_program: 
     for name in ["dev", "etc", "proc", "run", "sys", "tmp", "root", "app", "var"] {
         archive.folder(name);
     }
-    archive.file("init", 0o755, guest_program);
+    archive.file(INIT, 0o755, guest_program);
     for applet in GUEST_APPLETS {
         archive.link(&format!("usr/bin/{applet}"), "/init");
     }
@@ -199,7 +200,7 @@ fn make(folder: &Path, id: &str, packages: &[packages::Fetched], guest_program: 
         archive.file(&module.path, 0o644, &module.content);
         load_order.push_str(&format!("/{}\n", module.path));
     }
-    archive.file("etc/natrig/modules", 0o644, load_order.as_bytes());
+    archive.file(MODULES, 0o644, load_order.as_bytes());
     for (path, content) in ACCOUNTS {
         archive.file(path, 0o644, content.as_bytes());
     }
@@ -228,6 +229,12 @@ fn make(folder: &Path, id: &str, packages: &[packages::Fetched], guest_program: 
     store::write_file(&path, &text.on("write", &path)?)
 }
 
+/// The guest program.
+pub(crate) const INIT: &str = "init";
+
+/// Which modules are loaded, in their order.
+pub(crate) const MODULES: &str = "etc/natrig/modules";
+
 /// Debian's tcpdump becomes the user of its name once it has opened what it listens on.
 const ACCOUNTS: [(&str, &str); 2] = [
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/tmp:/bin/false\n"),
@@ -235,8 +242,8 @@ const ACCOUNTS: [(&str, &str); 2] = [
 ];
 
 /// What the guest program is also called, beside `/init`.
-const GUEST_APPLETS: [&str; 6] =
-    ["stun-server", "prober", "nat-model", "mapping-mirror", "in-world", "carry"];
+const GUEST_APPLETS: [&str; 7] =
+    ["stun-server", "prober", "nat-model", "mapping-mirror", "in-world", "carry", tenant::OUTSIDE];
 
 fn kernel(tree: &Tree) -> Result<(String, &[u8])> {
     let mut kernels = tree

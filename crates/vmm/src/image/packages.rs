@@ -170,6 +170,17 @@ pub(crate) fn of_app(
     Cache::open(store, &Wanted::of_app(names))?.obtain(false, progress)
 }
 
+/// Packages of tools that are started here, with all that they depend on.
+pub(crate) fn of_tools(
+    store: &Store,
+    names: &[&str],
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<Fetched>> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let wanted = Wanted { whose: "the boot loader", ..Wanted::of_app(&names) };
+    Cache::open(store, &wanted)?.obtain(false, progress)
+}
+
 /// What [`obtain`] would give, if that is known without looking at the packages.
 pub(super) fn known(
     store: &Store,

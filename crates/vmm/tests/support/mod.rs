@@ -58,7 +58,15 @@ pub fn template_in(store: &Store, packages: PackageSource) -> Template {
     let image = image(store, packages);
     let qemu = qemu();
     let choice = Accelerator::choose(store, &qemu, &image, &mut |_| {}).unwrap();
-    Template::build(store, &qemu, &image, choice.accelerator, Shape::default(), &mut |_| {}).unwrap()
+    Template::build(
+        store,
+        &qemu,
+        natrig_vmm::Origin::Micro(&image),
+        choice.accelerator,
+        Shape::default(),
+        &mut |_| {},
+    )
+    .unwrap()
 }
 
 pub fn template() -> Template {

@@ -1,0 +1,117 @@
+//! Machines that boot a distribution's disk: Debian's kernel, systemd and cloud-init, from a disk like those that it publishes for clouds.
+
+mod support;
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use natrig_record::{Outcome, Path};
+use support::{Place, assert_code, repository, scenario, stderr, stdout};
+
+/// The disk, made by `scripts/debian-cloud-image` once for each version of that script.
+fn disk() -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let script = repository().join("scripts/debian-cloud-image");
+    let version = hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(fs::read(&script).unwrap())[..8]);
+    let folder = repository().join("target/images");
+    fs::create_dir_all(&folder).unwrap();
+    let disk = folder.join(format!("debian-{version}.qcow2"));
+    if !disk.exists() {
+        let output = Command::new(&script).arg(&disk).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    disk
+}
+
+/// A scenario of the seed, with machines of that disk.
+fn with_machines(seed: &str, machines: &str) -> String {
+    let text = fs::read_to_string(scenario(&format!("seed/{seed}.yaml"))).unwrap();
+    format!("{text}\nmachines:\n{}", machines.replace("DISK", disk().to_str().unwrap()))
+}
+
+/// What became of a scenario, and where its results are.
+fn run(place: &Place, name: &str, text: &str) -> natrig_record::Cell {
+    fs::write(place.work().join(format!("{name}.yaml")), text).unwrap();
+    let file = format!("{name}.yaml");
+    let output = place.run(["run", "--out", name, &file]);
+    assert_code(&output, 0);
+    natrig_report::read(&place.work().join(name).join("results.json")).unwrap().cells.remove(0)
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn seed_scenarios_pass_with_a_distributions_machines() {
+    let place = Place::new();
+    for (seed, machines, path) in [
+        (
+            "scenario-holepunch",
+            "  gateway: {image: DISK}\n  peer: {image: DISK}\n  relay: {image: DISK}\n",
+            Path::Direct,
+        ),
+        // A gateway of natrig's own before a distribution's peers, and the other way about.
+        ("scenario-relay-fallback", "  peer: {image: DISK}\n", Path::Relay),
+        ("scenario-direct", "  nat1: {image: DISK}\n", Path::Direct),
+    ] {
+        let cell = run(&place, seed, &with_machines(seed, machines));
+        assert_eq!(cell.outcome, Outcome::AsExpected, "{seed}");
+        assert_eq!(cell.verdict.unwrap().path, path, "{seed}");
+        assert!(cell.proofs.iter().all(|proof| proof.steps == "whole"), "{seed}");
+        assert!(cell.kernels.values().all(|kernel| kernel.ends_with("-cloud-amd64")), "{:?}", cell.kernels);
+    }
+    place.assert_no_process();
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn a_distributions_machine_is_itself() {
+    let place = Place::new();
+    let text = with_machines("scenario-holepunch", "  peer: {image: DISK}\n");
+    fs::write(place.work().join("one.yaml"), text).unwrap();
+    let lab = place.lab();
+    assert_code(&place.run(["up", "one.yaml", "--lab", &lab]), 0);
+    let said = |words: &[&str]| {
+        let output = place.run(["exec", "--lab", &lab, "peer1", "--"].iter().chain(words));
+        assert_code(&output, 0);
+        stdout(&output).trim().to_owned()
+    };
+    assert_eq!(said(&["cat", "/proc/1/comm"]), "systemd");
+    assert_eq!(said(&["sh", "-c", ". /etc/os-release; echo $ID-$VERSION_ID"]), "debian-12");
+    assert_eq!(said(&["hostname"]), "peer1");
+    assert_eq!(said(&["cloud-init", "status"]), "status: done");
+    assert_eq!(
+        said(&["sh", "-c", "systemctl is-enabled apt-daily.timer || true"]),
+        "disabled",
+        "what cloud-init was told"
+    );
+    // Copies are not twins.
+    let of = |machine: &str| {
+        let id = place.run(["exec", "--lab", &lab, machine, "--", "cat", "/etc/machine-id"]);
+        stdout(&id)
+    };
+    assert_ne!(of("peer1"), of("peer2"));
+    // What one writes, the other does not see.
+    said(&["sh", "-c", "echo 1 > /root/mine; sync"]);
+    let other = place.run(["exec", "--lab", &lab, "peer2", "--", "cat", "/root/mine"]);
+    assert!(stderr(&other).contains("No such file"), "{}", stderr(&other));
+    assert_code(&place.run(["down", "--lab", &lab]), 0);
+    place.assert_no_process();
+}
+
+#[test]
+#[ignore = "long: make test-full"]
+fn a_distribution_that_fails_to_set_itself_up_is_told() {
+    let place = Place::new();
+    fs::write(place.work().join("bad.yaml"), "#cloud-config\nruncmd:\n  - [false]\n").unwrap();
+    let text = with_machines("scenario-relay-fallback", "  peer1: {image: DISK, cloud_init: bad.yaml}\n");
+    fs::write(place.work().join("one.yaml"), text).unwrap();
+    let output = place.run(["run", "--out", "out", "one.yaml"]);
+    let said = stderr(&output) + &stdout(&output);
+    assert_code(&output, 2);
+    assert!(said.contains("cloud-init failed in the machine") && said.contains("runcmd"), "{said}");
+    place.assert_no_process();
+}
