@@ -5,7 +5,7 @@ mod support;
 use std::{
     fs,
     path::PathBuf,
-    process::Command,
+    process::{Command, Output},
     sync::{Mutex, PoisonError},
 };
 
@@ -66,16 +66,32 @@ fn seed_scenarios_pass_with_a_distributions_machines() {
     place.assert_no_process();
 }
 
+/// A lab that stays up, and is taken down with the test, however that ends.
+struct Lab<'a>(&'a Place);
+
+impl Lab<'_> {
+    fn exec(&self, machine: &str, words: &[&str]) -> Output {
+        let lab = self.0.lab();
+        self.0.run(["exec", "--lab", &lab, machine, "--"].iter().chain(words))
+    }
+}
+
+impl Drop for Lab<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.run(["down", "--lab", &self.0.lab()]);
+    }
+}
+
 #[test]
 #[ignore = "long: make test-full"]
 fn a_distributions_machine_is_itself() {
     let place = Place::new();
     let text = with_machines("scenario-holepunch", "  peer: {image: DISK}\n");
     fs::write(place.work().join("one.yaml"), text).unwrap();
-    let lab = place.lab();
-    assert_code(&place.run(["up", "one.yaml", "--lab", &lab]), 0);
+    assert_code(&place.run(["up", "one.yaml", "--lab", &place.lab()]), 0);
+    let lab = Lab(&place);
     let said = |words: &[&str]| {
-        let output = place.run(["exec", "--lab", &lab, "peer1", "--"].iter().chain(words));
+        let output = lab.exec("peer1", words);
         assert_code(&output, 0);
         stdout(&output).trim().to_owned()
     };
@@ -83,22 +99,16 @@ fn a_distributions_machine_is_itself() {
     assert_eq!(said(&["sh", "-c", ". /etc/os-release; echo $ID-$VERSION_ID"]), "debian-12");
     assert_eq!(said(&["hostname"]), "peer1");
     assert_eq!(said(&["cloud-init", "status"]), "status: done");
-    assert_eq!(
-        said(&["sh", "-c", "systemctl is-enabled apt-daily.timer || true"]),
-        "disabled",
-        "what cloud-init was told"
-    );
+    let timer = said(&["sh", "-c", "systemctl is-enabled apt-daily.timer || true"]);
+    assert_eq!(timer, "disabled", "what cloud-init was told");
     // Copies are not twins.
-    let of = |machine: &str| {
-        let id = place.run(["exec", "--lab", &lab, machine, "--", "cat", "/etc/machine-id"]);
-        stdout(&id)
-    };
+    let of = |machine: &str| stdout(&lab.exec(machine, &["cat", "/etc/machine-id"]));
     assert_ne!(of("peer1"), of("peer2"));
     // What one writes, the other does not see.
     said(&["sh", "-c", "echo 1 > /root/mine; sync"]);
-    let other = place.run(["exec", "--lab", &lab, "peer2", "--", "cat", "/root/mine"]);
+    let other = lab.exec("peer2", &["cat", "/root/mine"]);
     assert!(stderr(&other).contains("No such file"), "{}", stderr(&other));
-    assert_code(&place.run(["down", "--lab", &lab]), 0);
+    drop(lab);
     place.assert_no_process();
 }
 
