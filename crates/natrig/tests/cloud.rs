@@ -47,20 +47,20 @@ fn run(place: &Place, name: &str, text: &str) -> natrig_record::Cell {
 #[ignore = "long: make test-full"]
 fn seed_scenarios_pass_with_a_distributions_machines() {
     let place = Place::new();
-    for (seed, machines, path) in [
-        (
-            "scenario-holepunch",
-            "  gateway: {image: DISK}\n  peer: {image: DISK}\n  relay: {image: DISK}\n",
-            Path::Direct,
-        ),
-        // A gateway of natrig's own before a distribution's peers, and the other way about.
-        ("scenario-relay-fallback", "  peer: {image: DISK}\n", Path::Relay),
-        ("scenario-direct", "  nat1: {image: DISK}\n", Path::Direct),
+    let both = "  gateway: {image: DISK}\n  peer: {image: DISK}\n";
+    let all = format!("{both}  relay: {{image: DISK}}\n");
+    for (name, seed, machines, path) in [
+        ("all", "scenario-holepunch", all.as_str(), Path::Direct),
+        ("relayed", "scenario-relay-fallback", both, Path::Relay),
+        ("direct", "scenario-direct", both, Path::Direct),
+        // A distribution's peers behind gateways of natrig's own, and the other way about.
+        ("peers", "scenario-relay-fallback", "  peer: {image: DISK}\n", Path::Relay),
+        ("gateway", "scenario-direct", "  nat1: {image: DISK}\n", Path::Direct),
     ] {
-        let cell = run(&place, seed, &with_machines(seed, machines));
-        assert_eq!(cell.outcome, Outcome::AsExpected, "{seed}");
-        assert_eq!(cell.verdict.unwrap().path, path, "{seed}");
-        assert!(cell.proofs.iter().all(|proof| proof.steps == "whole"), "{seed}");
+        let cell = run(&place, name, &with_machines(seed, machines));
+        assert_eq!(cell.outcome, Outcome::AsExpected, "{name}");
+        assert_eq!(cell.verdict.unwrap().path, path, "{name}");
+        assert!(cell.proofs.iter().all(|proof| proof.steps == "whole"), "{name}");
         assert!(cell.kernels.values().all(|kernel| kernel.ends_with("-cloud-amd64")), "{:?}", cell.kernels);
     }
     place.assert_no_process();
