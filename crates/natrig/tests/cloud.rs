@@ -4,12 +4,12 @@ mod support;
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Mutex, PoisonError},
 };
 
-use natrig_record::{Outcome, Path};
+use natrig_record::{Outcome, Path as Way};
 use support::{Place, assert_code, repository, scenario, stderr, stdout};
 
 /// The disk, made by `scripts/debian-cloud-image` once for each version of that script.
@@ -22,8 +22,11 @@ fn disk() -> PathBuf {
     fs::create_dir_all(&folder).unwrap();
     let disk = folder.join(format!("debian-{version}.qcow2"));
     if !disk.exists() {
+        let lists = || support::names(Path::new("/var/lib/apt/lists"));
+        let before = lists();
         let output = Command::new(&script).arg(&disk).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(lists(), before, "the script has changed this host");
     }
     disk
 }
@@ -50,12 +53,12 @@ fn seed_scenarios_pass_with_a_distributions_machines() {
     let both = "  gateway: {image: DISK}\n  peer: {image: DISK}\n";
     let all = format!("{both}  relay: {{image: DISK}}\n");
     for (name, seed, machines, path) in [
-        ("all", "scenario-holepunch", all.as_str(), Path::Direct),
-        ("relayed", "scenario-relay-fallback", both, Path::Relay),
-        ("direct", "scenario-direct", both, Path::Direct),
+        ("all", "scenario-holepunch", all.as_str(), Way::Direct),
+        ("relayed", "scenario-relay-fallback", both, Way::Relay),
+        ("direct", "scenario-direct", both, Way::Direct),
         // A distribution's peers behind gateways of natrig's own, and the other way about.
-        ("peers", "scenario-relay-fallback", "  peer: {image: DISK}\n", Path::Relay),
-        ("gateway", "scenario-direct", "  nat1: {image: DISK}\n", Path::Direct),
+        ("peers", "scenario-relay-fallback", "  peer: {image: DISK}\n", Way::Relay),
+        ("gateway", "scenario-direct", "  nat1: {image: DISK}\n", Way::Direct),
     ] {
         let cell = run(&place, name, &with_machines(seed, machines));
         assert_eq!(cell.outcome, Outcome::AsExpected, "{name}");
