@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod frame;
+pub mod standalone;
 pub mod tenant;
 pub mod world;
 

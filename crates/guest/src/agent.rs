@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Where the disk with the program under test is mounted.
-const APP: &str = "/app";
+pub(crate) const APP: &str = "/app";
 
 const BLKFLSBUF: libc::Ioctl = 0x1261;
 

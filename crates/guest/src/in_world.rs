@@ -11,8 +11,7 @@ use rustix::{
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-/// Where the disk is.
-const WORLD: &str = "/app";
+use crate::agent::APP;
 
 /// Becomes the program; an error is all that it can return with.
 pub fn run(arguments: &[String]) -> Result<(), String> {
@@ -34,13 +33,13 @@ fn enter() -> Result<(), String> {
     let alone = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     mount_change("/", alone).map_err(failed("keep mounts to itself"))?;
     for folder in MOUNTED {
-        mount_bind_recursive(format!("/{folder}"), format!("{WORLD}/{folder}"))
+        mount_bind_recursive(format!("/{folder}"), format!("{APP}/{folder}"))
             .map_err(failed(&format!("mount /{folder} there")))?;
     }
-    let place = format!("{WORLD}/{BUSYBOX}");
+    let place = format!("{APP}/{BUSYBOX}");
     if fs::metadata(&place).is_ok_and(|there| there.len() == 0) {
         mount_bind_recursive(format!("/{BUSYBOX}"), place).map_err(failed("lend busybox"))?;
     }
-    chroot(WORLD).map_err(failed("enter"))?;
+    chroot(APP).map_err(failed("enter"))?;
     chdir("/").map_err(failed("enter"))
 }

@@ -12,11 +12,11 @@ use std::{
     collections::BTreeMap,
     fs,
     net::Ipv4Addr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use natrig_agent_proto::{Network, Nic, Route};
+use natrig_agent_proto::{Network, Nic, Route, standalone::PROFILES};
 use natrig_nat::{
     Profile,
     bytes::control::{Config, Interface},
@@ -26,9 +26,6 @@ use natrig_nat::{
 use rustix::process::{WaitOptions, wait};
 
 use crate::{network, process::PATH};
-
-/// The profiles of an exported image; no other has the file.
-const PROFILES: &str = "/etc/natrig/profiles.json";
 
 const RULES: &str = "/run/natrig.nft";
 const MODEL: &str = "/run/natrig.model.json";
@@ -48,14 +45,18 @@ struct Told {
 
 /// Whether this image stands alone.
 pub(crate) fn is_meant() -> bool {
-    Path::new(PROFILES).exists()
+    profiles().exists()
+}
+
+fn profiles() -> PathBuf {
+    Path::new("/").join(PROFILES)
 }
 
 /// Makes this machine the gateway that it is told to be, and lends its console a shell. Only an error ends it.
 pub(crate) fn run(nics: &[u32]) -> Result<(), String> {
     let line = fs::read_to_string("/proc/cmdline").map_err(|error| format!("/proc/cmdline: {error}"))?;
     let told = Told::read(&line)?;
-    let profiles = fs::read(PROFILES).map_err(|error| format!("{PROFILES}: {error}"))?;
+    let profiles = fs::read(profiles()).map_err(|error| format!("{PROFILES}: {error}"))?;
     let mut profiles: BTreeMap<String, Profile> =
         serde_json::from_slice(&profiles).map_err(|error| format!("{PROFILES}: {error}"))?;
     let Some(profile) = profiles.remove(&told.nat) else {

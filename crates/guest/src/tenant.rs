@@ -24,13 +24,14 @@ use rustix::{
     process::{chdir, chroot},
 };
 
-use crate::{agent::Agent, group, init, network, port::Port};
+use crate::{
+    agent::{APP, Agent},
+    group, init, network,
+    port::Port,
+};
 
 /// Where the agent's file system is.
 const HOME: &str = "/run/natrig/root";
-
-/// Where the node's disk is mounted, in both file systems.
-const APP: &str = "/app";
 
 /// Folders of the machine that are the agent's too, with all that is mounted in them.
 const SHARED: [&str; 3] = ["dev", "proc", "sys"];
@@ -69,7 +70,7 @@ pub fn outside(arguments: &[String]) -> Result<(), String> {
 /// Waits until cloud-init is through. The host knows how long that may take.
 fn await_boot() {
     while !Path::new(BOOTED).exists() {
-        // Nothing tells of a file in a folder that is not there yet.
+        // It is a link in some versions, into a folder that is not there yet: there is nothing to watch.
         thread::sleep(Duration::from_millis(100));
     }
 }

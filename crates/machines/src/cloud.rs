@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use natrig_scenario::{Problem, Recipe, Signs};
+use natrig_scenario::{Disk, Problem, Recipe, Signs};
 use natrig_vmm::{CloudImage, Published, Shelf, Signed, Store};
 
 use crate::kind::Role;
@@ -16,9 +16,6 @@ const RECIPES: [(&str, &str); 3] = [
     ("debian-12", include_str!("../../../images/debian-12.yaml")),
     ("ubuntu-24.04-minimal", include_str!("../../../images/ubuntu-24.04-minimal.yaml")),
 ];
-
-/// How the names of disks end.
-const DISKS: [&str; 3] = [".qcow2", ".img", ".raw"];
 
 /// What cloud-init is told may have this many bytes.
 const MOST_TOLD: u64 = 256 << 10;
@@ -91,16 +88,16 @@ pub fn published(recipe: &Recipe) -> Published {
 }
 
 /// The disk that a scenario names: a file, or one that has been fetched.
-pub(crate) fn image(store: &Store, named: &str) -> Result<CloudImage, CloudError> {
-    let is_recipe = named.ends_with(".yaml");
-    if !is_recipe && (named.contains('/') || DISKS.iter().any(|ending| named.ends_with(ending))) {
-        return Ok(CloudImage::open(Path::new(named))?);
-    }
+pub(crate) fn image(store: &Store, disk: &Disk) -> Result<CloudImage, CloudError> {
+    let named = match disk {
+        Disk::File(path) => return Ok(CloudImage::open(Path::new(path))?),
+        Disk::Recipe(named) => named,
+    };
     let recipe = recipe(named)?;
     Shelf::of(store).find(&recipe.name)?.ok_or_else(|| CloudError::Absent {
         name: recipe.name,
         url: recipe.url,
-        file: named.to_owned(),
+        file: named.clone(),
     })
 }
 

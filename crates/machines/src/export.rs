@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use natrig_agent_proto::standalone::PROFILES;
 use natrig_nat::{Profile, profile::Named};
 use natrig_vmm::{Exported, Image, Store};
 
 use crate::RigError;
-
-/// Where the guest program finds what a gateway can be.
-const PROFILES: &str = "etc/natrig/profiles.json";
 
 /// How every such machine is booted; the rest says what it is.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=10 rdinit=/init";

@@ -11,10 +11,10 @@ use natrig_lab::{
     Halt,
     proof::{Depth, Held},
 };
-use natrig_scenario::{Base, Gateway, Scenario};
+use natrig_scenario::{Base, Disk, Gateway, Scenario};
 use natrig_vmm::{
-    Accelerator, AppDisk, Choice, CloudSpec, Image, ImageSpec, Origin, PackageSource, Qemu, Shape, Store,
-    Template,
+    Accelerator, AppDisk, Choice, CloudImage, CloudSpec, Image, ImageSpec, Origin, PackageSource, Qemu,
+    Shape, Store, Template,
 };
 
 use crate::{
@@ -96,6 +96,8 @@ pub struct Rig {
     pub(crate) image: Image,
     /// Those with other kernels, by the kernel's package.
     images: Arc<Mutex<HashMap<String, Image>>>,
+    /// Disks of distributions.
+    cloud_images: Arc<Mutex<HashMap<Disk, CloudImage>>>,
     programs: Programs,
     packages: PackageSource,
     pub(crate) choice: Choice,
@@ -132,6 +134,7 @@ impl Rig {
             qemu,
             image,
             images: Arc::default(),
+            cloud_images: Arc::default(),
             programs: programs.clone(),
             packages,
             choice,
@@ -229,8 +232,8 @@ impl Rig {
         let template = match &kind.base {
             None => build(Origin::Micro(&self.image), progress)?,
             Some(Base::Kernel(kernel)) => build(Origin::Micro(&self.image_of(kernel, progress)?), progress)?,
-            Some(Base::Image { image, cloud_init }) => {
-                let image = cloud::image(&self.store, image)?;
+            Some(Base::Image { disk, cloud_init }) => {
+                let image = self.cloud_image(disk)?;
                 let user_data = cloud::told(cloud_init.as_deref(), kind.role)?;
                 let spec = CloudSpec { image: &image, user_data: &user_data, guests: &self.image };
                 build(Origin::Cloud(spec), progress)?
@@ -239,6 +242,17 @@ impl Rig {
         tracing::debug!(?kind, elapsed = ?started.elapsed(), "template ready");
         templates.insert(kind.clone(), template.clone());
         Ok(template)
+    }
+
+    /// A distribution's disk, looked at once.
+    fn cloud_image(&self, disk: &Disk) -> Result<CloudImage, RigError> {
+        let mut images = lock(&self.cloud_images);
+        if let Some(image) = images.get(disk) {
+            return Ok(image.clone());
+        }
+        let image = cloud::image(&self.store, disk)?;
+        images.insert(disk.clone(), image.clone());
+        Ok(image)
     }
 
     /// The image with a kernel.

@@ -8,7 +8,8 @@ use std::{
 use natrig_netmodel::netem::{self, Unlike};
 
 use crate::{
-    Base, Filter, Flow, Impairment, Layout, Link, Machine, Make, Mistake, NodeOptions, Sizes, Stun, Where,
+    Base, Disk, Filter, Flow, Impairment, Layout, Link, Machine, Make, Mistake, NodeOptions, Sizes, Stun,
+    Where,
     conditions::{self, Told},
     fields::{self, Fields, Mistakes},
     network, quantity, seen,
@@ -102,26 +103,29 @@ fn base(fields: &Fields<'_>, file: &str, mistakes: &mut Mistakes) -> Option<Base
         None => None,
         Some(node) => Some(beside(file, fields::text(node, "`cloud_init`", mistakes)?)),
     };
-    Some(Base::Image { image: self::image(image, file, mistakes)?, cloud_init })
+    Some(Base::Image { disk: disk(image, file, mistakes)?, cloud_init })
 }
 
 /// Reads an image: the name of a recipe, or a file that lies beside the scenario.
-fn image(node: &Node, file: &str, mistakes: &mut Mistakes) -> Option<String> {
+fn disk(node: &Node, file: &str, mistakes: &mut Mistakes) -> Option<Disk> {
     let text = fields::text(node, "`image`", mistakes)?;
-    if text.contains('/') || IMAGE_FILES.iter().any(|ending| text.ends_with(ending)) {
-        return Some(beside(file, text));
+    if text.ends_with(".yaml") {
+        return Some(Disk::Recipe(beside(file, text)));
+    }
+    if text.contains('/') || DISK_FILES.iter().any(|ending| text.ends_with(ending)) {
+        return Some(Disk::File(beside(file, text)));
     }
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
-        return Some(text.to_owned());
+        return Some(Disk::Recipe(text.to_owned()));
     }
     mistakes.add(Mistake::new(node.at.clone(), format!("`{}` is no image", fields::shorten(text))).hint(
         "the name of a recipe (`natrig image recipes`), a recipe (.yaml), or a disk (.qcow2, .img, .raw)",
     ))
 }
 
-/// How the names of files end that machines are made of.
-const IMAGE_FILES: [&str; 4] = [".qcow2", ".img", ".raw", ".yaml"];
+/// How the names of disks end.
+const DISK_FILES: [&str; 3] = [".qcow2", ".img", ".raw"];
 
 /// The path of a file that is named in another one.
 fn beside(file: &str, path: &str) -> String {

@@ -37,7 +37,7 @@ mod yaml;
 pub use app::{App, AppPackage, AppProof, Brought, Deed, Part, Pattern, Role, Sign, Stop, Template, Unfit};
 pub use matrix::Matrix;
 pub use model::{
-    Action, Base, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Make,
+    Action, Base, Disk, Errand, Expected, Fault, Filter, Flow, GatewayFault, Impairment, MachineFault, Make,
     Moment, NodeFault, NodeOptions, Partition, Pause, Priority, Scenario, Shift, Side, Sizes, Stun, Where,
 };
 pub use nat::{Engine, Gateway, Nat};

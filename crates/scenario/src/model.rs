@@ -229,11 +229,20 @@ pub enum Base {
     Kernel(String),
     /// The disk of a distribution.
     Image {
-        /// The name of a recipe, or the path of a recipe or of a disk.
-        image: String,
+        /// Which one.
+        disk: Disk,
         /// The path of what cloud-init is told, if not what machines of that role are told.
         cloud_init: Option<String>,
     },
+}
+
+/// A distribution's disk, as it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Disk {
+    /// By a recipe: its name, or its path.
+    Recipe(String),
+    /// By its own path.
+    File(String),
 }
 
 impl Sizes {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Cursor, Seek, SeekFrom, Write},
+    io::{Seek, SeekFrom, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::PermissionsExt,
@@ -11,12 +11,11 @@ use std::{
     process::Command,
 };
 
-use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
-
 use crate::{
     Error, Image, Result, Store,
     cloud::inspect,
     error::{Doing, complaint},
+    fat,
     image::{archive::Archive, packages, tree::Tree},
     spawn,
     store::{self, Fingerprint, NewFile},
@@ -85,18 +84,8 @@ fn volume(kernel: &[u8], initrd: &[u8], command_line: &str) -> std::io::Result<V
     let settings = format!(
         "SERIAL 0 115200\nDEFAULT gateway\nLABEL gateway\n  LINUX /kernel\n  INITRD /initrd\n  APPEND {command_line}\n"
     );
-    let content = kernel.len() + initrd.len();
-    let mut disk = Cursor::new(vec![0; (content + content / 16 + (4 << 20)).next_multiple_of(1 << 20)]);
-    fatfs::format_volume(&mut disk, FormatVolumeOptions::new().volume_label(*b"NATRIG     "))?;
-    {
-        let volume = FileSystem::new(&mut disk, FsOptions::new())?;
-        let files = [("kernel", kernel), ("initrd", initrd), ("syslinux.cfg", settings.as_bytes())];
-        for (name, bytes) in files {
-            volume.root_dir().create_file(name)?.write_all(bytes)?;
-        }
-        volume.unmount()?;
-    }
-    let mut bytes = disk.into_inner();
+    let files = [("kernel", kernel), ("initrd", initrd), ("syslinux.cfg", settings.as_bytes())];
+    let mut bytes = fat::volume(*b"NATRIG     ", &files)?;
     // How many sectors are before the volume; a loader without a partition table could not know.
     if let Some(hidden) = bytes.get_mut(0x1c..0x20) {
         hidden.copy_from_slice(&sectors(BEGIN).to_le_bytes());
@@ -177,7 +166,9 @@ fn convert(raw: &fs::File, qcow2: &fs::File) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Cursor, Read};
+
+    use fatfs::{FileSystem, FsOptions};
 
     use super::*;
 

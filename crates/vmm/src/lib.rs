@@ -24,6 +24,7 @@ mod cloud;
 mod disk;
 mod error;
 mod export;
+mod fat;
 mod image;
 mod machine;
 mod qemu;

@@ -27,7 +27,7 @@ use crate::{
 pub use inspect::QEMU_IMG;
 pub use shelf::{Published, Shelf, Shelved, Signed, Trust};
 
-/// How long a distribution may take to boot and to be through with cloud-init. Emulated, Debian has been seen to need 80 s.
+/// How long a distribution may take to boot and to be through with cloud-init. Emulated, Debian needs a little more than a minute.
 pub(crate) const BOOT_PATIENCE: Duration = Duration::from_secs(900);
 
 /// The largest that a note of cloud-init may be.
@@ -74,11 +74,6 @@ impl CloudImage {
         self.format
     }
 
-    /// The size that a machine sees, in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
     /// A layer to be written to, above this disk or above another such layer.
     pub(crate) fn layer(&self, folder: &Path) -> Result<NewFile> {
         let layer = NewFile::create(folder)?;
@@ -118,7 +113,7 @@ pub(crate) fn hold_boot(machine: &Machine) -> Result<()> {
 fn hold(said: &[u8]) -> Result<()> {
     let told: Told = serde_json::from_slice(said).map_err(|error| Error::Cloud {
         what: format!("what cloud-init says of its boot cannot be read: {error}"),
-        hint: "versions 17 to 25 write what is read here".to_owned(),
+        hint: "version 22.4 writes what is read here".to_owned(),
     })?;
     if !told.v1.errors.is_empty() {
         return Err(Error::Cloud {

@@ -1,20 +1,20 @@
 //! The disk from which cloud-init learns what to do (NoCloud), and from which the agent comes.
 
-use std::io::{Cursor, Read, Write};
+use std::io::Read;
 
 use cpio::newc;
-use fatfs::{FileSystem, FormatVolumeOptions, FsOptions};
 use natrig_agent_proto::tenant::{APPLET, ARCHIVE, DISK, PROGRAM};
 
 use crate::{
     Error, Result,
     error::Doing,
+    fat,
     image::{INIT, archive::Archive},
     store::{Fingerprint, sha256},
 };
 
 /// How it is made is part of what a template is made of.
-pub(crate) const RECIPE: [&str; 1] = [include_str!("seed.rs")];
+pub(crate) const RECIPE: [&str; 2] = [include_str!("seed.rs"), fat::RECIPE];
 
 /// The label by which cloud-init knows the disk.
 const LABEL: [u8; 11] = *b"CIDATA     ";
@@ -38,7 +38,7 @@ pub(crate) fn make(user_data: &str, guests: &[u8]) -> Result<Vec<u8>> {
         (PROGRAM, &program),
         (ARCHIVE, &archive),
     ];
-    write(&files).doing(|| "cannot write the disk with the agent".to_owned())
+    fat::volume(LABEL, &files).doing(|| "cannot write the disk with the agent".to_owned())
 }
 
 /// The guest program, and the archive without modules.
@@ -101,24 +101,12 @@ setsid /run/natrig/seed/{PROGRAM} {APPLET} /run/natrig/seed </dev/null >/dev/con
     )
 }
 
-fn write(files: &[(&str, &[u8])]) -> std::io::Result<Vec<u8>> {
-    let content: usize = files.iter().map(|(_, content)| content.len()).sum();
-    // Tables, a root folder and rest clusters take far less than an eighth and a megabyte.
-    let size = (content + content / 8 + (1 << 20)).next_multiple_of(1 << 20);
-    let mut disk = Cursor::new(vec![0; size]);
-    fatfs::format_volume(&mut disk, FormatVolumeOptions::new().volume_label(LABEL))?;
-    {
-        let volume = FileSystem::new(&mut disk, FsOptions::new())?;
-        for (name, content) in files {
-            volume.root_dir().create_file(name)?.write_all(content)?;
-        }
-        volume.unmount()?;
-    }
-    Ok(disk.into_inner())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use fatfs::{FileSystem, FsOptions};
+
     use super::*;
     use crate::image::MODULES;
 
