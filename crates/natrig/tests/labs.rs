@@ -129,7 +129,10 @@ fn a_lab_is_up_until_it_is_taken_down() {
     assert!(stdout(&ping).contains(mark), "{}", stdout(&ping));
 
     assert_code(&lab.ask(&["down"]), 0);
-    lab.place.assert_clean(&["out"]);
+    assert_code(&lab.ask(&["status"]), 2);
+    assert_code(&lab.up_again(), 0);
+    assert_code(&lab.ask(&["down"]), 0);
+    lab.place.assert_clean(&["other", "out"]);
     let captures = lab.place.work().join("out/captures");
     let trace = natrig_capture::Trace::read_folder(&captures).unwrap();
     let echo = |frame: &natrig_capture::Frame| {
@@ -138,7 +141,6 @@ fn a_lab_is_up_until_it_is_taken_down() {
         })
     };
     assert!(trace.frames().iter().any(echo), "the pings are not in the captures");
-    assert_code(&lab.ask(&["status"]), 2);
 }
 
 #[test]

@@ -83,12 +83,11 @@ fn tempfile() -> Result<File, Failure> {
     made.map(File::from).map_err(|error| Failure::Lab(format!("no memory for messages: {error}")))
 }
 
-/// Takes a lab down and waits until its machines are gone.
+/// Takes a lab down and waits until its machines and its process are gone.
 pub fn down(name: &str) -> Result<u8, Failure> {
     let (mut channel, answer) = ask(name, &Ask::Down)?;
     match answer {
         Answer::Done => {
-            // The process hangs up as it ends; then its name is free.
             while let Ok(Some(_)) = channel.receive::<Answer>() {}
             Ok(0)
         }

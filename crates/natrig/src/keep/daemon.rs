@@ -83,7 +83,7 @@ pub fn daemon(arguments: UpArguments) -> Result<u8, Failure> {
     say(&describe(&served));
     stands.store(true, Ordering::SeqCst);
     say(READY);
-    serve(&listener, served)
+    serve(listener, served)
 }
 
 fn told(trouble: Trouble) -> String {
@@ -231,15 +231,21 @@ fn break_or_mend(served: &Served, channel: &Channel, words: &[String], json: boo
     }
 }
 
-fn serve(listener: &UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
+fn serve(listener: UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
     let wrong = |error: io::Error| Failure::Lab(format!("the lab's socket failed: {error}"));
     let (down, asked) = mpsc::channel::<UnixStream>();
-    let accepting = Arc::clone(&served);
-    let listener = listener.try_clone().map_err(wrong)?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (served, down) = (Arc::clone(&accepting), down.clone());
-            std::thread::spawn(move || answer(&served, stream, &down));
+    let (answering, incoming) = (Arc::clone(&served), listener.try_clone().map_err(wrong)?);
+    let accepting = std::thread::spawn(move || {
+        for stream in incoming.incoming() {
+            match stream {
+                Ok(stream) => {
+                    let (served, down) = (Arc::clone(&answering), down.clone());
+                    std::thread::spawn(move || answer(&served, stream, &down));
+                }
+                // It was shut down.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+                Err(_) => {}
+            }
         }
     });
     loop {
@@ -250,8 +256,15 @@ fn serve(listener: &UnixListener, served: Arc<Served>) -> Result<u8, Failure> {
         }
         served.live.end();
         served.shown.down();
+        // Whoever is told that the lab is down finds its name free.
+        let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+        let _ = accepting.join();
+        drop(listener);
         if let Some(stream) = asked {
-            let _ = Channel::new(stream).send(&Answer::Done);
+            let mut channel = Channel::new(stream);
+            let _ = channel.send(&Answer::Done);
+            // It hangs up when this process has ended, not before.
+            std::mem::forget(channel);
         }
         return Ok(0);
     }
