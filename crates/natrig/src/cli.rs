@@ -178,7 +178,7 @@ The link `dropped` has what was lost on all links."
     Capture(CaptureArguments),
     /// Remove templates, disks and leftovers of killed runs from the cache
     Clean {
-        /// Remove images and packages as well
+        /// Remove packages, images and distributions' disks as well
         #[arg(long)]
         images: bool,
     },

@@ -171,6 +171,26 @@ fn a_disk_whose_sums_are_signed_is_fetched_and_locked() {
 }
 
 #[test]
+fn a_cache_is_emptied() {
+    let user = User::new(SIGNED);
+    user.fetch(0, &[]);
+    let there = || {
+        fs::read_dir(user.cache.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    assert!(stdout(&user.place.run(["clean"])).contains("removed templates and disks from "));
+    assert!(there().iter().any(|name| name == "cloud"), "{:?}", there());
+    fs::write(user.cache.path().join("stray"), "").unwrap();
+    fs::write(user.cache.path().join("cloud/stray"), "").unwrap();
+    assert!(
+        stdout(&user.place.run(["clean", "--images"]))
+            .contains("removed packages, images, templates and disks")
+    );
+    assert_eq!(there(), ["locks"]);
+    user.fetch(0, &[]);
+    assert_eq!(user.mirror.asked(), [0, 0]);
+}
+
+#[test]
 fn what_came_in_part_is_gone_on_with() {
     let user = User::new(SIGNED);
     user.mirror.is(Mood::Short(5 << 20));

@@ -21,6 +21,9 @@ use crate::{Error, Result, error::Doing};
 /// The prefix of files that are not finished, on file systems that cannot keep them without a name.
 const UNFINISHED: &str = ".unfinished-";
 
+/// The folder of locks between processes.
+const LOCKS: &str = "locks";
+
 /// The folder where packages, images, templates and app disks are kept, each by the hash of what it was made from.
 ///
 /// Everything in it can be made again; deleting it while nothing runs does no harm.
@@ -73,6 +76,19 @@ impl Store {
         Ok(())
     }
 
+    /// Removes all that is in it, but for the locks, which others may hold. Whoever has something of it open does not notice.
+    pub fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.root).on("list", &self.root)? {
+            let path = entry.on("list", &self.root)?.path();
+            match path.is_dir() {
+                true if path.ends_with(LOCKS) => {}
+                true => fs::remove_dir_all(&path).on("remove", &path)?,
+                false => remove(&path)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until this process alone holds the lock of that name.
     pub(crate) fn lock(&self, name: &str) -> Result<Lock> {
         let path = self.lock_path(name)?;
@@ -98,7 +114,7 @@ impl Store {
     }
 
     fn lock_path(&self, name: &str) -> Result<PathBuf> {
-        Ok(self.folder("locks")?.join(name))
+        Ok(self.folder(LOCKS)?.join(name))
     }
 }
 
