@@ -15,7 +15,7 @@ use natrig_vmm::PackageSource;
 const MEBIBYTES: usize = 48;
 
 /// How often it is sent with captures, and how often without.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 40;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 
 use natrig_capture::{Extent, Folder, FolderError, Sighting};
 
-/// How many sightings are handed over at once, at most about.
-const BATCH: usize = 256;
+/// How many sightings are handed over at once, at most about: few enough that their bytes are still at hand when they are written.
+const BATCH: usize = 64;
 
 /// How long sightings wait for company.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How many batches the disk may lag behind; then the switch waits for it: a capture loses nothing.
-const LAG: usize = 256;
+const LAG: usize = 1024;
+
+/// How much nicer than the switch the writer is: it has time until the lag is used up, and must not interrupt machines that send meanwhile.
+const NICE: i32 = 10;
 
 /// The switch's end of the way to the captures.
 #[derive(Debug)]
@@ -51,7 +54,11 @@ impl Taps {
         let (writer, messages) = sync_channel(LAG);
         let thread = std::thread::Builder::new()
             .name("natrig-capture".into())
-            .spawn(move || write(folder_writer, &messages))
+            .spawn(move || {
+                // Of this thread alone. Where it is not allowed captures cost the machines more.
+                let _ = rustix::process::nice(NICE);
+                write(folder_writer, &messages)
+            })
             .map_err(|source| FolderError::Write { path: folder.to_owned(), source })?;
         Ok((Self { batch: Vec::new(), since: Instant::now(), writer }, thread))
     }
