@@ -245,7 +245,7 @@ fn worse(a: Path, b: Path) -> Path {
     }
 }
 
-/// How the direct path came to be: from the first frame that passed a far gateway.
+/// How the direct path came to be: from the first frame that passed a far gateway, and from what had left before.
 fn kind(crossings: &[Crossing<'_>], case: &Case, ports_tried: usize, because: &mut Vec<String>) -> Kind {
     let first = crossings.iter().filter_map(|c| Some((c.passed_ns?, c))).min_by_key(|(at, _)| *at);
     let Some((passed_ns, first)) = first else {
@@ -265,9 +265,14 @@ fn kind(crossings: &[Crossing<'_>], case: &Case, ports_tried: usize, because: &m
         because.push("no gateway stands between them".to_owned());
         return Kind::Direct;
     }
+    // Where both set out at once, chance decides whose frame is let in first. A gateway that lets all in needs nothing that the
+    // initiator sends.
+    let called = case.initiator_filtering == Filtering::EndpointIndependent
+        && crossings.iter().any(|c| c.from == 1 && c.left_ns < passed_ns && c.passed_ns.is_some());
     match first.from {
         0 if !other_left => Kind::Direct,
-        1 if !other_left || case.initiator_filtering == Filtering::EndpointIndependent => Kind::Reversal,
+        1 if !other_left => Kind::Reversal,
+        _ if called => Kind::Reversal,
         _ if ports_tried > MANY_PORTS => {
             because.push(format!("{ports_tried} ports were tried"));
             Kind::Birthday

@@ -111,6 +111,29 @@ fn a_called_responder_is_a_reversal() {
 }
 
 #[test]
+fn a_call_that_an_open_gateway_lets_in_is_a_reversal_also_when_it_is_overtaken() {
+    let overtaken = |f: &mut Forger| {
+        ask(f);
+        f.crossing(Site2, Site1, MESH.0, PROBE);
+    };
+    assert_eq!(read(EIF, overtaken, direct).kind, Some(Kind::Reversal));
+    assert_eq!(read(APDF, overtaken, direct).kind, Some(Kind::Punch));
+    // One that was lost has opened the way all the same.
+    let lost = |f: &mut Forger| {
+        ask(f);
+        f.send(Site2, Site1, MESH, PROBE, 50, false);
+        f.send(Site1, Site2, MESH, PROBE, 50, true);
+    };
+    assert_eq!(read(EIF, lost, direct).kind, Some(Kind::Punch));
+    // Nor is a call what comes after the way was open.
+    let later = |f: &mut Forger| {
+        lost(f);
+        f.send(Site2, Site1, MESH, PROBE, 50, true);
+    };
+    assert_eq!(read(EIF, later, direct).kind, Some(Kind::Punch));
+}
+
+#[test]
 fn both_sending_is_a_punch() {
     let punch = |f: &mut Forger| {
         f.send(Site1, Site2, MESH, PROBE, 50, false);

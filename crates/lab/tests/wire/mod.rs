@@ -64,17 +64,36 @@ impl Forger {
 
     /// A datagram on the internet segment, let in by the far gateway or not.
     pub fn send(&mut self, from: At, to: At, ports: (u16, u16), first_byte: u8, length: usize, passes: bool) {
+        let payload = self.departs(from, to, ports, first_byte, length);
+        if passes && to != At::Relay {
+            self.is_let_in(from, to, ports.0, &payload);
+        }
+    }
+
+    /// Two datagrams that meet on the internet segment: that which left later is let in earlier.
+    pub fn crossing(&mut self, from: At, to: At, port: u16, first_byte: u8) {
+        let ports = (port, port);
+        let earlier = self.departs(from, to, ports, first_byte, 50);
+        let later = self.departs(to, from, ports, first_byte, 50);
+        self.is_let_in(to, from, port, &later);
+        self.is_let_in(from, to, port, &earlier);
+    }
+
+    fn departs(&mut self, from: At, to: At, ports: (u16, u16), first_byte: u8, length: usize) -> Vec<u8> {
         self.payloads += u64::from(!self.alike);
         let mut payload = vec![first_byte; length.max(9)];
         payload[1..9].copy_from_slice(&self.payloads.to_be_bytes());
         let source = SocketAddrV4::new(from.address(), ports.0);
         let frame = frame(source, SocketAddrV4::new(to.address(), ports.1), &payload, MACS[to as usize]);
         self.frame(from as usize, &[to as usize], frame);
-        if passes && to != At::Relay {
-            let inside = SocketAddrV4::new(Ipv4Addr::new(10, 0, to as u8 + 1, 2), 4400);
-            let lan = 3 + to as usize;
-            self.frame(lan, &[], self::frame(source, inside, &payload, MACS[lan]));
-        }
+        payload
+    }
+
+    fn is_let_in(&mut self, from: At, to: At, port: u16, payload: &[u8]) {
+        let source = SocketAddrV4::new(from.address(), port);
+        let inside = SocketAddrV4::new(Ipv4Addr::new(10, 0, to as u8 + 1, 2), 4400);
+        let lan = 3 + to as usize;
+        self.frame(lan, &[], frame(source, inside, payload, MACS[lan]));
     }
 
     /// A datagram that the switch kept from its receiver.
