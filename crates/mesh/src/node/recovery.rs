@@ -1,6 +1,6 @@
 //! What a node does when it has lost a connection, or its place in the network.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, PathKind};
@@ -63,6 +63,19 @@ impl Node {
         }
         self.redial_entrances(now);
         self.drive(now);
+    }
+
+    /// A peer says that it is at an endpoint: if that is another one, the way to it may have ended, and it is tried there.
+    pub(super) fn peer_is_said_to_be_at(&mut self, now: Instant, id: PeerId, endpoint: SocketAddr) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if peer.direct.is_some_and(|path| path.remote != endpoint) {
+            peer.liveness.suspect(now);
+        }
+        if let Some(contact) = self.contact(&id) {
+            contact.is_said_to_be_at(now, endpoint);
+        }
     }
 
     /// A datagram shows that `peer` has started anew: on the old connection it will answer nothing.

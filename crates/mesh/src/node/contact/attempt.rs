@@ -75,6 +75,19 @@ impl Contact {
             self.attempt.retry_at = Some(now + SOON);
         }
     }
+
+    /// The peer says that it is at an endpoint: if it is another one, there may be a direct path now.
+    pub(in crate::node) fn is_said_to_be_at(&mut self, now: Instant, endpoint: SocketAddr) {
+        if self.attempt.target == Some(endpoint) {
+            return;
+        }
+        // An attempt that is being made goes on where it began.
+        if self.is_over() {
+            (self.attempt.target, self.attempt.other) = (Some(endpoint), None);
+        }
+        (self.attempt.failures, self.attempt.is_hopeful) = (0, true);
+        self.retry_soon(now);
+    }
 }
 
 impl Attempt {
