@@ -27,9 +27,9 @@ fn main() {
         Command::new(repository.join("scripts/debian-cloud-image")).arg(&disk).stdout(Stdio::null()).status();
     assert!(made.expect("the script starts").success(), "no disk");
     println!("a disk of Debian's packages: {:.0} s", began.elapsed().as_secs_f64());
-    let bench = Bench { work: work.path().to_owned(), built: repository.join("target/release") };
+    let bench = Bench { work: work.path().to_owned() };
     // Packages, the small image and its template.
-    bench.run("small", "");
+    bench.run("small", "  peer: {memory: 160 MB}\n");
     let image = |role: &str| format!("  {role}: {{image: {}}}\n", disk.display());
     for (what, machines) in
         [("peers", image("peer")), ("all", ["gateway", "peer", "relay"].map(image).concat())]
@@ -58,19 +58,16 @@ fn main() {
 
 struct Bench {
     work: PathBuf,
-    built: PathBuf,
 }
 
 impl Bench {
     /// Runs a scenario with these machines; gives its results, and the seconds that it took.
     fn run(&self, name: &str, machines: &str) -> (Results, f64) {
         let file = self.work.join(format!("{name}.yaml"));
-        let machines = if machines.is_empty() { "  peer: {memory: 160 MB}\n" } else { machines };
         std::fs::write(&file, format!("{SCENARIO}{machines}")).expect("a scenario");
         let out = self.work.join(name);
-        let mut command = Command::new(self.built.join("natrig"));
-        command.arg("run").arg(&file).arg("--out").arg(&out);
-        command.env("NATRIG_PROGRAMS", &self.built).env("NATRIG_CACHE", self.work.join("cache"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_natrig"));
+        command.arg("run").arg(&file).arg("--out").arg(&out).env("NATRIG_CACHE", self.work.join("cache"));
         let began = Instant::now();
         let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("natrig starts");
         let seconds = began.elapsed().as_secs_f64();

@@ -192,6 +192,17 @@ fn two_in_one_lan_meet_inside() {
         assert!(matches!(kind, Kind::Direct | Kind::Reversal), "{profile}: {kind:?}");
         let (_, probes) = meeting.result().expect("a result");
         assert!(probes <= 20, "{probes} probes");
+        let begun = estate.world.now();
+        estate.say(a, b, b"there");
+        estate.run_for(seconds(1));
+        estate.say(b, a, b"and back");
+        estate.run_for(seconds(1));
+        for (whom, said) in [(b, begun), (a, begun + seconds(1))] {
+            let events = estate.events(whom);
+            let came = events.iter().find(|(_, event)| matches!(event, Event::MessageReceived { .. }));
+            let took = came.unwrap_or_else(|| panic!("{profile}: {events:#?}")).0 - said;
+            assert!(took < Duration::from_millis(5), "{profile}: {took:?}");
+        }
     }
 }
 

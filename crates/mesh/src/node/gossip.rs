@@ -238,6 +238,7 @@ impl Node {
         }
         let (gap, lazy) = pass_on(Duration::from_secs(heard.announcement.ttl));
         let endpoint = heard.announcement.endpoints.first().copied();
+        let serves = endpoint.is_some();
         let leads_to_it = heard.announcement.leads_to_it();
         let announced = Event::Announced {
             peer: id,
@@ -259,7 +260,6 @@ impl Node {
         if let (Some(endpoint), Learned::New | Learned::Changed) = (endpoint, &outcome) {
             self.peer_is_said_to_be_at(now, id, endpoint);
         }
-        let serves = endpoint.is_some();
         match outcome {
             _ if !leads_to_it => {}
             Learned::New | Learned::Changed => self.gossip.spread(now, id, serves, Some(from), Haste::Soon),

@@ -81,12 +81,13 @@ impl Contact {
         if self.attempt.target == Some(endpoint) {
             return;
         }
-        // An attempt that is being made goes on where it began.
         if self.is_over() {
             (self.attempt.target, self.attempt.other) = (Some(endpoint), None);
+            self.retry_soon(now);
+        } else {
+            // An attempt that is being made goes on where it began; the next one comes soon.
+            (self.attempt.failures, self.attempt.is_hopeful) = (0, true);
         }
-        (self.attempt.failures, self.attempt.is_hopeful) = (0, true);
-        self.retry_soon(now);
     }
 }
 
