@@ -10,8 +10,10 @@ use natrig_nat::Profile;
 use natrig_probe::{Answered, Expected, Report};
 use natrig_record::Proof;
 
+use crate::Trouble;
+
 pub use axes::{compare, declared, measured};
-pub use measure::{CLOSED, Depth, Found, Held, Span, refuse};
+pub use measure::{CLOSED, Depth, Found, Held, Span, refuse, until_told};
 
 /// Where to look for a stranger's answer on the wire.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,21 @@ pub struct Witness<'a> {
     pub wan: &'a str,
     /// Its inside link.
     pub lan: &'a str,
+}
+
+/// A measurement that tells nothing of its gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// Why.
+    pub trouble: Trouble,
+    /// Whether it is that a datagram did not come to the gateway. Where links lose frames, that is no wonder.
+    pub is_lost: bool,
+}
+
+impl From<Trouble> for Untold {
+    fn from(trouble: Trouble) -> Self {
+        Untold { trouble, is_lost: false }
+    }
 }
 
 /// Compares what was declared with what was measured, and looks for each stranger's datagram on the wire: one that was
@@ -35,7 +52,7 @@ pub fn prove(
     profile: &Profile,
     report: &Report,
     witness: Witness<'_>,
-) -> Result<Proof, String> {
+) -> Result<Proof, Untold> {
     let mut report = report.clone();
     let mut late = false;
     for (place, stranger) in report.strangers.iter_mut().enumerate() {
@@ -60,7 +77,7 @@ pub fn prove(
                 late = true;
             }
             (arrived, (outside, inside)) => {
-                return Err(format!(
+                let trouble = Trouble::lab(format!(
                     "the answer from {} {}, while the wire shows it {} outside {gateway} and {} inside: its silence \
                      proves nothing",
                     stranger.from,
@@ -68,6 +85,8 @@ pub fn prove(
                     times(outside),
                     times(inside),
                 ));
+                let is_lost = !arrived && !outside && !inside;
+                return Err(Untold { trouble: trouble.hint("see captures/ of this cell"), is_lost });
             }
         }
     }
@@ -114,7 +133,7 @@ enum Way {
     Delivered,
 }
 
-/// Whether a stranger's datagram came to the gateway (`wan`), and whether it was sent on (`lan`); there, a careless gateway
+/// Whether a stranger's datagram came whole to the gateway (`wan`), and whether it was sent on (`lan`); there, a careless gateway
 /// may have hidden its sender.
 fn on(witness: Witness<'_>, link: &str, stranger: &Expected, way: Way) -> bool {
     let Some(link) = witness.trace.link(link) else {
@@ -122,7 +141,9 @@ fn on(witness: Witness<'_>, link: &str, stranger: &Expected, way: Way) -> bool {
     };
     witness.trace.frames().iter().any(|frame| {
         let there = match way {
-            Way::Delivered => frame.delivery(link).is_some(),
+            Way::Delivered => {
+                frame.to.iter().any(|delivery| delivery.link == link && delivery.data == frame.data)
+            }
             Way::Sent => frame.from == link,
         };
         there

@@ -5,9 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use bytes::Bytes;
 use etherparse::PacketBuilder;
 use natrig_capture::{LinkId, Sighting, Trace, What};
-use natrig_lab::proof::{Witness, prove};
+use natrig_lab::{
+    Trouble,
+    proof::{Untold, Witness, prove, until_told},
+};
 use natrig_nat::{Filtering, Mapping, Preset, Profile};
 use natrig_probe::{Answered, Expected, Report, Steps};
+use natrig_scenario::Scenario;
 
 const WAN: usize = 0;
 const LAN: usize = 1;
@@ -39,6 +43,17 @@ impl Wire {
         self.stun(SERVER, WAN, [from, "192.0.2.1:61001"], transaction);
         if passes {
             self.stun(LAN, HOST, [from, "10.0.1.2:61001"], transaction);
+        }
+        self
+    }
+
+    /// What a stranger sends to the gateway and comes with a bit turned over.
+    fn damaged(&mut self, from: &str, transaction: u8) -> &mut Self {
+        self.stun(SERVER, WAN, [from, "192.0.2.1:61001"], transaction);
+        if let Some(delivered) = self.0.last_mut() {
+            let mut data = delivered.data.to_vec();
+            data[40] ^= 1;
+            delivered.data = data.into();
         }
         self
     }
@@ -104,7 +119,7 @@ fn report(arrived: [bool; 2]) -> Report {
     }
 }
 
-fn proof(preset: Preset, arrived: [bool; 2], wire: &mut Wire) -> Result<natrig_record::Proof, String> {
+fn proof(preset: Preset, arrived: [bool; 2], wire: &mut Wire) -> Result<natrig_record::Proof, Untold> {
     let trace = wire.trace();
     let witness = Witness { trace: &trace, wan: "nat1.wan", lan: "nat1.lan" };
     prove("nat1", &Profile::of(preset), &report(arrived), witness)
@@ -127,7 +142,79 @@ fn silence_that_the_wire_shows_is_proof() {
 fn silence_without_anything_on_the_wire_is_none() {
     let error =
         proof(Preset::PortRestrict, [false, false], Wire::default().stranger(BOTH, 1, false)).unwrap_err();
-    assert!(error.contains(PORT) && error.contains("proves nothing"), "{error}");
+    let told = &error.trouble.message;
+    assert!(error.is_lost && told.contains(PORT) && told.contains("proves nothing"), "{told}");
+}
+
+#[test]
+fn what_came_damaged_is_lost_and_not_filtered() {
+    let mut wire = Wire::default();
+    let error = proof(Preset::PortRestrict, [false, false], wire.damaged(BOTH, 1).stranger(PORT, 2, false));
+    assert!(error.unwrap_err().is_lost);
+}
+
+#[test]
+fn what_comes_in_from_nowhere_was_not_lost() {
+    let mut wire = Wire::default();
+    wire.stranger(BOTH, 1, true).stranger(PORT, 2, false);
+    let trace = wire.trace();
+    // Behind the gateway only.
+    let witness = Witness { trace: &trace, wan: "nat2.wan", lan: "nat1.lan" };
+    let profile = Profile::of(Preset::FullCone);
+    assert!(!prove("nat1", &profile, &report([false, false]), witness).unwrap_err().is_lost);
+}
+
+fn lossy(loss: &str) -> Scenario {
+    let text = format!(
+        "name: x\nid: x\nnat1: port-restrict\nnat2: none\nexpected: direct\nlinks: [{{link: nat1.wan, {loss}}}]\n"
+    );
+    Scenario::parse("x.yaml", &text).unwrap().remove(0)
+}
+
+/// Measures a gateway to which nothing comes the first `lost` times; gives the rounds and how often it was emptied.
+fn measured(
+    scenario: &Scenario,
+    lost: usize,
+) -> (Vec<u32>, usize, Result<Vec<natrig_record::Proof>, Trouble>) {
+    let measure = |(rounds, _): &mut (Vec<u32>, usize), round| {
+        rounds.push(round);
+        let mut wire = Wire::default();
+        if rounds.len() > lost {
+            wire.stranger(BOTH, 1, false).stranger(PORT, 2, false);
+        }
+        proof(Preset::PortRestrict, [false, false], &mut wire).map(|proof| vec![proof])
+    };
+    let mut lab = (Vec::new(), 0);
+    let told = until_told(&mut lab, scenario, 3, measure, |(_, emptied)| {
+        *emptied += 1;
+        Ok(())
+    });
+    (lab.0, lab.1, told)
+}
+
+#[test]
+fn what_a_lossy_link_took_is_measured_again_from_an_empty_table() {
+    for loss in ["loss: 5%", "corrupt: 1%", "bursts: {loss: 2%, length: 4}", "like: hotel-wifi"] {
+        let (rounds, emptied, told) = measured(&lossy(loss), 2);
+        let proof = told.unwrap().remove(0);
+        assert!(proof.holds && proof.notes.last().unwrap().contains("2 times"), "{loss}: {:?}", proof.notes);
+        assert_eq!((rounds.len(), emptied, rounds[0]), (3, 2, 3), "{loss}");
+        assert!(rounds[1] != rounds[0] && rounds[2] != rounds[1], "each round is told from the others");
+    }
+}
+
+#[test]
+fn what_a_link_takes_that_loses_nothing_is_an_error() {
+    let (rounds, emptied, told) = measured(&lossy("delay: 5ms"), 2);
+    assert_eq!((rounds.len(), emptied), (1, 0));
+    assert!(told.unwrap_err().message.contains("proves nothing"));
+}
+
+#[test]
+fn a_link_that_lets_nothing_through_is_given_up_with_a_remedy() {
+    let (rounds, _, told) = measured(&lossy("loss: 5%"), usize::MAX);
+    assert_eq!(rounds.len(), 11);
+    assert!(told.unwrap_err().hint.unwrap().contains("after: settled"));
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Life<'_> {
         let kept_apart = lab.isolate([place.wan, place.lan], self.scenario)?;
         let prove = || {
             gateway::install(lab, &another, place, &[], self.folder)?;
-            refuse(&[proof::measure_one(lab, &topology, place, round)?])?;
+            refuse(&proof::measure_one(lab, &another, place, round)?)?;
             gateway::proven(lab, &another, place)
         };
         let proven = prove();

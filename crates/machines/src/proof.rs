@@ -2,12 +2,15 @@
 
 use natrig_lab::{
     Place, Topology,
-    proof::{Depth, Span},
+    proof::{Depth, Span, Untold, until_told},
 };
 use natrig_record::Proof;
 use natrig_scenario::{Gateway, Scenario};
 
-use crate::{Lab, Trouble, gateway::each_gateway};
+use crate::{
+    Lab, Trouble,
+    gateway::{self, each_gateway},
+};
 
 /// Measures each gateway from its own two segments, as far as is asked for, and compares with what its profile declares;
 /// the wire is the witness of every silence.
@@ -26,6 +29,16 @@ pub(crate) fn measure_again(
     round: u32,
     depth: impl Fn(&Gateway) -> Depth + Sync,
 ) -> Result<Vec<Proof>, Trouble> {
+    let measure = |lab: &mut &Lab, round| measure_once(lab, scenario, round, &depth);
+    until_told(&mut { lab }, scenario, round, measure, |lab| gateway::flush(lab, scenario).map(drop))
+}
+
+fn measure_once(
+    lab: &Lab,
+    scenario: &Scenario,
+    round: u32,
+    depth: &(impl Fn(&Gateway) -> Depth + Sync),
+) -> Result<Vec<Proof>, Untold> {
     let topology = Topology::of(scenario);
     let measure = |span: &Span<'_>, depth| span.measure(&mut lab.stations(span.stands())?, depth);
     let mut found = each_gateway(scenario, |place| {
@@ -42,14 +55,18 @@ pub(crate) fn measure_again(
     spans.iter().zip(&found).map(|(span, found)| span.prove(found, &trace)).collect()
 }
 
-/// Measures one gateway with the fast steps in another round.
+/// Measures one gateway of a scenario with the fast steps in another round.
 pub(crate) fn measure_one(
     lab: &Lab,
-    topology: &Topology,
+    scenario: &Scenario,
     place: &Place,
     round: u32,
-) -> Result<Proof, Trouble> {
-    let span = Span::of(topology, place).in_round(round);
-    let found = span.measure(&mut lab.stations(span.stands())?, Depth::Fast)?;
-    span.prove(&found, &lab.trace()?)
+) -> Result<Vec<Proof>, Trouble> {
+    let topology = Topology::of(scenario);
+    let measure = |lab: &mut &Lab, round| {
+        let span = Span::of(&topology, place).in_round(round);
+        let found = span.measure(&mut lab.stations(span.stands())?, Depth::Fast)?;
+        Ok(vec![span.prove(&found, &lab.trace()?)?])
+    };
+    until_told(&mut { lab }, scenario, round, measure, |lab| gateway::empty(lab, scenario, place).map(drop))
 }

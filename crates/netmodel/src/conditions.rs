@@ -55,6 +55,12 @@ impl Conditions {
         *self == Self::default()
     }
 
+    /// Whether frames may be sent that nobody takes: lost, or damaged.
+    pub fn is_lossy(&self) -> bool {
+        let burst = self.bursts.is_some_and(|bursts| !bursts.loss().is_never());
+        burst || !self.loss.is_never() || !self.corrupt.is_never()
+    }
+
     /// Whether all they do is to delay each frame by the same time.
     pub fn is_delay(&self) -> bool {
         *self == Self::delayed(self.delay)

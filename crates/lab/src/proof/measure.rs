@@ -11,7 +11,7 @@ use natrig_probe::{Plan, Report, Steps};
 use natrig_record::{Proof, ProofSide};
 use natrig_scenario::{Gateway, Machine, Scenario};
 
-use super::{Witness, prove};
+use super::{Untold, Witness, prove};
 use crate::{
     PROOF_PORT, Place, Stand, Topology, Trouble,
     station::{Net, packet, probe},
@@ -29,6 +29,10 @@ const ROOM: u32 = 512;
 /// Tell the transactions of a chain from those of its gateways, and those of one round from those of another.
 const COMPOSED: u64 = 1 << 32;
 const ROUND: u32 = 33;
+
+/// How often a measurement is done again whose frames are lost, and where the number is in that of the round.
+const AGAIN: u32 = 10;
+const AGAIN_BITS: u32 = 16;
 
 /// How long a packet that must pass may take, and how often it is sent.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -136,13 +140,12 @@ impl<'a> Span<'a> {
     }
 
     /// Compares what was measured with what is declared; the wire is the witness of every silence.
-    pub fn prove(&self, found: &Found, trace: &Trace) -> Result<Proof, Trouble> {
+    pub fn prove(&self, found: &Found, trace: &Trace) -> Result<Proof, Untold> {
         match &found.0 {
             What::Udp(passes) => Ok(blocked(self.inner, *passes)),
             What::Report(report) => {
                 let witness = Witness { trace, wan: self.outer.wan.name(), lan: self.inner.lan.name() };
                 prove(&self.name(), &self.profile, report, witness)
-                    .map_err(|reason| Trouble::lab(reason).hint("see captures/ of this cell"))
             }
         }
     }
@@ -184,6 +187,43 @@ impl<'a> Span<'a> {
 fn number(gateway: Machine) -> u64 {
     let number = gateway.site().map_or(0, |site| u64::from(site.number()));
     2 * number + u64::from(matches!(gateway, Machine::Cgn(_)))
+}
+
+/// Measures in a round, and where links lose frames again, from empty tables and as often as [`AGAIN`] says, until nothing
+/// is missing that the proof must see come to a gateway. What was seen is never measured again, whatever it says.
+pub fn until_told<L>(
+    lab: &mut L,
+    scenario: &Scenario,
+    round: u32,
+    measure: impl Fn(&mut L, u32) -> Result<Vec<Proof>, Untold>,
+    empty: impl Fn(&mut L) -> Result<(), Trouble>,
+) -> Result<Vec<Proof>, Trouble> {
+    let is_lossy = scenario.links.iter().any(|impairment| impairment.conditions.is_lossy());
+    let mut lost = 0;
+    loop {
+        match measure(lab, round | lost << AGAIN_BITS) {
+            Ok(mut proofs) => {
+                if lost > 0 {
+                    let note = format!(
+                        "measured again, since frames were lost on the way to a gateway: {lost} times"
+                    );
+                    proofs.iter_mut().for_each(|proof| proof.notes.push(note.clone()));
+                }
+                return Ok(proofs);
+            }
+            Err(Untold { is_lost: true, .. }) if is_lossy && lost < AGAIN => {
+                empty(lab)?;
+                lost += 1;
+            }
+            Err(Untold { trouble, is_lost: true }) if is_lossy => {
+                return Err(trouble.hint(
+                    "what `links` says holds while gateways are proven; have what loses so much begin with a fault \
+                     (`after: settled, impair: ...`)",
+                ));
+            }
+            Err(Untold { trouble, .. }) => return Err(trouble),
+        }
+    }
 }
 
 /// What a proof that does not hold is told as.

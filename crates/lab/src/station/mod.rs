@@ -47,8 +47,8 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// What is in it.
+    /// What is in it; nothing where it was damaged on the way, as no host takes such a packet.
     pub fn ipv4(&self) -> Option<Ipv4<'_>> {
-        decode_ipv4(&self.packet)
+        decode_ipv4(&self.packet).filter(|_| packet::is_intact(&self.packet))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice, PacketBuilder, PacketBuilderStep};
+use etherparse::{
+    IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice, PacketBuilder, PacketBuilderStep,
+    checksum::Sum16BitWords,
+};
 use natrig_nat::engine::TcpFlags;
 
 /// The protocol number of UDP.
@@ -102,6 +105,33 @@ pub fn fragments(packet: &[u8], at: u16, identification: u16) -> Option<[Vec<u8>
     Some([part(first, 0, true)?, part(rest, at, false)?])
 }
 
+/// Whether all checksums hold that a host looks at (RFC 1122 sections 3.2.1.2, 4.1.3.4 and 4.2.2.7). What is in a fragment
+/// cannot be told.
+pub fn is_intact(packet: &[u8]) -> bool {
+    let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else { return false };
+    let Some(payload) = packet.get(header.slice().len()..usize::from(header.total_len())) else {
+        return false;
+    };
+    if Sum16BitWords::new().add_slice(header.slice()).ones_complement() != 0 {
+        return false;
+    }
+    let sum = match header.protocol() {
+        _ if header.is_fragmenting_payload() => return true,
+        IpNumber::UDP if payload.get(6..8) == Some(&[0, 0]) => return true,
+        IpNumber::UDP | IpNumber::TCP => {
+            let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            Sum16BitWords::new()
+                .add_4bytes(header.source())
+                .add_4bytes(header.destination())
+                .add_2bytes([0, header.protocol().0])
+                .add_4bytes(length.to_be_bytes())
+        }
+        IpNumber::ICMP => Sum16BitWords::new(),
+        _ => return true,
+    };
+    sum.add_slice(payload).ones_complement() == 0
+}
+
 /// A packet of any protocol.
 pub fn raw(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
@@ -177,6 +207,37 @@ mod tests {
             decode_ipv4(&other).unwrap().transport,
             Transport::Other { protocol: 47, payload: b"gre" }
         );
+    }
+
+    #[test]
+    fn one_wrong_bit_is_seen() {
+        let (source, destination) = ends();
+        let packets = [
+            udp(source, destination, b"odd"),
+            tcp(source, destination, TcpFlags::SYN_ACK, [7, 8], b"even"),
+            echo(*source.ip(), *destination.ip(), true, [3, 4], b"x"),
+            icmp_error(*destination.ip(), *source.ip(), [3, 3], &udp(source, destination, b"")),
+        ];
+        for packet in packets {
+            assert!(is_intact(&packet));
+            for bit in 0..packet.len() * 8 {
+                let mut damaged = packet.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_intact(&damaged), "bit {bit} of {packet:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_sum_is_taken() {
+        let (source, destination) = ends();
+        let mut unsummed = udp(source, destination, b"abc");
+        unsummed[26..28].fill(0);
+        assert!(is_intact(&unsummed));
+        assert!(is_intact(&raw(*source.ip(), *destination.ip(), 47, b"gre")));
+        for part in fragments(&udp(source, destination, &[7; 40]), 24, 99).unwrap() {
+            assert!(is_intact(&part));
+        }
     }
 
     #[test]

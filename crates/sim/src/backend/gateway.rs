@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use natrig_lab::{
     Place, Topology, Trouble,
-    proof::{Depth, Found, Span},
+    proof::{Depth, Found, Span, Untold, until_told},
 };
 use natrig_nat::{
     Engine,
@@ -102,6 +102,16 @@ pub fn measure(
     round: u32,
     depth: Depth,
 ) -> Result<Vec<Proof>, Trouble> {
+    let measure = |stage: &mut Stage<'_>, round| measure_once(stage, scenario, round, depth);
+    until_told(stage, scenario, round, measure, |stage| flush(stage, scenario).map(drop))
+}
+
+fn measure_once(
+    stage: &mut Stage<'_>,
+    scenario: &Scenario,
+    round: u32,
+    depth: Depth,
+) -> Result<Vec<Proof>, Untold> {
     let topology = Topology::of(scenario);
     let each = topology.gateways().iter().map(|place| Span::of(&topology, place));
     let spans: Vec<Span<'_>> =
