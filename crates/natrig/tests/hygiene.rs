@@ -79,7 +79,9 @@ fn cache(moment: Moment) -> tempfile::TempDir {
         natrig_vmm::Store::open_default().unwrap().root().to_owned()
     });
     let cache = tempfile::tempdir().unwrap();
-    for part in moment.cached().iter().chain(&["kvm"]) {
+    // What was found out of KVM, where there is one.
+    let kvm = from.join("kvm").is_dir().then_some(&"kvm");
+    for part in moment.cached().iter().chain(kvm) {
         copy(&from.join(part), &cache.path().join(part));
     }
     cache
