@@ -33,6 +33,33 @@ fn without_a_relay_two_symmetric_nats_end_in_failure_soon() {
 }
 
 #[test]
+fn a_peer_that_is_silent_for_two_seconds_is_reached_when_it_speaks_again() {
+    for setup in [no_relay(), Setup::default()] {
+        let mut world = World::new(&setup, PORT, PORT);
+        world.bootstrap();
+        world.kill(B);
+        world.connect(A, B);
+        world.run_for(seconds(2));
+        world.revive(B);
+        assert!(world.run_until(seconds(8), both_settled), "{:#?}", world.events);
+        assert_eq!(settled(&world, A).map(|(_, kind, _)| kind), Some(Kind::Punch));
+        assert_eq!(failed(&world, A), None);
+    }
+}
+
+#[test]
+fn a_peer_that_never_speaks_again_is_given_up_within_eleven_seconds() {
+    let mut world = World::new(&no_relay(), PORT, PORT);
+    world.bootstrap();
+    world.kill(B);
+    world.connect(A, B);
+    assert!(world.run_until(seconds(11), |world| failed(world, A).is_some()), "{:#?}", world.events);
+    assert_eq!(failed(&world, A).as_deref(), Some("no direct path was found and no relay carries it"));
+    let probes = world.count(A, |event| matches!(event, Event::PunchStarted { .. }));
+    assert!((2..=8).contains(&probes), "{probes} attempts");
+}
+
+#[test]
 fn without_a_relay_all_that_can_be_punched_still_is() {
     for (a, b) in [(PUBLIC, SYMMETRIC), (ADDR, PORT), (PORT, SYMMETRIC), (SYMMETRIC, ADDR)] {
         let (world, _) = connected(&no_relay(), a, b);

@@ -38,6 +38,9 @@ const LOOKUP_GAP: Duration = Duration::from_millis(250);
 /// Bootstrap nodes have so long to answer before we go by what we know ourselves.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
+/// A peer that was found but did not answer is looked for again after so long.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const NO_WAY: &str = "no direct path was found and no relay carries it";
 /// For a connection to come about once there is a path, and for what nobody speaks of any more.
 const LINK_LIMIT: Duration = Duration::from_secs(15);
 
@@ -206,6 +209,17 @@ impl Contact {
         }
     }
 
+    /// Nothing was heard of the peer itself: it may be busy, or about to choose its relays. Looks for it again while there
+    /// is time for that; whether there is.
+    fn look_again(&mut self, now: Instant) -> bool {
+        let (next, until) = (now + LOOK_AGAIN, self.asked + LOOKUP_LIMIT);
+        let looks = self.resumption.is_none() && !self.attempt.has_met() && next < until;
+        if looks {
+            self.stage = Stage::Lookup { next, until };
+        }
+        looks
+    }
+
     /// Sockets that were opened for its attempts.
     pub fn sockets(&self) -> Vec<SocketId> {
         let stage: &[SocketId] = match &self.stage {
@@ -313,6 +327,8 @@ impl Node {
                 if *until <= now || alone {
                     let reason = if alone {
                         "no bootstrap node is configured"
+                    } else if contact.attempt.target.is_some() {
+                        NO_WAY
                     } else if self.open_entrances().is_empty() {
                         "not connected to any bootstrap node"
                     } else {

@@ -98,6 +98,11 @@ impl Attempt {
         untried.min().map(|(_, id)| *id)
     }
 
+    /// Whether a coordinator brought the two together: both sides have said what they can do.
+    pub fn has_met(&self) -> bool {
+        self.other.is_some()
+    }
+
     /// Sockets that are open for it, beside those of a punch.
     pub fn sockets(&self) -> impl Iterator<Item = SocketId> {
         let question = self.question.as_ref().map(Question::socket);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{LINK_LIMIT, Stage};
+use super::{Contact, LINK_LIMIT, NO_WAY, Stage};
 use crate::control::Notice;
 use crate::event::{Event, Kind, PathKind};
 use crate::identity::PeerId;
@@ -113,8 +113,19 @@ impl Node {
             for (message, data) in outbox {
                 self.send_or_queue(now, id, message, data);
             }
+            self.attempt_unmet(now, id);
         }
         self.review(now, id);
+    }
+
+    /// The peer speaks to us over a relay, but was silent when a direct path was looked for: it is looked for once more.
+    fn attempt_unmet(&mut self, now: Instant, id: PeerId) {
+        let is_unmet = |contact: &&mut Contact| {
+            contact.role == Role::Initiator && contact.is_over() && !contact.attempt.has_met()
+        };
+        if self.contact(&id).filter(is_unmet).is_some() {
+            self.retry(now, id);
+        }
     }
 
     pub(in crate::node) fn handle_settled_notice(&mut self, now: Instant, id: PeerId, kind: Kind) {
@@ -146,12 +157,13 @@ impl Node {
         let kind = match contact.role {
             Role::Initiator if direct => contact.kind.or(Some(Kind::Direct)),
             Role::Initiator if relay => Some(Kind::Relay),
+            // What was connected and then cut off is begun anew like any connection that breaks.
+            Role::Initiator if contact.search.is_over() && contact.connected => {
+                return self.quic.give_up(now, &id, Loss::Broken(NO_WAY.to_owned()));
+            }
             Role::Initiator if contact.search.is_over() => {
-                let reason = "no direct path was found and no relay carries it";
-                // What was connected and then cut off is begun anew like any connection that breaks.
-                match contact.connected {
-                    true => self.quic.give_up(now, &id, Loss::Broken(reason.to_owned())),
-                    false => self.contact_failed(now, &id, reason),
+                if !contact.look_again(now) {
+                    self.contact_failed(now, &id, NO_WAY);
                 }
                 return;
             }
