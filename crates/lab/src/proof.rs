@@ -5,7 +5,7 @@ mod measure;
 
 use std::net::{IpAddr, SocketAddr};
 
-use natrig_capture::{Icmp, Quoted, Trace};
+use natrig_capture::{Frame, Icmp, LinkId, Quoted, Trace};
 use natrig_nat::Profile;
 use natrig_probe::{Answered, Expected, Report};
 use natrig_record::Proof;
@@ -93,10 +93,35 @@ pub fn prove(
     if late {
         report.filtering = Report::filtering_of(&report.strangers);
     }
+    if report.icmp_errors == Some(false) && !has_error_come(witness) {
+        let trouble = Trouble::lab(format!(
+            "the wire shows no ICMP error about a datagram to port {CLOSED} that came whole to {gateway}: that its sender \
+             had none proves nothing"
+        ));
+        return Err(Untold { trouble: trouble.hint("see captures/ of this cell"), is_lost: true });
+    }
     if report.unsolicited.is_none() {
         report.unsolicited = answered(witness, &report);
     }
     Ok(compare(gateway, profile, &report))
+}
+
+/// Whether the error about a datagram to [`CLOSED`] came whole to the gateway.
+fn has_error_come(witness: Witness<'_>) -> bool {
+    let is_about_closed = |frame: &Frame| match frame.packet().and_then(|packet| packet.icmp()) {
+        Some(Icmp::Error(error)) => {
+            error.quoted.and_then(|quoted| quoted.ports).is_some_and(|(_, port)| port == CLOSED)
+        }
+        _ => false,
+    };
+    witness.trace.link(witness.wan).is_some_and(|link| {
+        witness.trace.frames().iter().any(|frame| came_whole(frame, link) && is_about_closed(frame))
+    })
+}
+
+/// Whether what a link delivered is what entered it.
+fn came_whole(frame: &Frame, link: LinkId) -> bool {
+    frame.to.iter().any(|delivery| delivery.link == link && delivery.data == frame.data)
 }
 
 /// What the gateway answered to strangers that it did not let in; none if there were none.
@@ -141,9 +166,7 @@ fn on(witness: Witness<'_>, link: &str, stranger: &Expected, way: Way) -> bool {
     };
     witness.trace.frames().iter().any(|frame| {
         let there = match way {
-            Way::Delivered => {
-                frame.to.iter().any(|delivery| delivery.link == link && delivery.data == frame.data)
-            }
+            Way::Delivered => came_whole(frame, link),
             Way::Sent => frame.from == link,
         };
         there

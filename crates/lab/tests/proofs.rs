@@ -49,25 +49,28 @@ impl Wire {
 
     /// What a stranger sends to the gateway and comes with a bit turned over.
     fn damaged(&mut self, from: &str, transaction: u8) -> &mut Self {
-        self.stun(SERVER, WAN, [from, "192.0.2.1:61001"], transaction);
+        self.stun(SERVER, WAN, [from, "192.0.2.1:61001"], transaction).turn_over()
+    }
+
+    /// The gateway's answer to what a stranger has sent.
+    fn refusal(&mut self, from: &str) -> &mut Self {
+        self.frame(WAN, SERVER, unreachable(["192.0.2.1", "198.51.100.4"], [from, "192.0.2.1:61001"]))
+    }
+
+    /// The server's answer to what the host has sent to a port where nobody listens.
+    fn closed(&mut self) -> &mut Self {
+        let data = unreachable(["198.51.100.3", "192.0.2.1"], ["192.0.2.1:61001", "198.51.100.3:9"]);
+        self.frame(SERVER, WAN, data)
+    }
+
+    /// The last frame comes with a bit turned over.
+    fn turn_over(&mut self) -> &mut Self {
         if let Some(delivered) = self.0.last_mut() {
             let mut data = delivered.data.to_vec();
             data[40] ^= 1;
             delivered.data = data.into();
         }
         self
-    }
-
-    /// The gateway's answer to what a stranger has sent.
-    fn refusal(&mut self, from: &str) -> &mut Self {
-        let about = udp([from, "192.0.2.1:61001"], &[0; 20]);
-        let kind =
-            etherparse::Icmpv4Type::DestinationUnreachable(etherparse::icmpv4::DestUnreachableHeader::Port);
-        let builder =
-            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([192, 0, 2, 1], [198, 51, 100, 4], 60).icmpv4(kind);
-        let mut frame = Vec::new();
-        builder.write(&mut frame, &about[14..]).unwrap();
-        self.frame(WAN, SERVER, frame.into())
     }
 
     fn trace(&mut self) -> Trace {
@@ -83,6 +86,16 @@ fn udp([from, to]: [&str; 2], payload: &[u8]) -> Bytes {
         .udp(from.port(), to.port());
     let mut frame = Vec::new();
     builder.write(&mut frame, payload).unwrap();
+    frame.into()
+}
+
+fn unreachable([from, to]: [&str; 2], about: [&str; 2]) -> Bytes {
+    let [from, to]: [Ipv4Addr; 2] = [from, to].map(|address| address.parse().unwrap());
+    let kind =
+        etherparse::Icmpv4Type::DestinationUnreachable(etherparse::icmpv4::DestUnreachableHeader::Port);
+    let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(from.octets(), to.octets(), 60).icmpv4(kind);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &udp(about, &[0; 20])[14..]).unwrap();
     frame.into()
 }
 
@@ -151,6 +164,22 @@ fn what_came_damaged_is_lost_and_not_filtered() {
     let mut wire = Wire::default();
     let error = proof(Preset::PortRestrict, [false, false], wire.damaged(BOTH, 1).stranger(PORT, 2, false));
     assert!(error.unwrap_err().is_lost);
+}
+
+#[test]
+fn an_icmp_error_is_not_passed_only_if_it_came() {
+    let proof = |wire: &mut Wire| {
+        let trace = wire.stranger(BOTH, 1, false).stranger(PORT, 2, false).trace();
+        let witness = Witness { trace: &trace, wan: "nat1.wan", lan: "nat1.lan" };
+        let report = Report { icmp_errors: Some(false), ..report([false, false]) };
+        prove("nat1", &Profile::of(Preset::PortRestrict), &report, witness)
+    };
+    let came = proof(Wire::default().closed()).unwrap();
+    assert_eq!(came.measured.other["icmp_errors"], "not passed");
+    for wire in [&mut Wire::default(), Wire::default().closed().turn_over()] {
+        let untold = proof(wire).unwrap_err();
+        assert!(untold.is_lost && untold.trouble.to_string().contains("to port 9"), "{untold:?}");
+    }
 }
 
 #[test]
