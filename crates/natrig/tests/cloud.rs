@@ -37,30 +37,30 @@ fn with_machines(seed: &str, machines: &str) -> String {
     format!("{text}\nmachines:\n{}", machines.replace("DISK", disk().to_str().unwrap()))
 }
 
-/// What became of a scenario, and where its results are.
-fn run(place: &Place, name: &str, text: &str) -> natrig_record::Cell {
-    fs::write(place.work().join(format!("{name}.yaml")), text).unwrap();
-    let file = format!("{name}.yaml");
-    let output = place.run(["run", "--out", name, &file]);
-    assert_code(&output, 0);
-    natrig_report::read(&place.work().join(name).join("results.json")).unwrap().cells.remove(0)
-}
-
 #[test]
 #[ignore = "long: make test-full"]
 fn seed_scenarios_pass_with_a_distributions_machines() {
     let place = Place::new();
     let both = "  gateway: {image: DISK}\n  peer: {image: DISK}\n";
     let all = format!("{both}  relay: {{image: DISK}}\n");
-    for (name, seed, machines, path) in [
+    let scenarios = [
         ("all", "scenario-holepunch", all.as_str(), Way::Direct),
         ("relayed", "scenario-relay-fallback", both, Way::Relay),
         ("direct", "scenario-direct", both, Way::Direct),
         // A distribution's peers behind gateways of natrig's own, and the other way about.
         ("peers", "scenario-relay-fallback", "  peer: {image: DISK}\n", Way::Relay),
         ("gateway", "scenario-direct", "  nat1: {image: DISK}\n", Way::Direct),
-    ] {
-        let cell = run(&place, name, &with_machines(seed, machines));
+    ];
+    let files = scenarios.map(|(name, seed, machines, _)| {
+        let file = format!("{name}.yaml");
+        fs::write(place.work().join(&file), with_machines(seed, machines)).unwrap();
+        file
+    });
+    let output = place.run(["run", "--out", "out"].into_iter().chain(files.iter().map(String::as_str)));
+    assert_code(&output, 0);
+    let results = natrig_report::read(&place.work().join("out/results.json")).unwrap();
+    assert_eq!(results.cells.len(), scenarios.len());
+    for (cell, (name, _, _, path)) in results.cells.into_iter().zip(scenarios) {
         assert_eq!(cell.outcome, Outcome::AsExpected, "{name}");
         assert_eq!(cell.verdict.unwrap().path, path, "{name}");
         assert!(cell.proofs.iter().all(|proof| proof.steps == "whole"), "{name}");

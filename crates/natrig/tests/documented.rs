@@ -7,6 +7,8 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
 };
 
 use said::{Said, commands};
@@ -116,27 +118,36 @@ fn run(place: &Place, command: &Said) -> Option<String> {
     })
 }
 
-/// Runs those commands of each page that are meant.
-fn all(meant: impl Fn(&Said) -> bool) {
-    let mut wrong = Vec::new();
-    let mut count = 0;
-    for page in pages() {
-        let of_page = commands(&page).into_iter();
-        let mut commands: Vec<Said> = of_page.filter(|one| !one.is_usage && meant(one)).collect();
-        // What a page says of a lab below the line that ends it is about one that is up.
-        commands.sort_by_key(|command| command.text == "natrig down");
-        if commands.is_empty() {
-            continue;
-        }
-        let place = reader();
-        prepare(&place, &page);
-        count += commands.len();
-        wrong.extend(commands.iter().filter_map(|command| run(&place, command)));
-        // Whatever a page has started.
-        let _ = place.natrig(["down", "--lab", &place.lab()]).output();
-    }
+/// Runs those commands of each page that are meant, two pages at a time.
+fn all(meant: impl Fn(&Said) -> bool + Sync) {
+    let pages = Mutex::new(pages().into_iter());
+    let next = || pages.lock().unwrap().next();
+    let results = thread::scope(|scope| {
+        let work = || std::iter::from_fn(next).map(|page| of_page(&page, &meant)).collect::<Vec<_>>();
+        let both = [scope.spawn(work), scope.spawn(work)];
+        both.map(|worker| worker.join().unwrap()).concat()
+    });
+    let count: usize = results.iter().map(|(count, _)| count).sum();
+    let wrong: Vec<String> = results.into_iter().flat_map(|(_, wrong)| wrong).collect();
     assert!(wrong.is_empty(), "{} of {count} commands:\n{}", wrong.len(), wrong.join("\n\n"));
     assert!(count > 10, "the pages hold no more commands than {count}");
+}
+
+/// How many commands of a page were run, and what is wrong with them.
+fn of_page(page: &Path, meant: impl Fn(&Said) -> bool) -> (usize, Vec<String>) {
+    let mut commands: Vec<Said> =
+        commands(page).into_iter().filter(|one| !one.is_usage && meant(one)).collect();
+    // What a page says of a lab below the line that ends it is about one that is up.
+    commands.sort_by_key(|command| command.text == "natrig down");
+    if commands.is_empty() {
+        return (0, Vec::new());
+    }
+    let place = reader();
+    prepare(&place, page);
+    let wrong = commands.iter().filter_map(|command| run(&place, command)).collect();
+    // Whatever a page has started.
+    let _ = place.natrig(["down", "--lab", &place.lab()]).output();
+    (commands.len(), wrong)
 }
 
 /// What a page takes for granted that its reader has.
