@@ -1,13 +1,17 @@
 //! Proofs, with forged captures as the witness.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use etherparse::PacketBuilder;
 use natrig_capture::{LinkId, Sighting, Trace, What};
 use natrig_lab::{
-    Trouble,
-    proof::{Untold, Witness, prove, until_told},
+    Topology, Trouble,
+    proof::{Depth, Span, Untold, Witness, prove, until_told},
+    station::{Arrival, Net, Seat},
 };
 use natrig_nat::{Filtering, Mapping, Preset, Profile};
 use natrig_probe::{Answered, Expected, Report, Steps};
@@ -237,6 +241,34 @@ fn what_a_link_takes_that_loses_nothing_is_an_error() {
     let (rounds, emptied, told) = measured(&lossy("delay: 5ms"), 2);
     assert_eq!((rounds.len(), emptied), (1, 0));
     assert!(told.unwrap_err().message.contains("proves nothing"));
+}
+
+/// Stations whose cables are cut.
+struct Cut(Duration);
+
+impl Net for Cut {
+    fn now(&self) -> Duration {
+        self.0
+    }
+
+    fn send(&mut self, _: Seat, _: Vec<u8>) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn receive(&mut self, until: Duration) -> Result<Option<Arrival>, Trouble> {
+        self.0 = self.0.max(until);
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_measurement_without_an_answer_was_lost() {
+    let scenario = lossy("like: congested");
+    let topology = Topology::of(&scenario);
+    let span = Span::of(&topology, &topology.gateways()[0]);
+    let found = span.measure(&mut Cut(Duration::ZERO), Depth::Whole).unwrap();
+    let untold = span.prove(&found, &Wire::default().trace()).unwrap_err();
+    assert!(untold.is_lost && untold.trouble.message.contains("no answer"), "{untold:?}");
 }
 
 #[test]

@@ -50,11 +50,13 @@ pub fn compare(id: &str, machines: &[Run], sim: &[Run]) -> Comparison {
     aspects.push(strategies(both));
     aspects.push(order::compare(both));
     let chance = both.iter().any(|runs| runs.iter().any(by_chance));
+    let settled = |run: &Run| run.cell.settle_ms.or(run.cell.connect_ms);
+    let later = numbers::later(both.map(|runs| runs.iter().filter_map(settled).collect()));
     for (name, of) in COUNTED {
-        aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), chance));
+        aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), chance, later));
     }
     let (name, of) = EVENTS;
-    aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), false));
+    aspects.push(numbers::counts(name, both.map(|runs| runs.iter().map(of).collect()), false, 0.0));
     for (name, of) in TIMED {
         aspects.extend(numbers::times(name, both.map(|runs| runs.iter().filter_map(of).collect()), chance));
     }

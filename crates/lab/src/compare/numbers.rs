@@ -5,6 +5,9 @@ use natrig_record::{Agreement, Aspect};
 /// How far the medians of what is counted may be apart: this many, and beyond that this factor.
 pub const COUNTS: (f64, f64) = (6.0, 2.0);
 
+/// Probes go out in time: whoever settles so many milliseconds later may have sent one more.
+const PACE: f64 = 50.0;
+
 /// How far the medians of what takes time may be apart: this many milliseconds, and beyond that this factor. An emulated machine
 /// is slower than a simulated one, a chain of gateways and a slow host most of all, and the seconds that nodes wait on purpose are
 /// the same.
@@ -16,12 +19,22 @@ const ENOUGH: usize = 20;
 /// The Kolmogorov-Smirnov statistic's factor for a false alarm in a thousand.
 const ALARM: f64 = 1.949;
 
-/// Compares counts: as distributions where chance decides and there are enough, else by their medians.
-pub(super) fn counts(name: &str, values: [Vec<f64>; 2], chance: bool) -> Aspect {
+/// Compares counts: as distributions where chance decides and there are enough, else by their medians. `later` is by how many
+/// milliseconds one settled later, where what is counted goes on until then.
+pub(super) fn counts(name: &str, values: [Vec<f64>; 2], chance: bool, later: f64) -> Aspect {
     if chance {
         return distributions(name, values);
     }
-    medians(name, values, COUNTS, "")
+    let (apart, factor) = COUNTS;
+    medians(name, values, (apart + (later / PACE).floor(), factor), "")
+}
+
+/// By how much the medians of times are apart, in milliseconds; 0 where one is missing.
+pub(super) fn later(times: [Vec<f64>; 2]) -> f64 {
+    match times.map(median) {
+        [Some(a), Some(b)] => (a - b).abs(),
+        _ => 0.0,
+    }
 }
 
 /// Compares times by their medians, where chance decides only if there are enough; none if neither has any.
@@ -118,11 +131,20 @@ mod tests {
 
     #[test]
     fn small_counts_may_differ_by_a_few_and_large_ones_by_a_factor() {
-        let agreement = |a, b| counts("probes", [vec![a], vec![b]], false).agreement;
+        let agreement = |a, b| counts("probes", [vec![a], vec![b]], false, 0.0).agreement;
         assert_eq!(agreement(3.0, 3.0), Agreement::Same);
         assert_eq!(agreement(3.0, 9.0), Agreement::Within);
         assert_eq!(agreement(3.0, 10.0), Agreement::Differs);
         assert_eq!(agreement(100.0, 190.0), Agreement::Within);
         assert_eq!(agreement(100.0, 210.0), Agreement::Differs);
+    }
+
+    #[test]
+    fn who_settles_later_may_have_probed_more() {
+        let agreement = |a, b| counts("probes", [vec![a], vec![b]], false, 500.0).agreement;
+        assert_eq!(agreement(13.0, 5.0), Agreement::Within);
+        assert_eq!(agreement(22.0, 5.0), Agreement::Differs);
+        assert_eq!(later([vec![505.9], vec![4.0]]).round(), 502.0);
+        assert_eq!(later([vec![505.9], vec![]]), 0.0);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use natrig_capture::{Trace, Transport};
 use natrig_nat::{Profile, engine::TcpFlags};
-use natrig_probe::{Plan, Report, Steps};
+use natrig_probe::{Failed, Plan, Report, Steps};
 use natrig_record::{Proof, ProofSide};
 use natrig_scenario::{Gateway, Machine, Scenario};
 
@@ -88,6 +88,8 @@ pub struct Found(What);
 #[derive(Debug, Clone, PartialEq)]
 enum What {
     Report(Box<Report>),
+    /// An answer that no gateway keeps back did not come.
+    Silence(Failed),
     /// Whether UDP passed a gateway that is to pass none.
     Udp(bool),
 }
@@ -135,14 +137,18 @@ impl<'a> Span<'a> {
         if self.profile.udp_blocked {
             return udp_passes(net, &self.stands).map(|passes| Found(What::Udp(passes)));
         }
-        let report = probe(net, [0, 1], self.plan(depth))?;
-        Ok(Found(What::Report(Box::new(report))))
+        match probe(net, [0, 1], self.plan(depth))? {
+            Ok(report) => Ok(Found(What::Report(Box::new(report)))),
+            Err(silent @ Failed::Silent { .. }) => Ok(Found(What::Silence(silent))),
+            Err(failed) => Err(Trouble::lab(failed)),
+        }
     }
 
     /// Compares what was measured with what is declared; the wire is the witness of every silence.
     pub fn prove(&self, found: &Found, trace: &Trace) -> Result<Proof, Untold> {
         match &found.0 {
             What::Udp(passes) => Ok(blocked(self.inner, *passes)),
+            What::Silence(silent) => Err(Untold { trouble: Trouble::lab(silent), is_lost: true }),
             What::Report(report) => {
                 let witness = Witness { trace, wan: self.outer.wan.name(), lan: self.inner.lan.name() };
                 prove(&self.name(), &self.profile, report, witness)

@@ -3,14 +3,18 @@
 use std::net::{SocketAddr, SocketAddrV4};
 
 use natrig_capture::{Icmp, IcmpError, Transport, Udp};
-use natrig_probe::{Action, Plan, Prober, Report};
+use natrig_probe::{Action, Failed, Plan, Prober, Report};
 use natrig_stun::{Endpoint, Server};
 
 use super::{Arrival, Net, Seat, packet};
 use crate::Trouble;
 
-/// Measures what is between two stations; the server's addresses are the outside one's.
-pub fn probe(net: &mut impl Net, [inside, outside]: [Seat; 2], plan: Plan) -> Result<Report, Trouble> {
+/// Measures what is between two stations; the server's addresses are the outside one's. Within, why nothing was found out.
+pub fn probe(
+    net: &mut impl Net,
+    [inside, outside]: [Seat; 2],
+    plan: Plan,
+) -> Result<Result<Report, Failed>, Trouble> {
     let server = Server::new(plan.server, Some(plan.other));
     let mut prober = Prober::new(plan, net.now());
     let mut sockets: Vec<SocketAddr> = Vec::new();
@@ -28,7 +32,7 @@ pub fn probe(net: &mut impl Net, [inside, outside]: [Seat; 2], plan: Plan) -> Re
             }
         }
         if let Some(outcome) = prober.outcome() {
-            return outcome.clone().map_err(Trouble::lab);
+            return Ok(outcome.clone());
         }
         let until = prober.poll_timeout().unwrap_or_else(|| net.now());
         match net.receive(until)? {
@@ -120,7 +124,7 @@ mod tests {
                 "10.0.1.250:61000".parse().unwrap(),
                 1,
             );
-            let report = probe(&mut net, [inside, outside], plan).unwrap();
+            let report = probe(&mut net, [inside, outside], plan).unwrap().unwrap();
             assert_eq!(
                 (report.mapping, report.filtering),
                 (preset.mapping(), preset.filtering()),

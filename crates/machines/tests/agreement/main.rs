@@ -222,8 +222,9 @@ fn measured(net: &mut impl Net, profile: &Profile) -> Proof {
         eyes: true,
         ..Plan::fast(end(REMOTES[0], 3478), end(REMOTES[1], 3479), end(hosts()[0], 61_000), 7)
     };
-    let report =
+    let outcome =
         station::probe(net, [0, 1], plan).unwrap_or_else(|trouble| panic!("{}: {trouble}", profile.name));
+    let report = outcome.unwrap_or_else(|failed| panic!("{}: {failed}", profile.name));
     let mut proof = compare("gateway", profile, &report);
     assert!(proof.holds, "{}: {:#?}", profile.name, proof.side_by_side());
     // Which of the declared ports were drawn.
