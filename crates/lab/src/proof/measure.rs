@@ -195,7 +195,7 @@ fn number(gateway: Machine) -> u64 {
     2 * number + u64::from(matches!(gateway, Machine::Cgn(_)))
 }
 
-/// Measures in a round, and where links lose frames again, from empty tables and as often as [`AGAIN`] says, until nothing
+/// Measures in a round, and where links lose frames again, from empty tables and up to ten times, until nothing
 /// is missing that the proof must see come to a gateway. What was seen is never measured again, whatever it says.
 pub fn until_told<L>(
     lab: &mut L,
