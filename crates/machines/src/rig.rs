@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, mpsc},
     time::Instant,
 };
 
@@ -212,16 +212,32 @@ impl Rig {
         let kinds = scenarios
             .iter()
             .flat_map(|scenario| scenario.layout().machines().map(|name| lab::kind(scenario, name)));
-        for kind in kinds.collect::<BTreeSet<Kind>>() {
-            self.template(&kind, progress)?;
-        }
-        Ok(())
+        let kinds = Mutex::new(kinds.collect::<BTreeSet<Kind>>().into_iter());
+        let next = || lock(&kinds).next();
+        let (say, said) = mpsc::channel::<String>();
+        let work = |say: mpsc::Sender<String>| -> Result<(), RigError> {
+            while let Some(kind) = next() {
+                // Who listens goes on until all have ended.
+                self.template(&kind, &mut |message| drop(say.send(message.to_owned())))?;
+            }
+            Ok(())
+        };
+        // A guest that boots takes one processor.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let spawn = |say: mpsc::Sender<String>| scope.spawn(|| work(say));
+            let workers: Vec<_> = vec![say; processors].into_iter().map(spawn).collect();
+            said.iter().for_each(|message| progress(&message));
+            let join = |worker: std::thread::ScopedJoinHandle<'_, Result<(), RigError>>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().try_for_each(join)
+        })
     }
 
     /// The template of a kind, made if there is none.
     pub(crate) fn template(&self, kind: &Kind, progress: &mut dyn FnMut(&str)) -> Result<Template, RigError> {
-        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = templates.get(kind) {
+        if let Some(template) = lock(&self.templates).get(kind) {
             return Ok(template.clone());
         }
         let started = Instant::now();
@@ -240,7 +256,7 @@ impl Rig {
             }
         };
         tracing::debug!(?kind, elapsed = ?started.elapsed(), "template ready");
-        templates.insert(kind.clone(), template.clone());
+        lock(&self.templates).insert(kind.clone(), template.clone());
         Ok(template)
     }
 
@@ -268,8 +284,8 @@ impl Rig {
 
     /// Forgets a template whose copies do not come up, and removes its files.
     pub(crate) fn discard(&self, kind: &Kind) -> Result<(), RigError> {
-        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = templates.remove(kind) {
+        let removed = lock(&self.templates).remove(kind);
+        if let Some(template) = removed {
             template.discard()?;
         }
         Ok(())

@@ -401,6 +401,18 @@ impl Node {
         }
     }
 
+    /// The peer speaks to us over a relay, but was silent when a direct path was looked for: that did not count, and it is
+    /// looked for once more.
+    pub(super) fn attempt_unmet(&mut self, now: Instant, id: PeerId) {
+        let is_unmet = |contact: &&mut Contact| {
+            contact.role == Role::Initiator && contact.is_over() && !contact.attempt.has_met()
+        };
+        if let Some(contact) = self.contact(&id).filter(is_unmet) {
+            contact.attempt.failures = 0;
+            self.retry(now, id);
+        }
+    }
+
     /// Tries again to get from the relay to a direct path, if that is still wanted.
     pub(super) fn retry(&mut self, now: Instant, id: PeerId) {
         let on_relay = self.peers.get(&id).is_some_and(|peer| peer.carrying == Some(PathKind::Relay));

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Contact, LINK_LIMIT, NO_WAY, Stage};
+use super::{LINK_LIMIT, NO_WAY, Stage};
 use crate::control::Notice;
 use crate::event::{Event, Kind, PathKind};
 use crate::identity::PeerId;
@@ -116,16 +116,6 @@ impl Node {
             self.attempt_unmet(now, id);
         }
         self.review(now, id);
-    }
-
-    /// The peer speaks to us over a relay, but was silent when a direct path was looked for: it is looked for once more.
-    fn attempt_unmet(&mut self, now: Instant, id: PeerId) {
-        let is_unmet = |contact: &&mut Contact| {
-            contact.role == Role::Initiator && contact.is_over() && !contact.attempt.has_met()
-        };
-        if self.contact(&id).filter(is_unmet).is_some() {
-            self.retry(now, id);
-        }
     }
 
     pub(in crate::node) fn handle_settled_notice(&mut self, now: Instant, id: PeerId, kind: Kind) {
