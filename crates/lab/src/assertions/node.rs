@@ -74,21 +74,41 @@ const TOGETHER: Duration = Duration::from_millis(250);
 const NEAR: Duration = Duration::from_millis(200);
 const NOT_FOR_EVER: Duration = Duration::from_secs(1);
 
+/// Words further apart are about different attempts: one that had no answer is made again.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// When a coordinator's words began the first attempt that both sides heard of, by the times of all words to each in their
+/// order; where there is none, those to each that came first.
+fn called([initiator, responder]: &[Vec<u64>; 2]) -> Option<[u64; 2]> {
+    let is_near = |a: u64, b: u64| Duration::from_nanos(a.abs_diff(b)) <= ATTEMPT;
+    let begins = |words: &[u64]| -> Vec<u64> {
+        let others = words.windows(2).filter(|pair| !is_near(pair[0], pair[1])).map(|pair| pair[1]);
+        words.first().copied().into_iter().chain(others).collect()
+    };
+    let [initiator, responder] = [begins(initiator), begins(responder)];
+    let pairs = initiator.iter().flat_map(|&to| responder.iter().map(move |&from| [to, from]));
+    let first = [*initiator.first()?, *responder.first()?];
+    Some(pairs.into_iter().find(|[a, b]| is_near(*a, *b)).unwrap_or(first))
+}
+
 /// When each side's first probe left after it heard from the coordinator; nothing where nodes do not say what their datagrams
 /// are.
 fn began(trace: &Trace, wires: &Wires<'_>, case: &Case) -> Option<Assertion> {
     let crossings = wires.crossings();
     let sites = [&case.pair.sites[0].wan, &case.pair.sites[1].wan];
-    let began = [0, 1].map(|site| {
-        let wan = trace.link(sites[site])?;
-        let mut heard = wires.ways().filter(|(way, frame)| {
+    let words = [0, 1].map(|site| -> Vec<u64> {
+        let Some(wan) = trace.link(sites[site]) else { return Vec::new() };
+        let heard = wires.ways().filter(|(way, frame)| {
             *way == (Way::FromThird { to: site })
                 && frame.at_ns >= case.connect_ns
                 && first_byte(frame).is_some_and(|first| case.coordination.contains(&first))
         });
-        let told = heard.find_map(|(_, frame)| frame.delivery(wan))?.at_ns;
+        heard.filter_map(|(_, frame)| Some(frame.delivery(wan)?.at_ns)).collect()
+    });
+    let told = called(&words)?;
+    let began = [0, 1].map(|site| {
         let mut probes = crossings.iter().filter(|c| c.from == site && is_probe(c.frame, &case.probes));
-        Some((told, probes.find(|c| c.left_ns >= told)?.left_ns))
+        Some((told[site], probes.find(|c| c.left_ns >= told[site])?.left_ns))
     });
     let [Some(initiator), Some(responder)] = began else { return None };
     let apart = Duration::from_nanos(initiator.1.abs_diff(responder.1));
@@ -218,4 +238,24 @@ fn passed_on(trace: &Trace, wires: &Wires<'_>, case: &Case, window: Window) -> O
 /// What a datagram is known by, if it is long enough.
 fn body(frame: &Frame) -> Option<&[u8]> {
     frame.packet()?.udp()?.payload.get(BODY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_one_attempt_are_held_against_each_other() {
+        let called = |words: [&[u64]; 2]| {
+            called(&words.map(|words| words.iter().map(|ms| ms * 1_000_000).collect()))
+                .map(|both| both.map(|ns| ns / 1_000_000))
+        };
+        assert_eq!(called([&[], &[801]]), None);
+        assert_eq!(called([&[790], &[801, 1001, 1201]]), Some([790, 801]));
+        // The first attempt had no answer, and the second has.
+        assert_eq!(called([&[8418], &[801, 1001, 8400, 8600]]), Some([8418, 8400]));
+        assert_eq!(called([&[500, 8418], &[801, 8400]]), Some([500, 801]));
+        // A coordinator that has one side wait is not excused.
+        assert_eq!(called([&[500], &[3000]]), Some([500, 3000]));
+    }
 }
