@@ -108,15 +108,20 @@ pub fn prove(
 
 /// Whether the error about a datagram to [`CLOSED`] came whole to the gateway.
 fn has_error_come(witness: Witness<'_>) -> bool {
-    let is_about_closed = |frame: &Frame| match frame.packet().and_then(|packet| packet.icmp()) {
-        Some(Icmp::Error(error)) => {
-            error.quoted.and_then(|quoted| quoted.ports).is_some_and(|(_, port)| port == CLOSED)
-        }
-        _ => false,
+    let is_about_closed = |frame: &Frame| {
+        refused_by(frame).and_then(|quoted| quoted.ports).is_some_and(|(_, port)| port == CLOSED)
     };
     witness.trace.link(witness.wan).is_some_and(|link| {
         witness.trace.frames().iter().any(|frame| came_whole(frame, link) && is_about_closed(frame))
     })
+}
+
+/// What an ICMP error is about.
+fn refused_by(frame: &Frame) -> Option<Quoted> {
+    match frame.packet()?.icmp()? {
+        Icmp::Error(error) => error.quoted,
+        _ => None,
+    }
 }
 
 /// Whether what a link delivered is what entered it.
@@ -129,16 +134,8 @@ fn answered(witness: Witness<'_>, report: &Report) -> Option<Answered> {
     let mut filtered = report.strangers.iter().filter(|stranger| !stranger.arrived).peekable();
     filtered.peek()?;
     let link = witness.trace.link(witness.wan)?;
-    let errors: Vec<Quoted> = witness
-        .trace
-        .frames()
-        .iter()
-        .filter(|frame| frame.from == link)
-        .filter_map(|frame| match frame.packet()?.icmp()? {
-            Icmp::Error(error) => error.quoted,
-            _ => None,
-        })
-        .collect();
+    let errors: Vec<Quoted> =
+        witness.trace.frames().iter().filter(|frame| frame.from == link).filter_map(refused_by).collect();
     let refused = |stranger: &Expected| {
         stranger.to.is_some_and(|to| {
             errors.iter().any(|quoted| {
